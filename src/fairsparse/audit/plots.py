@@ -1,0 +1,240 @@
+"""Plots as SVG that takes its colours from the page, so light, dark and print all read well."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Drawn in colours nothing else uses, which then become CSS variables of the page.
+INK, MUTED, GRID, BEFORE, AFTER = "#010101", "#010102", "#010103", "#010104", "#010105"
+SERIES = tuple(f"#0102{i:02x}" for i in range(7))
+_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BEFORE: "before", AFTER: "after"}
+_VARIABLES |= {colour: f"series-{i}" for i, colour in enumerate(SERIES)}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+WIDTH = 7.6
+MOST_CELLS = 30
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names may hold dollar signs
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+
+
+def style(i: int) -> dict[str, str]:
+    """Colour and marker of the i-th method; pairs repeat only after 49 methods."""
+    return {"color": SERIES[i % 7], "marker": MARKERS[(i + i // 7) % 7]}
+
+
+def short(name: str, most: int = 28) -> str:
+    """A name as a plot can hold it: on one line, printable, at most `most` characters.
+
+    >>> short("a" * 40, 8), short("two\\nlines")
+    ('aaaaaaa…', 'two lines')
+    """
+    text = "".join(c if c.isprintable() else " " for c in name)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+@contextlib.contextmanager
+def drawing(name: str) -> Iterator[None]:
+    """Draw in the reports' style; equal input gives equal bytes."""
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # the browser has glyphs for names that the measuring font lacks
+        warnings.filterwarnings("ignore", message="(?s)Glyph .* missing from", category=UserWarning)
+        yield
+
+
+def svg(name: str, height: float, alt: str, draw: Callable[[Figure], None]) -> Markup:
+    """Draw a figure and return it as inline SVG.
+
+    Parameters
+    ----------
+    name : str
+        Unique on a page: it salts the ids.
+    height : float
+        Inches; the width is `WIDTH`.
+    alt : str
+        Text alternative.
+    draw : callable
+        Given the empty figure.
+    """
+    with drawing(name):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        draw(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return Markup(_inline(buffer.getvalue(), alt))
+
+
+def _inline(text: str, alt: str) -> str:
+    # namespaces and the prologue are XML's, a style element would style the page, and ids that
+    # nothing refers to would occur once in every plot
+    root = ET.fromstring(text)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    for element in root.iter():
+        element.tag = element.tag.split("}")[-1]
+        element.attrib = {key.split("}")[-1]: v for key, v in element.attrib.items()}
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
+        for key in ("style", "fill", "stroke"):
+            if key in element.attrib:
+                element.set(key, _page_style(element.attrib[key]))
+        for child in list(element):
+            if child.tag.split("}")[-1] in ("metadata", "style"):
+                element.remove(child)
+    for key in ("version", "width", "height"):
+        root.attrib.pop(key, None)
+    root.attrib |= {"role": "img", "aria-label": alt}
+    return ET.tostring(root, encoding="unicode")
+
+
+def _page_style(text: str) -> str:
+    text = re.sub(r"font: (?:\w+ )*?([\d.]+px) [^;]*", r"font-size: \1", text)
+    return re.sub(
+        r"#0[0-9a-f]{5}",
+        lambda m: f"var(--{_VARIABLES[m[0]]})" if m[0] in _VARIABLES else m[0],
+        text,
+    )
+
+
+def rows(axes: Axes, names: Sequence[str]) -> None:
+    """Give horizontal rows, from top to bottom, their names."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def cell_changes(cells: Sequence[dict[str, Any]], alt: str) -> Markup:
+    """Accuracy of each cell before and after, and its drop with the interval.
+
+    Parameters
+    ----------
+    cells : sequence of dict
+        Cells of a comparison that hold examples, in order from top to bottom.
+    alt : str
+    """
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+        before, after = ([100 * c[role] for c in cells] for role in ("reference", "candidate"))
+        y = range(len(cells))
+        left.hlines(y, before, after, color=MUTED, linewidth=1.2)
+        left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label="dense")
+        left.plot(after, y, "o", color=AFTER, markersize=5, label="sparse")
+        left.set_xlabel("accuracy, %")
+        rows(left, [f"{short(c['name'])}  (n={c['n']:,})" for c in cells])
+        right.axvline(0, color=MUTED, linewidth=1)
+        sure = [(i, c) for i, c in enumerate(cells) if c["low"] is not None]
+        right.hlines(
+            [i for i, _ in sure],
+            [100 * c["low"] for _, c in sure],
+            [100 * c["high"] for _, c in sure],
+            color=AFTER,
+            linewidth=2,
+            alpha=0.6,
+        )
+        right.plot([100 * c["drop"] for c in cells], y, "D", color=AFTER, markersize=4.5)
+        right.set_xlabel("drop, points (right of 0: worse)")
+        right.spines["left"].set_visible(False)
+        right.tick_params(axis="y", length=0)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+
+    return svg("cells", 1.1 + 0.24 * len(cells), alt, draw)
+
+
+def layers(layers: Sequence[dict[str, Any]], alt: str) -> Markup:
+    """Sparsity of each layer, in the network's order; named while the names fit."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        gone = [100 * (1 - layer["kept"] / layer["total"]) for layer in layers]
+        axes.bar(range(1, len(gone) + 1), gone, color=AFTER, width=0.7)
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("sparsity, %")
+        axes.grid(visible=False, axis="x")
+        if len(layers) <= 24:
+            names = [short(layer["name"], 22) for layer in layers]
+            axes.set_xticks(range(1, len(names) + 1), names, rotation=40, ha="right")
+        else:
+            axes.set_xlabel("layer, from input to output")
+
+    return svg("layers", 2.6, alt, draw)
+
+
+def training(history: Sequence[dict[str, Any]], alt: str) -> Markup:
+    """Loss, accuracy and worst cell over all epochs, one stage after the other."""
+
+    def draw(figure: Figure) -> None:
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        starts = [
+            i for i, e in enumerate(history) if i == 0 or e["stage"] != history[i - 1]["stage"]
+        ]
+        for start, stop in zip(starts, [*starts[1:], len(history)], strict=True):
+            part, x = history[start:stop], range(start + 1, stop + 1)
+            mark = "o" if len(part) == 1 else ""  # a line through one point is invisible
+            curves = [
+                (top, "loss", INK, "-"),
+                (bottom, "accuracy", BEFORE, "-"),
+                (bottom, "worst", AFTER, "--"),
+            ]
+            for axes, key, colour, line in curves:
+                scale = 1 if key == "loss" else 100
+                values = [float("nan") if e[key] is None else scale * e[key] for e in part]
+                axes.plot(x, values, color=colour, linestyle=line, marker=mark, markersize=3)
+        for axes in (top, bottom):
+            for start in starts[1:]:
+                axes.axvline(start + 0.5, color=MUTED, linewidth=0.7, linestyle=":")
+        if len(starts) <= 8:
+            for start in starts:
+                top.annotate(
+                    short(history[start]["stage"], 18),
+                    (start + 0.7, 1.0),
+                    xycoords=("data", "axes fraction"),
+                    fontsize=7,
+                    color=MUTED,
+                    va="bottom",
+                )
+        top.set_ylabel("loss")
+        bottom.set_ylabel("accuracy, %")
+        bottom.set_xlabel("epoch, all stages in a row")
+        figure.legend(
+            bottom.lines[:2],
+            ["accuracy", "worst cell"],
+            loc="outside lower right",
+            ncols=2,
+        )
+
+    return svg("training", 3.8, alt, draw)

@@ -1,0 +1,229 @@
+"""How reports say things: numbers with their uncertainty, and sentences that claim no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+
+Record: TypeAlias = dict[str, Any]
+Number: TypeAlias = float | None
+
+UNDEFINED = "undefined"
+SPACE = "\N{NO-BREAK SPACE}"
+
+MEASURES = {
+    "accuracy": "accuracy",
+    "worst_class_accuracy": "worst class",
+    "worst_group_accuracy": "worst group",
+    "worst_cell_accuracy": "worst cell",
+    "cwv": "CWV",
+    "cwv_corrected": "CWV, corrected",
+    "mcd": "MCD",
+    "accuracy_gap": "accuracy gap",
+    "equalized_odds": "equalized odds gap",
+    "equal_opportunity": "equal opportunity gap",
+    "demographic_parity": "demographic parity gap",
+    "average_odds": "average odds gap",
+    "class_degradation_range": "range of drops over classes",
+    "performance_degradation_fairness": "range of drops over groups",
+    "max_cell_drop": "largest drop of a cell",
+    "max_excess_drop": "largest drop beyond the overall drop",
+}
+"""Metric -> its name in reports, in their order."""
+
+
+class Notion(NamedTuple):
+    """A notion of equality in words: which cells it shows, and which metric is its gap."""
+
+    kind: str
+    gap: str
+    sentence: str
+
+
+NOTIONS = {
+    "class": Notion(
+        "class",
+        "cwv",
+        "accuracy is compared between classes; CWV is its variance over classes, and MCD its range",
+    ),
+    "group": Notion("group", "accuracy_gap", "accuracy is compared between groups"),
+    "class-group": Notion(
+        "class x group",
+        "worst_cell_accuracy",
+        "accuracy is compared between all classes within all groups",
+    ),
+    "equalized-odds": Notion(
+        "class x group",
+        "equalized_odds",
+        "accuracy is compared between the groups of the same class",
+    ),
+    "equal-opportunity": Notion(
+        "class x group", "equal_opportunity", "the true positive rate is compared between groups"
+    ),
+    "demographic-parity": Notion(
+        "group",
+        "demographic_parity",
+        "the rate of positive predictions is compared between groups, whatever the truth; the cells"
+        " below show accuracy beside it",
+    ),
+}
+
+
+def defined(value: Number) -> bool:
+    """Whether there is a number: records hold None where a rate is undefined."""
+    return value is not None and math.isfinite(value)
+
+
+def number(value: Number, spec: str, unit: str = "") -> str:
+    """Format a number with a typographic minus sign, or say that it is undefined.
+
+    >>> number(-0.5, ".1f"), number(None, ".1f")
+    ('−0.5', 'undefined')
+    """
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    text = format(value, spec)
+    if not any(digit in text for digit in "123456789"):
+        text = text.lstrip("-")  # a rounded zero has no sign
+    return text.replace("-", "\N{MINUS SIGN}") + (SPACE + unit if unit else "")
+
+
+def percent(value: Number, digits: int = 2) -> str:
+    """A fraction in per cent."""
+    return number(value if value is None else 100 * value, f".{digits}f", "%")
+
+
+def points(value: Number, digits: int = 2, sign: str = "") -> str:
+    """A difference of fractions in percentage points."""
+    return number(value if value is None else 100 * value, f"{sign}.{digits}f", "points")
+
+
+def fraction(value: Number, sign: str = "") -> str:
+    """A variance; five decimals show four digits of the usual ones."""
+    return number(value, f"{sign}.5f")
+
+
+def sparsity(value: float) -> str:
+    """A sparsity with as many digits as it has.
+
+    >>> sparsity(0.9985).replace(SPACE, " ")
+    '99.85 %'
+    """
+    return number(100 * value, ".5g", "%")
+
+
+def p_value(p: Number) -> str:
+    """A p-value to three decimals."""
+    return f"<{SPACE}0.001" if p is not None and p < 0.001 else number(p, ".3f")
+
+
+def between(low: Number, high: Number, form: Callable[[Number], str]) -> str:
+    """An interval's ends, or that there is no interval."""
+    if not (defined(low) and defined(high)):
+        return f"interval {UNDEFINED}"
+    return f"{form(low).split(SPACE)[0]} to {form(high)}"
+
+
+def value_form(metric: str) -> Callable[[Number], str]:
+    """How values of a metric are shown: variances as fractions, rates in per cent."""
+    return fraction if metric.startswith("cwv") else percent
+
+
+def change_form(metric: str) -> Callable[[Number], str]:
+    """How changes of a metric are shown."""
+    form = fraction if metric.startswith("cwv") else points
+    return lambda value: form(value, sign="+")
+
+
+def label(metric: str) -> str:
+    """A metric's name in reports."""
+    return MEASURES.get(metric, metric.replace("_", " "))
+
+
+def summary(metric: str) -> str:
+    """What a metric measures, in one sentence."""
+    registry = METRICS if metric in METRICS else DEGRADATIONS
+    return registry[metric].summary
+
+
+def ordered(metrics: Sequence[str]) -> list[str]:
+    """Metrics in the order of reports; those reports have no words for come last."""
+    return sorted(metrics, key=lambda m: (list(MEASURES).index(m) if m in MEASURES else 99, m))
+
+
+def reading(metric: str, change: dict[str, Number]) -> str:
+    """What the interval of a change tells: less or more unequal, higher or lower, or nothing."""
+    value, low, high = change["value"], change["low"], change["high"]
+    if value is None or low is None or high is None:
+        return UNDEFINED
+    if value == low == high == 0:
+        return "no change"
+    if low <= 0 <= high:
+        return "data do not tell"
+    if metric in MEASURES and METRICS[metric].better == "higher":
+        return "higher" if value > 0 else "lower"
+    return "more unequal" if value > 0 else "less unequal"
+
+
+def listing(names: Sequence[str], most: int = 8) -> str:
+    """Names separated by commas, at most `most` of them.
+
+    >>> listing(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def lacking(value: Number, names: Sequence[str]) -> str:
+    """Which cells leave a value undefined; empty where it is defined."""
+    if defined(value):
+        return ""
+    return f"too few examples: {listing(names)}" if names else "no value"
+
+
+def plural(n: int, what: str) -> str:
+    """A count with its noun.
+
+    >>> plural(2, "class"), plural(1, "seed")
+    ('2 classes', '1 seed')
+    """
+    ending = "es" if what.endswith("s") else "s"
+    return f"{n:,} {what}{'' if n == 1 else ending}"
+
+
+def model_name(record: Record) -> str:
+    """A model's name; one that was passed in from Python is known by its class."""
+    model = record["model"]
+    return str(model["name"] or model.get("class", "a model"))
+
+
+def is_dense(record: Record) -> bool:
+    """Whether nothing was removed, so that there is nothing to compare."""
+    return bool(record["sparsity"]["kept"] == record["sparsity"]["total"])
+
+
+def cells_of(record: Record) -> list[dict[str, Any]]:
+    """The cells that the record's notion of equality compares."""
+    kind = NOTIONS[record["cells"]].kind
+    cells = [cell for cell in record["audit"]["cells"] if cell["kind"] == kind]
+    if record["cells"] == "equal-opportunity":  # class by class: the second block is class 1
+        groups = len(record["data"]["group_names"])
+        return cells[groups : 2 * groups]
+    return cells
+
+
+def by_drop(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cells with the largest drop in accuracy first, undefined ones last."""
+    return sorted(cells, key=lambda c: -c["drop"] if defined(c["drop"]) else math.inf)
+
+
+def doubt(low: Number, high: Number, what: str) -> str:
+    """A sentence for an interval that includes zero; empty for one that does not."""
+    if low is None or high is None:
+        return f"The interval is undefined, so the data do not tell {what}."
+    includes = low <= 0 <= high
+    return f"The interval includes zero: the data do not tell {what}." if includes else ""

@@ -1,0 +1,19 @@
+"""Data sets: each builder returns a `Task`; its signature is its configuration."""
+
+from fairsparse.data import bundled, image_files, images, tabular
+from fairsparse.data.builders import DATASETS
+from fairsparse.data.own import task
+from fairsparse.data.task import Split, Standardize, Task, TrainData
+
+__all__ = [
+    "DATASETS",
+    "Split",
+    "Standardize",
+    "Task",
+    "TrainData",
+    "bundled",
+    "image_files",
+    "images",
+    "tabular",
+    "task",
+]

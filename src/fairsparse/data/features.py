@@ -1,0 +1,101 @@
+"""Columns of a table to standardized and one-hot features, fitted on the training rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from pandas.api.types import is_numeric_dtype
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import Tensor
+
+from fairsparse.data.generic import in_order
+from fairsparse.data.splits import Parts
+from fairsparse.types import InputError
+
+MOST_CATEGORIES = 1000
+
+
+def encode(
+    name: str, frame: pd.DataFrame, categorical: Sequence[str] | None, parts: Parts
+) -> Tensor:
+    """Encode the columns of a table for the four splits, one after another.
+
+    Numbers are standardized, a missing one replaced by the median first; categories become one
+    feature each, where a missing value is a category and one unseen in training is all zeros.
+
+    Parameters
+    ----------
+    name : str
+        The data set, for error messages.
+    frame : DataFrame
+        The feature columns of all rows.
+    categorical : sequence of str, optional
+        Columns to treat as categories; those that hold no numbers when absent.
+    parts : mapping of str to int64 array
+        Rows of each split; constants and categories come from ``parts["train"]``.
+
+    Returns
+    -------
+    Tensor of float32, shape (N, F)
+
+    Raises
+    ------
+    InputError
+        For text in a numeric column, an infinite number, a column without training values, or
+        a category column with more than 1000 values.
+    """
+    if categorical is None:
+        categorical = [c for c in frame.columns if not is_numeric_dtype(frame[c])]
+    words = [c for c in frame.columns if c in categorical]
+    numbers = [c for c in frame.columns if c not in categorical]
+    if not words and not numbers:
+        raise InputError(f"{name}: no feature columns are left; drop fewer columns")
+    clean = pd.DataFrame(
+        {c: _numbers(name, frame[c], parts) for c in numbers}
+        | {c: _words(name, frame[c]) for c in words}
+    )
+    numeric = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+    encoder = ColumnTransformer([("numbers", numeric, numbers), ("words", one_hot, words)])
+    encoder.fit(clean.iloc[parts["train"]])
+    features = encoder.transform(clean.iloc[in_order(parts)])
+    return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+
+
+def _numbers(name: str, column: pd.Series, parts: Parts) -> pd.Series:
+    values = pd.to_numeric(column, errors="coerce").astype("Float64")
+    text = values.isna() & column.notna()
+    if text.any():
+        row = int(text.argmax())
+        raise InputError(
+            f"{name}: column '{column.name}' is numeric but has '{column.iloc[row]}' in row"
+            f" {row + 1}; correct it, list the column in categorical, or drop it"
+        )
+    array = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(array).any():
+        row = int(np.isinf(array).argmax())
+        raise InputError(
+            f"{name}: column '{column.name}' is infinite in row {row + 1}; only finite numbers"
+            " are allowed: correct the value or leave it empty"
+        )
+    if np.isnan(array[parts["train"]]).all():
+        raise InputError(
+            f"{name}: column '{column.name}' has no value in the training rows; drop it"
+        )
+    return pd.Series(array, index=column.index)
+
+
+def _words(name: str, column: pd.Series) -> pd.Series:
+    values = column.astype(str).astype(object).where(column.notna(), "")
+    if values.nunique() > MOST_CATEGORIES:
+        raise InputError(
+            f"{name}: column '{column.name}' has {values.nunique()} categories, at most"
+            f" {MOST_CATEGORIES} are allowed; drop it or merge categories"
+        )
+    return values

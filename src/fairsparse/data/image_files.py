@@ -1,0 +1,183 @@
+"""Image data sets that are distributed as one file per image."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from fairsparse.data.builders import DATASETS, Count, Seed, Share, terms
+from fairsparse.data.decode import load_images
+from fairsparse.data.generic import (
+    Labels,
+    assemble,
+    given_splits,
+    identities,
+    in_order,
+    read_table,
+    require,
+)
+from fairsparse.data.splits import divide
+from fairsparse.data.task import Task
+from fairsparse.types import InputError
+
+UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+\.jpg(\.chip\.jpg)?")
+GENDERS = ("male", "female")
+RACES = ("White", "Black", "Asian", "Indian", "Other")
+AGES = {"0-17": 17, "18-29": 29, "30-44": 44, "45-59": 59, "60+": 999}  # oldest of each band
+
+
+@DATASETS.register("utkface")
+def utkface(
+    path: Path,
+    target: Literal["gender", "age"] = "gender",
+    groups: Annotated[tuple[Literal["race", "gender"], ...], Field(min_length=1)] = ("race",),
+    size: Count | None = None,
+    cal: Share = 0.1,
+    val: Share = 0.1,
+    seed: Seed = 0,
+    limit: Count | None = None,
+) -> Task:
+    """UTKFace, about 23,700 faces by gender or age band, with race and gender as groups.
+
+    Terms: non-commercial research only, images belong to their owners (Zhang, Song and Qi, 2017);
+    age, gender and race were estimated by a model and checked by a person, not self-reported.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the images, ``[age]_[gender]_[race]_[date].jpg`` or ``.jpg.chip.jpg``, or the
+        folder that holds it as ``UTKFace``. A ``split.csv`` beside the images, with columns
+        ``file`` and ``split`` (train, cal, val or test), gives the splits; without one 20% are
+        drawn for test. The set names no identities, so faces of one person may be in two splits.
+    target : {"gender", "age"}
+        Age is classified in the bands 0-17, 18-29, 30-44, 45-59 and 60+.
+    groups : non-empty tuple of {"race", "gender"}
+        With both, groups are intersections such as ``"White x female"``.
+    size : int, optional
+        Resize to ``size x size``.
+    cal, val : float in (0, 0.5)
+        Shares of the training split.
+    seed : int
+    limit : int, optional
+        Use at most so many training examples, counted before cal and val.
+    """
+    folders = (Path(path), Path(path) / "UTKFace")
+    folder = next((f for f in folders if any(f.glob("*.jpg"))), None)
+    if folder is None:
+        raise InputError(
+            "utkface: expected images named [age]_[gender]_[race]_[date].jpg in one of"
+            f" {folders[0]}, {folders[1]}; set path to where they are"
+        )
+    files = sorted(file.name for file in folder.glob("*.jpg"))
+    matches = {file: UTKFACE_NAME.fullmatch(file) for file in files}
+    rows = [(f, int(m[1]), int(m[2]), int(m[3])) for f, m in matches.items() if m]
+    if not rows:
+        raise InputError(
+            f"utkface: none of the {len(files)} images in {folder} is named"
+            f" [age]_[gender]_[race]_[date].jpg (first: {files[0]}); keep the official names"
+        )
+    frame = pd.DataFrame(rows, columns=["file", "age", "gender", "race"])
+    frame["gender"] = pd.Categorical.from_codes(frame["gender"], GENDERS)
+    frame["race"] = pd.Categorical.from_codes(frame["race"], RACES)
+    frame["age"] = pd.cut(frame["age"], [-1, *AGES.values()], labels=list(AGES))
+    column = None
+    if (folder / "split.csv").is_file():
+        frame["split"] = _utkface_splits(folder / "split.csv", frame["file"])
+        column = "split"
+    labels = Labels.of_columns("utkface", frame, target, groups)
+    given = given_splits("utkface", frame, column)
+    parts = divide(labels.y, labels.group, cal=cal, val=val, given=given, limit=limit, seed=seed)
+    x = load_images("utkface", [folder / frame["file"][i] for i in in_order(parts)], size)
+    notes = terms(utkface)
+    if len(rows) < len(files):
+        notes += f" {len(files) - len(rows)} files with malformed names were skipped."
+    return assemble("utkface", x, labels, parts, notes)
+
+
+def _utkface_splits(path: Path, files: pd.Series) -> pd.Series:
+    table = read_table("utkface", path)
+    require("utkface", table, ["file", "split"])
+    splits = files.map(dict(zip(table["file"], table["split"], strict=True)))
+    if splits.isna().any():
+        absent = files[splits.isna()]
+        raise InputError(
+            f"utkface: {path} gives no split for {len(absent)} images (first: {absent.iloc[0]});"
+            " add them or remove the file"
+        )
+    return splits
+
+
+@DATASETS.register("image-table")
+def image_table(
+    path: Path,
+    image: str = "file",
+    label: str = "label",
+    groups: tuple[str, ...] = (),
+    split_column: str | None = None,
+    identity: str | None = None,
+    root: Path | None = None,
+    size: Count | None = None,
+    grayscale: bool = False,
+    test: Share = 0.2,
+    cal: Share = 0.1,
+    val: Share = 0.1,
+    seed: Seed = 0,
+    limit: Count | None = None,
+) -> Task:
+    """Your images: a CSV or Parquet table that names image files, classes and groups.
+
+    Terms: those of the data given; whether groups are inferred is for their owner to say.
+
+    Parameters
+    ----------
+    path : Path
+        The table, one row per image.
+    image, label : str
+        Columns of the file names and of the classes.
+    groups : tuple of str
+        Columns of sensitive attributes; several are intersected. A missing value is unknown.
+    split_column : str, optional
+        Column with train, cal, val or test; splits it does not name are taken from train.
+    identity : str, optional
+        Column that says whose image it is; no identity is then in two splits.
+    root : Path, optional
+        Folder to which file names are relative; that of the table when absent.
+    size : int, optional
+        Resize to ``size x size``; needed when the images differ in size.
+    grayscale : bool
+        One channel instead of three.
+    test : float in (0, 0.5)
+        Share of all examples, where no column gives a test split.
+    cal, val : float in (0, 0.5)
+        Shares of the training split.
+    seed : int
+    limit : int, optional
+        Use at most so many training examples, counted before cal and val.
+    """
+    name, path = "image-table", Path(path)
+    frame = read_table(name, path)
+    columns = (image, label, *groups, split_column, identity)
+    require(name, frame, [column for column in columns if column is not None])
+    if frame[image].isna().any():
+        row = int(frame[image].isna().argmax()) + 1
+        raise InputError(f"{name}: column '{image}' names no file in row {row}; fill it in")
+    labels = Labels.of_columns(name, frame, label, groups)
+    parts = divide(
+        labels.y,
+        labels.group,
+        cal=cal,
+        val=val,
+        test=test,
+        given=given_splits(name, frame, split_column),
+        identity=identities(frame, identity),
+        limit=limit,
+        seed=seed,
+    )
+    folder = path.parent if root is None else Path(root)
+    files = [folder / str(file) for file in frame[image].iloc[in_order(parts)]]
+    x = load_images(name, files, size, grayscale)
+    return assemble(name, x, labels, parts, terms(image_table))

@@ -1,0 +1,139 @@
+"""The user's own examples as a task: tensors, arrays, or map-style data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fairsparse.data.splits import assign
+from fairsparse.data.task import SPLITS, Split, Standardize, Task
+from fairsparse.types import UNKNOWN, InputError
+
+Examples = Sequence[Any] | Dataset[Any]
+"""``(x, y)`` or ``(x, y, group)`` of tensors or arrays, or a data set that yields such tuples."""
+
+
+def task(
+    train: Examples,
+    test: Examples,
+    *,
+    cal: Examples | None = None,
+    val: Examples | None = None,
+    class_names: Sequence[str] = (),
+    group_names: Sequence[str] = (),
+    name: str = "own",
+    cal_share: float = 0.1,
+    val_share: float = 0.1,
+    standardize: bool = False,
+    seed: int = 0,
+) -> Task:
+    """Make a task of your own examples.
+
+    Parameters
+    ----------
+    train, test : (x, y) or (x, y, group), or map-style Dataset
+        Tensors or arrays: inputs (N, *f), classes (N,), groups (N,) with -1 where unknown. A data
+        set is read once for its labels; its inputs are read batch by batch when they are needed.
+    cal, val : likewise, optional
+        Taken from `train` when absent, stratified by class and group.
+    class_names, group_names : sequence of str
+        ``class 0``, ``group 0`` and so on when absent.
+    name : str
+    cal_share, val_share : float in (0, 0.5)
+        Shares of `train` to take.
+    standardize : bool
+        Standardize inputs with constants of the training split: per channel for images, per
+        feature for tables.
+    seed : int
+        Of the split.
+
+    Raises
+    ------
+    InputError
+        When lengths, labels or names do not agree.
+    """
+    whole = _split(train, "train")
+    parts = {"test": _split(test, "test")}
+    given = {"cal": cal, "val": val}
+    parts |= {part: _split(v, part) for part, v in given.items() if v is not None}
+    shares = {"cal": cal_share if cal is None else 0.0, "val": val_share if val is None else 0.0}
+    for key, share in shares.items():
+        if not 0 <= share < 0.5:
+            raise InputError(f"{key}_share is {share}; allowed are shares in (0, 0.5)")
+    rows = _divide(whole, shares, seed)
+    parts |= {part: whole.subset(index) for part, index in rows.items()}
+    every = list(parts.values())
+    classes = _names(class_names, "class", max(int(s.y.max()) for s in every))
+    groups = _names(group_names, "group", max(int(s.group.max()) for s in every))
+    if standardize:
+        transform = _standardize(parts["train"])
+        parts = {k: Split(s.x, s.y, s.group, transform) for k, s in parts.items()}
+    splits = [parts[part] for part in SPLITS]
+    return Task(name, splits[0], splits[1], splits[2], splits[3], classes, groups)
+
+
+def _split(examples: Examples, part: str) -> Split:
+    if isinstance(examples, (tuple, list)):
+        if len(examples) not in (2, 3):
+            raise InputError(
+                f"{part}: got {len(examples)} arrays; give (x, y) or (x, y, group), or a Dataset"
+            )
+        x, y, *rest = [
+            torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v) for v in examples
+        ]
+        if x.dtype == torch.float64:
+            x = x.float()
+        group = rest[0] if rest else torch.full((len(y),), UNKNOWN)
+        return Split(x, _codes(y, part), _codes(group, part))
+    if not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
+        raise InputError(
+            f"{part}: got a {type(examples).__name__}; give tensors, or a map-style Dataset with"
+            " __len__ and __getitem__"
+        )
+    labels, groups = [], []
+    dataset = cast("Dataset[Any]", examples)
+    for i in range(len(cast(Sized, examples))):
+        item = dataset[i]
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+            raise InputError(f"{part}: item {i} is not (x, y) or (x, y, group)")
+        labels.append(int(item[1]))
+        groups.append(int(item[2]) if len(item) == 3 else UNKNOWN)
+    return Split(dataset, torch.tensor(labels), torch.tensor(groups))
+
+
+def _codes(values: Tensor, part: str) -> Tensor:
+    if values.dim() != 1 or values.is_floating_point() or values.is_complex():
+        raise InputError(
+            f"{part}: labels and groups are whole numbers of shape (N,), got"
+            f" {values.dtype} of shape {tuple(values.shape)}"
+        )
+    return values.long()
+
+
+def _divide(whole: Split, shares: dict[str, float], seed: int) -> dict[str, Tensor]:
+    wanted = {part: share for part, share in shares.items() if share > 0}
+    pairs = torch.stack([whole.y, whole.group]).numpy()
+    strata = np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+    codes = assign(strata, tuple(wanted.values()), np.random.default_rng(seed))
+    return {
+        part: torch.from_numpy(np.flatnonzero(codes == code))
+        for code, part in enumerate(["train", *wanted])
+    }
+
+
+def _names(names: Sequence[str], what: str, highest: int) -> tuple[str, ...]:
+    return tuple(names) or tuple(f"{what} {i}" for i in range(highest + 1))
+
+
+def _standardize(train: Split) -> Standardize:
+    if not isinstance(train.x, Tensor):
+        raise InputError("standardize needs tensors; let the data set standardize its own inputs")
+    if train.x.dim() == 4:
+        return Standardize.images(train.x)
+    x = train.x.float()
+    return Standardize(x.mean(0), x.std(0).clamp_min(1e-6))

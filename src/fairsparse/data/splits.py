@@ -1,0 +1,168 @@
+"""Which example goes to which split: stratified, seeded, by identity where identities are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fairsparse.data.task import SPLITS
+from fairsparse.types import InputError
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Parts: TypeAlias = Mapping[str, Ints]
+"""Split name -> ascending positions of its examples."""
+
+
+def divide(
+    y: Ints,
+    group: Ints,
+    *,
+    cal: float,
+    val: float,
+    test: float = 0.2,
+    given: npt.NDArray[Any] | None = None,
+    identity: npt.NDArray[Any] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> dict[str, Ints]:
+    """Divide examples into train, cal, val and test, stratified by class and group.
+
+    Splits that `given` names stay as they are; the others are drawn from ``train``: first the
+    test split, then the subsample of `limit` examples, then cal and val from what is left.
+    Within each class x group (an unknown group is a stratum of its own) the shares hold up to
+    rounding. A stratum with more examples than parts to divide it into gives every part at
+    least one; a smaller one stays in train.
+
+    Parameters
+    ----------
+    y, group : int64 arrays, shape (N,)
+    cal, val : float in (0, 0.5)
+        Shares of the training examples left after `test` and `limit`.
+    test : float in (0, 0.5)
+        Share of all training examples.
+    given : array of str, shape (N,), optional
+        ``"train"``, ``"cal"``, ``"val"`` or ``"test"`` for each example; all train when absent.
+    identity : array, shape (N,), optional
+        Examples of one identity share a split; the shares then hold as nearly as the sizes of
+        the identities allow.
+    limit : int, optional
+        Keep at most so many training examples, class x group in proportion.
+    seed : int
+
+    Returns
+    -------
+    dict of str to int64 array
+        Positions in each of the four splits, ascending.
+
+    Raises
+    ------
+    InputError
+        When `given` has no training example, or puts one identity into two splits.
+    """
+    part = np.full(len(y), "train") if given is None else np.array(given, dtype="<U5")
+    present = set(part.tolist())
+    if "train" not in present:
+        raise InputError(
+            f"the given splits ({', '.join(sorted(present))}) have no 'train' example;"
+            " mark the examples to learn from as 'train'"
+        )
+    if identity is not None:
+        _refuse_shared(part, identity)
+    strata = np.unique(np.stack([y, group]), axis=1, return_inverse=True)[1].reshape(-1)
+    rng = np.random.default_rng(seed)
+
+    def draw(shares: Mapping[str, float]) -> None:
+        rows = np.flatnonzero(part == "train")
+        who = None if identity is None else identity[rows]
+        wanted = {name: share for name, share in shares.items() if name not in present}
+        codes = assign(strata[rows], tuple(wanted.values()), rng, who)
+        part[rows] = np.array(["train", *wanted])[codes]
+
+    draw({"test": test})
+    if limit is not None:
+        rows = np.flatnonzero(part == "train")
+        part[np.delete(rows, subsample(strata[rows], limit, rng))] = "left"
+    draw({"cal": cal, "val": val})
+    return {name: np.flatnonzero(part == name) for name in SPLITS}
+
+
+def assign(
+    strata: Ints,
+    shares: Sequence[float],
+    rng: np.random.Generator,
+    identity: npt.NDArray[Any] | None = None,
+) -> Ints:
+    """Return the part of each example, int64 (N,): ``1 .. P`` for the shares, 0 for the rest."""
+    strata = np.unique(strata, return_inverse=True)[1]
+    targets = np.array([allocate(int(n), shares) for n in np.bincount(strata)])  # (S, 1 + P)
+    if identity is not None:
+        return _by_identity(strata, targets, identity, rng)
+    codes = np.zeros(len(strata), dtype=np.int64)
+    for stratum, target in enumerate(targets):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
+        codes[rows] = np.repeat(np.arange(len(target)), target)
+    return codes
+
+
+def allocate(n: int, shares: Sequence[float]) -> list[int]:
+    """Divide `n` into a rest and one count per share, the rest first.
+
+    >>> allocate(50, (0.1, 0.2))
+    [35, 5, 10]
+    >>> allocate(3, (0.1, 0.1)), allocate(2, (0.1, 0.1))
+    ([1, 1, 1], [2, 0, 0])
+    """
+    if n <= len(shares):
+        return [n] + [0] * len(shares)
+    taken = [max(1, int(share * n + 0.5)) for share in shares]
+    while sum(taken) >= n:  # the rest, which is trained on, never ends up empty
+        taken[taken.index(max(taken))] -= 1
+    return [n - sum(taken), *taken]
+
+
+def subsample(strata: Ints, limit: int, rng: np.random.Generator) -> Ints:
+    """Return ascending positions of ``min(limit, N)`` examples, strata in proportion.
+
+    Fractions of an example go to the strata with the largest remainders.
+    """
+    n = len(strata)
+    if limit >= n:
+        return np.arange(n)
+    strata = np.unique(strata, return_inverse=True)[1]
+    keep, remainder = np.divmod(np.bincount(strata) * limit, n)
+    keep[np.argsort(-remainder, kind="stable")[: limit - keep.sum()]] += 1
+    chosen = [rng.permutation(np.flatnonzero(strata == s))[:k] for s, k in enumerate(keep)]
+    return np.sort(np.concatenate(chosen))
+
+
+def _by_identity(
+    strata: Ints, targets: Ints, identity: npt.NDArray[Any], rng: np.random.Generator
+) -> Ints:
+    # Largest identities first, each to the part where it lowers the sum of
+    # (count - target)^2 / target over strata the most.
+    who = np.unique(identity, return_inverse=True)[1]
+    counts = np.zeros((who.max() + 1, len(targets)))  # (identities, S)
+    np.add.at(counts, (who, strata), 1)
+    order = rng.permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(1), kind="stable")]
+    room = targets.astype(np.float64)  # (S, 1 + P)
+    scale = np.maximum(room, 0.5)  # a target of 0 still has a finite price
+    home = np.zeros(len(counts), dtype=np.int64)
+    for i in order:
+        n = counts[i][:, None]
+        home[i] = np.argmin((n * (n - 2 * room) / scale).sum(0))
+        room[:, home[i]] -= counts[i]
+    return home[who]
+
+
+def _refuse_shared(part: npt.NDArray[Any], identity: npt.NDArray[Any]) -> None:
+    first: dict[Any, str] = {}
+    for who, name in zip(identity.tolist(), part.tolist(), strict=True):
+        if first.setdefault(who, name) != name:
+            raise InputError(
+                f"identity '{who}' is in the given splits '{first[who]}' and '{name}'; give each"
+                " identity one split, or leave out the identity column"
+            )

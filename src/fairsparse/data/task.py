@@ -1,0 +1,258 @@
+"""A task: four splits, the names of classes and groups, and a fingerprint of the content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from fairsparse.types import UNKNOWN, Batch, InputError
+
+SPLITS = ("train", "cal", "val", "test")
+
+
+@dataclass(frozen=True)
+class Standardize:
+    """``(x - mean) / std`` in float32; the constants come from the training split alone.
+
+    Parameters
+    ----------
+    mean, std : Tensor of float32
+        Broadcast against one example, in the units in which the split stores it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        mean, std = self.mean.to(x.device), self.std.to(x.device)
+        return (x.to(torch.float32) - mean) / std
+
+    @classmethod
+    def images(cls, x: Tensor) -> Standardize:
+        """Per-channel constants of images ``(N, channels, H, W)``."""
+        channels = x.shape[1]
+        total = torch.zeros(channels, dtype=torch.float64)
+        square = torch.zeros(channels, dtype=torch.float64)
+        for chunk in x.split(4096):
+            values = chunk.to(torch.float64)
+            total += values.sum((0, 2, 3))
+            square += values.square().sum((0, 2, 3))
+        n = x.shape[0] * x.shape[2] * x.shape[3]
+        mean = total / n
+        std = (square / n - mean.square()).clamp_min(1e-12).sqrt()
+        return cls(mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples with their classes and groups, in memory or behind a map-style data set.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, *f), or Dataset of length N
+        Inputs: uint8 images ``(N, channels, H, W)``, float features ``(N, F)``, or a map-style
+        data set whose items are ``x`` or tuples that begin with ``x``.
+    y : Tensor of int64, shape (N,)
+    group : Tensor of int64, shape (N,)
+        -1 where the group is unknown.
+    transform : Standardize, optional
+        Applied to a batch of ``x`` by `prepare`, after any augmentation.
+    """
+
+    x: Tensor | Dataset[Any]
+    y: Tensor
+    group: Tensor
+    transform: Standardize | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def raw(self, index: Tensor) -> Tensor:
+        """Return the inputs at `index` as they are stored, shape (B, *f)."""
+        if isinstance(self.x, Tensor):
+            return self.x[index]
+        return default_collate([_first(self.x[int(i)]) for i in index])
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Turn stored inputs into what the model takes: float32, standardized."""
+        if self.transform is not None:
+            return self.transform(x)
+        return x if x.is_floating_point() else x.to(torch.float32)
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return the prepared examples at `index` (int64, shape (B,)), without augmentation."""
+        return Batch(self.prepare(self.raw(index)), self.y[index], self.group[index])
+
+    def subset(self, index: Tensor) -> Split:
+        """Return the examples at `index` as a split of their own."""
+        x = self.x[index] if isinstance(self.x, Tensor) else _Subset(self.x, index)
+        return replace(self, x=x, y=self.y[index], group=self.group[index])
+
+
+class _Subset(Dataset[Any]):
+    def __init__(self, base: Dataset[Any], index: Tensor) -> None:
+        self.base, self.index = base, index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.base[int(self.index[i])]
+
+
+def _first(item: Any) -> Any:
+    return item[0] if isinstance(item, (tuple, list)) else item
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """What a method may see of a task: everything but the test split."""
+
+    train: Split
+    cal: Split
+    val: Split
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task with everything needed to train, choose, and judge.
+
+    Parameters
+    ----------
+    name : str
+    train, cal, val, test : Split
+        `cal` feeds detection and cell weights, `val` every choice, `test` the final audit alone.
+    class_names : tuple of str, length C
+    group_names : tuple of str, length G
+        Empty where the task has no groups. With several attributes the groups are their
+        intersections, named ``"Black x female"``.
+    attributes : tuple of str
+        Names of the sensitive attributes, in the order in which they make up a group name.
+    notes : str
+        Licence, terms, and what is inferred rather than recorded; printed in reports.
+    fingerprint : str
+        SHA-256 of the content of all splits; computed when empty.
+    """
+
+    name: str
+    train: Split
+    cal: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    notes: str = ""
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", fingerprint(self))
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.group_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one prepared input."""
+        return tuple(self.train.raw(torch.tensor([0])).shape[1:])
+
+    @property
+    def training(self) -> TrainData:
+        """The task without its test split."""
+        return TrainData(self.train, self.cal, self.val, self.class_names, self.group_names)
+
+
+def check(task: Task) -> None:
+    """Raise `InputError` unless the splits agree with each other and with the names.
+
+    Checked: lengths; labels in ``0 .. C-1``; groups in ``-1 .. G-1``; at least two classes; every
+    class and every group present in every split; finite inputs; one input shape.
+    """
+    if task.n_classes < 2:
+        raise InputError(
+            f"{task.name}: the target has {task.n_classes} class ({', '.join(task.class_names)});"
+            " a classification task needs at least 2: choose another target column"
+        )
+    shapes = {}
+    for name in SPLITS:
+        split: Split = getattr(task, name)
+        n = len(split)
+        if n == 0:
+            raise InputError(f"{task.name}: the {name} split is empty; give it examples")
+        size = len(split.x)  # type: ignore[arg-type]
+        if size != n or len(split.group) != n:
+            raise InputError(
+                f"{task.name}: the {name} split has {size} inputs, {n} labels and"
+                f" {len(split.group)} groups; give one of each per example"
+            )
+        _check_codes(task.name, name, "label", split.y, task.class_names, lowest=0)
+        _check_codes(task.name, name, "group", split.group, task.group_names, lowest=UNKNOWN)
+        if isinstance(split.x, Tensor):
+            shapes[name] = tuple(split.x.shape[1:])
+            if split.x.is_floating_point() and not bool(torch.isfinite(split.x).all()):
+                bad = int((~torch.isfinite(split.x).flatten(1).all(1)).nonzero()[0])
+                raise InputError(
+                    f"{task.name}: the {name} split has NaN or infinite inputs (first at example"
+                    f" {bad}); only finite numbers are allowed: impute or drop such examples"
+                )
+    if len(set(shapes.values())) > 1:
+        raise InputError(
+            f"{task.name}: inputs have different shapes {shapes}; bring all splits to one shape"
+        )
+
+
+def _check_codes(
+    task: str, split: str, what: str, codes: Tensor, names: Sequence[str], lowest: int
+) -> None:
+    low, high = int(codes.min()), int(codes.max())
+    if low < lowest or high >= len(names):
+        raise InputError(
+            f"{task}: the {split} split has {what}s from {low} to {high}; allowed are"
+            f" {lowest} .. {len(names) - 1} ({len(names)} {what} names)"
+        )
+    counts = torch.bincount(codes[codes >= 0], minlength=len(names))
+    empty = [names[int(i)] for i in (counts == 0).nonzero()[:, 0]]
+    if empty:
+        plural = "classes" if what == "label" else "groups"
+        raise InputError(
+            f"{task}: {plural} without examples in the {split} split: {', '.join(empty[:8])};"
+            f" give them examples there or leave them out of the task"
+        )
+
+
+def fingerprint(task: Task) -> str:
+    """Return the SHA-256 of all splits' inputs, labels and groups, and of the names.
+
+    Inputs behind a data set enter through their labels, groups and up to 64 evenly spaced items.
+    """
+    digest = hashlib.sha256()
+    digest.update(repr((task.class_names, task.group_names, task.attributes)).encode())
+    for name in SPLITS:
+        split: Split = getattr(task, name)
+        tensors = [split.y, split.group]
+        if isinstance(split.x, Tensor):
+            tensors.append(split.x)
+        else:
+            some = np.unique(np.linspace(0, len(split) - 1, 64).astype(np.int64))
+            tensors.append(split.raw(torch.from_numpy(some)))
+        for tensor in tensors:
+            array = tensor.detach().cpu().contiguous().numpy()
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

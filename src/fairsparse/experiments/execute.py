@@ -1,0 +1,213 @@
+"""One model from training to audit, and all that is recorded of it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fairsparse._version import __version__
+from fairsparse.audit.compare import compare
+from fairsparse.checkpoint import Stages, digest
+from fairsparse.data import Task
+from fairsparse.experiments.config import plain
+from fairsparse.experiments.result import Result
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.counts import Confusion
+from fairsparse.fairness.spread import Spread, spread
+from fairsparse.masks import scorers
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.select import n_kept, select
+from fairsparse.methods import METHODS, Method, Outcome, train_dense
+from fairsparse.models import check_outputs
+from fairsparse.training import Progress, Recipe, Trainer
+from fairsparse.types import InputError, Predictions
+
+_STAGES = 1  # raise when what a stage computes changes, so that stored ones are not reused
+
+
+def check_fit(model: nn.Module, task: Task, method: Method, cells: Cells) -> None:
+    """Raise `InputError` unless model, task, method and cells can work together."""
+    x = task.train.prepare(task.train.raw(torch.tensor([0, 0])))
+    check_outputs(model, x, task.n_classes)
+    for name in ("cal", "val"):
+        split = getattr(task, name)
+        index = cells.index(split.y, split.group)
+        counts = torch.bincount(index[index >= 0], minlength=len(cells))
+        if bool((counts == 0).any()):
+            empty = cells.names[int((counts == 0).nonzero()[0])]
+            raise InputError(
+                f"{task.name}: cell '{empty}' has no examples in the {name} split; use a larger"
+                f" {name} share, or coarser cells than '{cells.notion}'"
+            )
+    weights = method.weights(model)
+    options = {key: getattr(method, key) for key in ("scope", "floor") if hasattr(method, key)}
+    select(scorers.magnitude(weights), method.sparsity, **options)
+
+
+def execute(
+    model: nn.Module,
+    task: Task,
+    method: Method,
+    cells: Cells,
+    recipe: Recipe,
+    *,
+    seed: int,
+    stages: Stages,
+    progress: Progress | None,
+    config: dict[str, Any],
+    model_info: dict[str, Any],
+    resamples: int,
+) -> Result:
+    """Train, prune, check and audit one model."""
+    began = time.perf_counter()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    initial = digest(model.state_dict(), "")
+    parent = Stages.key(_STAGES, task.fingerprint, initial, asdict(recipe), seed, cells.notion)
+    trainer = Trainer(recipe, cells, seed, stages, parent, progress)
+    total = trainer.total_steps(task.train)
+    wanted = method.snapshots(total)
+    dense = train_dense(model, task.training, trainer, wanted)
+    dense_steps = trainer.steps
+    before = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
+    outcome = method.run(model, task.training, trainer, dense)
+    verify(model, method, outcome)
+    after = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
+    model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    test = before["test"]
+    comparison = compare(
+        test.logits.argmax(1),
+        after["test"].logits.argmax(1),
+        test.y,
+        test.group,
+        task.class_names,
+        task.group_names,
+        resamples=resamples,
+        seed=seed,
+    )
+    record = {
+        "fairsparse": __version__,
+        "config": config,
+        "environment": environment(trainer.device),
+        "data": describe(task),
+        "model": describe_model(model, outcome.masks, task, model_info),
+        "method": {
+            "name": _name(method),
+            "summary": (type(method).__doc__ or "").strip().splitlines()[0],
+            "reference": method.reference,
+            "options": plain(method.settings()),
+        },
+        "seed": seed,
+        "cells": cells.notion,
+        "sparsity": {
+            "asked": method.sparsity,
+            "measured": outcome.masks.sparsity,
+            "kept": outcome.masks.n_kept,
+            "total": outcome.masks.n_total,
+        },
+        "masks": outcome.masks.digest(),
+        "status": outcome.status,
+        "rounds": outcome.rounds,
+        "audit": comparison.to_dict(),
+        "counts": {
+            "dense": _counts(before["test"], task),
+            "sparse": _counts(after["test"], task),
+        },
+        "validation": {
+            "dense": _spread(spread(cells, before["val"])),
+            "sparse": _spread(spread(cells, after["val"])),
+        },
+        "history": trainer.history,
+        "cost": {"steps": trainer.steps, "dense_steps": dense_steps},
+        "timings": {**trainer.seconds, "total": time.perf_counter() - began},
+    }
+    return Result(model, outcome.masks, record, dense.final, _arrays(before, after))
+
+
+def verify(model: nn.Module, method: Method, outcome: Outcome) -> None:
+    """Raise `RuntimeError` unless the method did what it was asked: counted, applied, nested."""
+    masks = outcome.masks
+    expected = n_kept(method.sparsity, masks.n_total)
+    if outcome.status != "eps_infeasible" and masks.n_kept != expected:
+        raise RuntimeError(f"the method kept {masks.n_kept} weights, {expected} were asked for")
+    if set(masks) != set(method.weights(model)):
+        raise RuntimeError("the method's masks do not cover exactly the prunable weights")
+    if not masks.is_applied(model):
+        raise RuntimeError("the method returned masks that are not applied to the model")
+    if not all(b <= a for a, b in pairwise(outcome.path)):
+        raise RuntimeError("the method's rounds are not nested")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware a result depends on."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": f"{device.type} ({kind})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """Names, sizes and fingerprint of a task."""
+    return {
+        "name": task.name,
+        "fingerprint": task.fingerprint,
+        "sizes": {name: len(getattr(task, name)) for name in ("train", "cal", "val", "test")},
+        "class_names": list(task.class_names),
+        "group_names": list(task.group_names),
+        "attributes": list(task.attributes),
+        "notes": task.notes,
+    }
+
+
+def describe_model(
+    model: nn.Module, masks: MaskSet, task: Task, info: dict[str, Any]
+) -> dict[str, Any]:
+    """Size of a model, and where its weights are left."""
+    return {
+        **info,
+        "class": type(model).__name__,
+        "input_shape": list(task.input_shape),
+        "n_classes": task.n_classes,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "prunable": masks.n_total,
+        "layers": [
+            {"name": n, "shape": list(m.shape), "total": m.numel(), "kept": int(m.sum())}
+            for n, m in masks.items()
+        ],
+    }
+
+
+def _counts(predictions: Predictions, task: Task) -> list[Any]:
+    """Confusion counts [group, true, predicted]; a last row for unknown groups, when present."""
+    logits, y, group = predictions
+    names = (task.class_names, task.group_names)
+    return Confusion.count(logits.argmax(1), y, group, *names).table.tolist()
+
+
+def _spread(value: Spread) -> dict[str, float]:
+    return {"accuracy": value.accuracy, "variance": value.variance, "range": value.range}
+
+
+def _name(method: Method) -> str:
+    return next(name for name in METHODS if METHODS[name] is type(method))
+
+
+def _arrays(before: dict[str, Predictions], after: dict[str, Predictions]) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, dense in before.items():
+        arrays[f"{name}_y"] = dense.y.numpy()
+        arrays[f"{name}_group"] = dense.group.numpy()
+        arrays[f"{name}_dense"] = dense.logits.numpy()
+        arrays[f"{name}_sparse"] = after[name].logits.numpy()
+    return arrays

@@ -1,0 +1,157 @@
+"""From a configuration to run directories: data, model, method, check, audit, record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from fairsparse.audit.report import comparison_report
+from fairsparse.checkpoint import Stages, write_text
+from fairsparse.data import DATASETS, Task
+from fairsparse.experiments.config import RunConfig, options_model
+from fairsparse.experiments.execute import check_fit, execute
+from fairsparse.experiments.result import read_record
+from fairsparse.fairness.cells import Cells
+from fairsparse.methods import METHODS, Method
+from fairsparse.models import build
+from fairsparse.training import Progress
+from fairsparse.types import InputError
+
+_STAGES = 1  # raise when what a stage computes changes, so that old ones are not reused
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method at one sparsity with one seed."""
+
+    method: dict[str, Any]
+    sparsity: float
+    seed: int
+    label: str
+
+    @property
+    def name(self) -> str:
+        if self.method["name"] == "dense":
+            return f"dense-seed{self.seed}"
+        return f"{self.label}-{self.sparsity:g}-seed{self.seed}"
+
+
+def plan(config: RunConfig) -> list[Job]:
+    """The runs a configuration asks for, seed by seed; dense once a seed."""
+    names = [m["name"] for m in config.methods]
+    jobs = []
+    for seed in config.seeds:
+        for i, method in enumerate(config.methods):
+            again = names[:i].count(method["name"])
+            label = method["name"] + (f"-{again + 1}" if again else "")
+            dense = method["name"] == "dense"
+            for sparsity in (0.0,) if dense else config.sparsities:
+                jobs.append(Job(method, sparsity, seed, label))
+    return jobs
+
+
+def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[dict[str, Any]]:
+    """Do all runs of a configuration and return their records.
+
+    Finished stages and runs found in `out` are taken as they are, so the same call continues what
+    was interrupted. A configuration of a single run fills `out` itself; several runs get a
+    directory each and one comparison report.
+
+    Raises
+    ------
+    InputError
+        For anything the user can mend, before training where it can be known before.
+    """
+    claim(out, config)
+    task = make_task(config)
+    jobs = plan(config)
+    preflight(config, task, jobs)
+    stages = Stages(out / "stages")
+    records = []
+    for job in jobs:
+        folder = out if len(jobs) == 1 else out / job.name
+        if (folder / "record.json").exists():
+            records.append(read_record(folder))
+            continue
+        model = make_model(config, task, job.seed)
+        result = execute(
+            model,
+            task,
+            make_method(job.method, job.sparsity),
+            Cells(config.cells, task.class_names, task.group_names),
+            config.training,
+            seed=job.seed,
+            stages=stages,
+            progress=progress,
+            config=single(config, job).to_dict(),
+            model_info={"name": config.model["name"], "options": _options(config.model)},
+            resamples=config.resamples,
+        )
+        result.save(folder)
+        records.append(result.record)
+    if len(jobs) > 1:
+        links = {job.name: f"{job.name}/report.html" for job in jobs}
+        names = [job.name for job in jobs]
+        named = [{**record, "run": name} for record, name in zip(records, names, strict=True)]
+        write_text(out / "report.html", comparison_report(named, links))
+    return records
+
+
+def claim(out: Path, config: RunConfig) -> None:
+    """Make `out` the directory of `config`, or raise when it is another one's."""
+    path = out / "config.yaml"
+    if path.exists():
+        if yaml.safe_load(path.read_text()) != config.to_dict():
+            raise InputError(
+                f"{out} holds the runs of another configuration; choose another --out, or delete it"
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not a run directory; choose another --out")
+    else:
+        write_text(path, config.to_yaml())
+
+
+def single(config: RunConfig, job: Job) -> RunConfig:
+    """The configuration of one of the runs alone."""
+    return config.model_copy(
+        update={"methods": (job.method,), "sparsities": (job.sparsity,), "seeds": (job.seed,)}
+    )
+
+
+def make_task(config: RunConfig) -> Task:
+    """Build the task a configuration names."""
+    builder = DATASETS[config.data["name"]]
+    model = options_model(builder)
+    assert model is not None
+    checked = model(**_options(config.data))
+    return builder(**{name: getattr(checked, name) for name in type(checked).model_fields})
+
+
+def make_model(config: RunConfig, task: Task, seed: int) -> nn.Module:
+    """Build the model a configuration names, with the initial weights of `seed`."""
+    options = _options(config.model)
+    return build(config.model["name"], task.input_shape, task.n_classes, seed=seed, **options)
+
+
+def make_method(given: dict[str, Any], sparsity: float) -> Method:
+    """Build a method from ``{name, **options}``."""
+    if given["name"] == "dense":
+        sparsity = 0.0
+    return METHODS[given["name"]](sparsity=sparsity, **_options(given))  # type: ignore[call-arg]
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key != "name"}
+
+
+def preflight(config: RunConfig, task: Task, jobs: Sequence[Job]) -> None:
+    """Raise for whatever would make a run fail later: model, cells, sparsities."""
+    cells = Cells(config.cells, task.class_names, task.group_names)
+    model = make_model(config, task, config.seeds[0])
+    for job in jobs:
+        check_fit(model, task, make_method(job.method, job.sparsity), cells)

@@ -1,0 +1,281 @@
+"""Fairness metrics, exact, from integer counts.
+
+Every metric is a function of three counts per group and true class, so the same few lines measure
+one model and ten thousand resamples of it: leading axes are carried along. Variance and range over
+classes are after [1]_, equal opportunity and equalized odds [2]_, performance degradation [3]_, and
+excess drops [4]_. With more than two classes, a rate of one class against the rest is compared for
+each class, and the largest range counts.
+
+References
+----------
+.. [1] Tian et al., "Analysis and applications of class-wise robustness in adversarial training",
+   arXiv 2105.14240.
+.. [2] Hardt, Price and Srebro, "Equality of opportunity in supervised learning", arXiv 1610.02413.
+.. [3] Dai et al., on bi-level fair pruning, arXiv 2312.10181.
+.. [4] Hashemizadeh et al., "Balancing act: constraining disparate impact in sparse models",
+   arXiv 2310.20673.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fairsparse.fairness.counts import (
+    Array,
+    CellAccuracy,
+    Confusion,
+    Counts,
+    Kind,
+    cell_names,
+    fold,
+    gap,
+    share,
+)
+from fairsparse.registry import Registry
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number computed from counts.
+
+    Parameters
+    ----------
+    function : callable
+        `Counts` (for a degradation: of reference and candidate) -> (...).
+    summary : str
+        One sentence for people.
+    better : {"higher", "lower"}
+    needs : {"any", "groups"}
+        Whether the metric exists only where there are two named groups.
+    cells : str
+        Kind of the cells that must hold examples; without groups, classes stand in.
+    least : int
+        How many examples each of them must hold.
+    """
+
+    function: Callable[..., Array]
+    summary: str
+    better: Literal["higher", "lower"]
+    needs: Literal["any", "groups"]
+    cells: Kind
+    least: int = 1
+
+
+METRICS: Registry[Metric] = Registry("metric")
+DEGRADATIONS: Registry[Metric] = Registry("degradation metric")
+
+
+def metric(
+    name: str,
+    better: Literal["higher", "lower"],
+    cells: Kind,
+    *,
+    needs: Literal["any", "groups"] = "any",
+    least: int = 1,
+    registry: Registry[Metric] = METRICS,
+) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """Return a decorator that registers a function of counts as a metric."""
+
+    def add(function: Callable[..., Array]) -> Callable[..., Array]:
+        summary = " ".join((function.__doc__ or "").split())
+        registry.register(name)(Metric(function, summary, better, needs, cells, least))
+        return function
+
+    return add
+
+
+def evaluate(registry: Registry[Metric], *counts: Counts) -> dict[str, Array]:
+    """Compute every metric that exists for these counts: name -> (...)."""
+    return {
+        name: registry[name].function(*counts)
+        for name in registry
+        if registry[name].needs == "any" or counts[0].grouped
+    }
+
+
+@metric("accuracy", "higher", "all")
+def _accuracy(c: Counts) -> Array:
+    """Share of correct predictions."""
+    return c.accuracy("all")[..., 0]
+
+
+@metric("cwv", "lower", "class")
+def _cwv(c: Counts) -> Array:
+    """Population variance of accuracy over classes."""
+    return c.accuracy("class").var(-1)
+
+
+@metric("cwv_corrected", "lower", "class", least=2)
+def _cwv_corrected(c: Counts) -> Array:
+    """Variance of accuracy over classes less what sampling alone adds; may be negative."""
+    a, n = c.accuracy("class"), fold(c.n, c.known, "class")
+    noise = share(a * (1 - a), n - 1).mean(-1)
+    return a.var(-1) - (1 - 1 / a.shape[-1]) * noise
+
+
+@metric("mcd", "lower", "class")
+def _mcd(c: Counts) -> Array:
+    """Accuracy of the best served class minus that of the worst served."""
+    return gap(c.accuracy("class"))
+
+
+@metric("worst_class_accuracy", "higher", "class")
+def _worst_class_accuracy(c: Counts) -> Array:
+    """Accuracy of the worst served class."""
+    return c.accuracy("class").min(-1)
+
+
+@metric("worst_group_accuracy", "higher", "group", needs="groups")
+def _worst_group_accuracy(c: Counts) -> Array:
+    """Accuracy of the worst served group."""
+    return c.accuracy("group").min(-1)
+
+
+@metric("worst_cell_accuracy", "higher", "class x group")
+def _worst_cell_accuracy(c: Counts) -> Array:
+    """Accuracy of the worst served class within a group; of a class where there are no groups."""
+    return c.accuracy("class x group" if c.grouped else "class").min(-1)
+
+
+@metric("accuracy_gap", "lower", "group", needs="groups")
+def _accuracy_gap(c: Counts) -> Array:
+    """Range of accuracy over groups."""
+    return gap(c.accuracy("group"))
+
+
+@metric("demographic_parity", "lower", "group", needs="groups")
+def _demographic_parity(c: Counts) -> Array:
+    """Range over groups of P(predicted 1); of several classes the largest such range."""
+    return c.outcome_gaps(c.predicted, c.n.sum(-1, keepdims=True)).max(-1)
+
+
+@metric("equal_opportunity", "lower", "outcome x group", needs="groups")
+def _equal_opportunity(c: Counts) -> Array:
+    """Range over groups of the true positive rate; of several classes the largest range."""
+    return c.tpr_gaps.max(-1)
+
+
+@metric("equalized_odds", "lower", "class x group", needs="groups")
+def _equalized_odds(c: Counts) -> Array:
+    """Larger of the ranges over groups of true and false positive rate; largest class."""
+    return np.maximum(c.tpr_gaps, c.fpr_gaps).max(-1)
+
+
+@metric("average_odds", "lower", "class x group", needs="groups")
+def _average_odds(c: Counts) -> Array:
+    """Mean of the ranges over groups of true and false positive rate; largest class."""
+    return ((c.tpr_gaps + c.fpr_gaps) / 2).max(-1)
+
+
+def drops(reference: Counts, candidate: Counts, kind: Kind) -> Array:
+    """Accuracy of the reference minus the candidate's in each cell of `kind`, (..., K)."""
+    return reference.accuracy(kind) - candidate.accuracy(kind)
+
+
+def excess_drops(reference: Counts, candidate: Counts, kind: Kind) -> Array:
+    """Drop of each cell minus the overall drop, (..., K)."""
+    return drops(reference, candidate, kind) - drops(reference, candidate, "all")
+
+
+@metric("performance_degradation_fairness", "lower", "group", needs="groups", registry=DEGRADATIONS)
+def _performance_degradation_fairness(reference: Counts, candidate: Counts) -> Array:
+    """Range over groups of the drop in accuracy."""
+    return gap(drops(reference, candidate, "group"))
+
+
+@metric("class_degradation_range", "lower", "class", registry=DEGRADATIONS)
+def _class_degradation_range(reference: Counts, candidate: Counts) -> Array:
+    """Range over classes of the drop in accuracy."""
+    return gap(drops(reference, candidate, "class"))
+
+
+@metric("max_cell_drop", "lower", "class x group", registry=DEGRADATIONS)
+def _max_cell_drop(reference: Counts, candidate: Counts) -> Array:
+    """Largest drop in accuracy of a class within a group; of a class where there are no groups."""
+    kind: Kind = "class x group" if reference.grouped else "class"
+    return drops(reference, candidate, kind).max(-1)
+
+
+@metric("max_excess_drop", "lower", "group", registry=DEGRADATIONS)
+def _max_excess_drop(reference: Counts, candidate: Counts) -> Array:
+    """Largest drop of a group, or of a class where there are no groups, beyond the overall."""
+    kind: Kind = "group" if reference.grouped else "class"
+    return excess_drops(reference, candidate, kind).max(-1)
+
+
+def lacking(confusion: Confusion, metric: Metric) -> tuple[str, ...]:
+    """Return the names of the cells that hold too few examples for a metric."""
+    grouped = confusion.counts.grouped or metric.cells == "all"
+    kind: Kind = metric.cells if grouped else "class"
+    names = cell_names(kind, confusion.class_names, confusion.group_names)
+    sizes = fold(confusion.counts.n, len(confusion.group_names), kind)
+    return tuple(name for name, n in zip(names, sizes, strict=True) if n < metric.least)
+
+
+def plain(value: Any) -> Any:
+    """Return nested values as JSON can hold them: NaN becomes None, tuples become lists.
+
+    >>> plain({"cwv": float("nan"), "n": (1, 2)})
+    {'cwv': None, 'n': [1, 2]}
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return None if value != value else value
+
+
+@dataclass(frozen=True)
+class FairnessReport:
+    """What one model's predictions measure.
+
+    Parameters
+    ----------
+    n, n_unknown : int
+        Examples, and those of them whose group is unknown though groups are named.
+    values : dict
+        Metric name -> value; accuracies and rates are fractions; NaN where undefined.
+    undefined : dict
+        Name of a metric that is NaN -> names of the cells that hold too few examples for it.
+    by_class, by_group, by_cell : tuple of CellAccuracy
+        Examples and accuracy by class, by named group, and by class x group.
+    """
+
+    n: int
+    n_unknown: int
+    values: dict[str, float]
+    undefined: dict[str, tuple[str, ...]]
+    by_class: tuple[CellAccuracy, ...]
+    by_group: tuple[CellAccuracy, ...]
+    by_cell: tuple[CellAccuracy, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON can hold it, NaN as None."""
+        return plain({field: getattr(self, field) for field in self.__dataclass_fields__})
+
+
+def measure(confusion: Confusion) -> FairnessReport:
+    """Measure one model's predictions with every metric that exists for them.
+
+    >>> table = Confusion.count([0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], ["no", "yes"], ["a", "b"])
+    >>> report = measure(table)
+    >>> report.values["accuracy_gap"], report.undefined["equal_opportunity"]
+    (0.5, ('yes | a',))
+    """
+    values = {name: float(value) for name, value in evaluate(METRICS, confusion.counts).items()}
+    unknown = confusion.table[-1].sum() if confusion.unknown else 0
+    return FairnessReport(
+        n=int(confusion.table.sum()),
+        n_unknown=int(unknown),
+        values=values,
+        undefined={k: lacking(confusion, METRICS[k]) for k, v in values.items() if np.isnan(v)},
+        by_class=confusion.cell_accuracies("class"),
+        by_group=confusion.cell_accuracies("group"),
+        by_cell=confusion.cell_accuracies("class x group"),
+    )

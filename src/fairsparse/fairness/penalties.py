@@ -1,0 +1,111 @@
+"""Differentiable gaps between cells, and the cell weights that drive them down.
+
+Surrogates: approximate, smooth, for training and scoring. Audits never use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fairsparse.fairness.cells import Cells
+
+FairLoss = Literal["both", "var", "rng"]
+TAU = 0.05
+
+
+def gap_loss(means: Tensor, families: Tensor, kind: FairLoss = "both") -> Tensor:
+    """How unequal soft statistics are: a scalar, 0 at equality, averaged over families.
+
+    Parameters
+    ----------
+    means : Tensor, shape (K,)
+        Mean soft statistic of each cell; NaN cells are left out.
+    families : Tensor of int64, shape (K,)
+        Cells are compared with those of their own family.
+    kind : {"both", "var", "rng"}
+        Variance (soft CWV); smooth range (soft MCD), ``tau log sum exp(s/tau) + tau log sum
+        exp(-s/tau) - 2 tau log K`` with tau 0.05; or both, each divided by its own value so that
+        they enter with equal relative weight.
+    """
+    return torch.stack([_one(s, kind) for s in _by_family(means, families)]).mean()
+
+
+def spread_loss(means: Tensor, families: Tensor) -> Tensor:
+    """Twice the standard deviation of the soft statistics, averaged over families."""
+    parts = [2 * (s.var(correction=0) + 1e-12).sqrt() for s in _by_family(means, families)]
+    return torch.stack(parts).mean()
+
+
+def _by_family(means: Tensor, families: Tensor) -> list[Tensor]:
+    seen = ~means.isnan()
+    return [means[(families == f) & seen] for f in families[seen].unique()]
+
+
+def _one(s: Tensor, kind: FairLoss) -> Tensor:
+    variance = s.var(correction=0)
+    # centred, the two means are at least 1 and near equality no digits cancel: an error of either
+    # sign in the spread would be the sign of the whole loss when it is divided by itself
+    x = (s - s.mean()) / TAU
+    spread = TAU * (x.expm1().mean().log1p() + (-x).expm1().mean().log1p())
+    if kind == "var":
+        return variance
+    if kind == "rng":
+        return spread
+    return 0.5 * variance / (variance.detach() + 1e-8) + 0.5 * spread / (spread.detach() + 1e-8)
+
+
+def streaming_weights(
+    loss: Callable[[Tensor, Tensor], Tensor], means: Tensor, counts: Tensor, families: Tensor
+) -> Tensor:
+    """Weight of each cell's examples under which a sum over batches has the gap's gradient.
+
+    For ``L(s_1 .. s_K)`` with ``s_k`` the mean of ``p_i`` over cell k, the gradient of ``L`` is
+    that of ``sum_i w_k(i) p_i`` with ``w_k = (dL/ds_k) / n_k`` held constant. Batches need not
+    contain every cell, and one pass serves any number of cells.
+
+    Parameters
+    ----------
+    loss : callable
+        ``(means, families) -> scalar``, such as `gap_loss`.
+    means, counts : Tensor, shape (K,)
+    families : Tensor of int64, shape (K,)
+
+    Returns
+    -------
+    Tensor, shape (K,)
+        0 for cells without examples.
+    """
+    leaf = means.detach().clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(loss(leaf, families), leaf)
+    return torch.where(counts > 0, slope / counts.clamp_min(1), torch.zeros_like(slope))
+
+
+def weighted_sum(weights: Tensor, cells: Cells, logits: Tensor, y: Tensor, group: Tensor) -> Tensor:
+    """``sum_i w_k(i) p_i`` over a batch; examples outside every cell count nothing."""
+    index = cells.index(y, group)
+    known = index >= 0
+    return (weights[index.clamp_min(0)] * cells.soft(logits, y) * known).sum()
+
+
+def proportional_weights(
+    means: Tensor, families: Tensor, strength: float, low: float = 0.3, high: float = 3.0
+) -> Tensor:
+    """Training weight of each cell, larger where the measured statistic lags: shape (K,), mean 1.
+
+    ``clip(1 - strength * (e_k - mean e) / std e, low, high)`` within each family: proportional to
+    the present lag, not to its sum over time, so it settles instead of driving all cells to one
+    accuracy at any price. Cells without a measurement weigh 1.
+    """
+    weights = torch.ones_like(means)
+    for f in families.unique():
+        member = (families == f) & ~means.isnan()
+        e = means[member]
+        if len(e) > 1:
+            lag = (e - e.mean()) / (e.std(correction=0) + 1e-3)
+            w = (1 - strength * lag).clamp(low, high)
+            weights[member] = w / w.mean()
+    return weights

@@ -1,0 +1,225 @@
+"""Where two goals pull a network apart, per unit and per weight.
+
+A unit is an output filter of a convolution or an output neuron of a linear layer: row ``u`` of its
+weight tensor. The two goals arrive as loss functions; nothing here knows what they stand for.
+The idea is Ballot's [1]_; its formulas are not public, so the scores are this implementation's.
+
+References
+----------
+.. [1] Gao et al., "Efficient DNN-Powered Software with Fair Sparse Models", ISSTA 2024,
+   arXiv:2407.02805.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.modes import evaluating
+from fairsparse.types import Batch, LossFn, Scores
+
+Norm = Literal["rank", "clip", "sym"]
+Gate = Literal["off", "hard", "soft"]
+_FEWEST_ALIVE = 5
+_FEWEST_UNITS = 4
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Gradients of the two goals in one layer with U units.
+
+    Attributes
+    ----------
+    cosines : Tensor, shape (B, U)
+        Cosine of the two gradients over each unit's living weights, per batch.
+    goal, other : Tensor of the weight's shape
+        Summed gradients, zero at dead weights.
+    scorable : Tensor of bool, shape (U,)
+        Units with enough living weights for a direction to mean anything.
+    """
+
+    cosines: Tensor
+    goal: Tensor
+    other: Tensor
+    scorable: Tensor
+
+
+def measure(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batches: Iterable[Batch],
+    goal: LossFn,
+    other: LossFn,
+    masks: MaskSet | None = None,
+) -> dict[str, Layer]:
+    """Gradients of two losses over the same batches, one forward and two backward passes each.
+
+    The model is used in evaluation mode, so that examples do not meet in batch statistics; its
+    mode and gradients are left as they were.
+    """
+    names, parameters = list(weights), list(weights.values())
+    goal_sum = [torch.zeros_like(w, requires_grad=False) for w in parameters]
+    other_sum = [torch.zeros_like(w, requires_grad=False) for w in parameters]
+    factors = [_factor(masks, name, w) for name, w in weights.items()]
+    cosines: list[list[Tensor]] = [[] for _ in names]
+    with evaluating(model):
+        for batch in batches:
+            logits = model(batch.x)
+            first = torch.autograd.grad(goal(logits, batch), parameters, retain_graph=True)
+            second = torch.autograd.grad(other(logits, batch), parameters)
+            for i, factor in enumerate(factors):
+                a, f = first[i] * factor, second[i] * factor
+                goal_sum[i] += a
+                other_sum[i] += f
+                cosines[i].append(_cosine(a, f))
+    return {
+        name: Layer(
+            torch.stack(cosines[i]),
+            goal_sum[i],
+            other_sum[i],
+            factors[i].flatten(1).sum(1) >= _FEWEST_ALIVE,
+        )
+        for i, name in enumerate(names)
+    }
+
+
+def unit_conflict(layer: Layer, norm: Norm = "rank", z: float = 1.0, exact: bool = False) -> Tensor:
+    """Conflict of each unit in [0, 1], shape (U,).
+
+    Parameters
+    ----------
+    layer : Layer
+    norm : {"rank", "clip", "sym"}
+        ``rank``: rank of the negative mean cosine among the layer's units, 0.5 on average.
+        ``clip``: negative mean cosine less `z` standard errors, clipped to [0, 1].
+        ``sym``: ``(1 - mean cosine) / 2``.
+    z : float
+        Noise guard of ``clip``.
+    exact : bool
+        Take the cosine of the summed gradients instead of the mean over batches.
+    """
+    neutral = 0.0 if norm == "clip" else 0.5
+    mean = _cosine(layer.goal, layer.other) if exact else layer.cosines.mean(0)
+    match norm:
+        case "rank":
+            conflict = _rank(-mean, layer.scorable)
+        case "clip":
+            error = torch.zeros_like(mean)
+            if not exact and len(layer.cosines) > 1:
+                error = layer.cosines.std(0) / len(layer.cosines) ** 0.5
+            conflict = (-mean - z * error).clamp(0, 1)
+        case "sym":
+            conflict = (1 - mean) / 2
+        case _:
+            raise ValueError(f"unknown norm '{norm}'; known: rank, clip, sym")
+    return torch.where(layer.scorable, conflict, torch.full_like(conflict, neutral))
+
+
+def weight_conflict(layer: Layer) -> Tensor:
+    """Conflict of each weight in [0, 1]: opposite signs, geometric mean of relative sizes."""
+
+    def size(gradient: Tensor) -> Tensor:
+        rms = gradient.square().mean().sqrt().clamp_min(1e-30)
+        return (gradient.abs() / rms).clamp_max(3) / 3
+
+    opposed = layer.goal.sign() * layer.other.sign() < 0
+    return torch.where(opposed, (size(layer.goal) * size(layer.other)).sqrt(), 0.0)
+
+
+def removal_effect(layer: Layer, weight: Tensor) -> Tensor:
+    """First-order fall of the other loss when a unit shrinks to zero, shape (U,)."""
+    return (layer.other * weight.detach()).flatten(1).sum(1)
+
+
+def combine(
+    points: list[dict[str, Layer]],
+    weights: Mapping[str, Tensor],
+    *,
+    norm: Norm = "rank",
+    alpha: float = 1.0,
+    gate: Gate = "off",
+    protect: float = 0.0,
+    exact: bool = False,
+) -> Scores:
+    """Conflict of each weight in [0, 1], averaged over measurement points.
+
+    Parameters
+    ----------
+    points : list of dict
+        What `measure` returned at each point of the training run.
+    weights : mapping
+        Name -> weight at the end of the run.
+    norm, exact
+        As in `unit_conflict`.
+    alpha : float in [0, 1]
+        Share of the unit's conflict; the rest is the weight's own.
+    gate : {"off", "hard", "soft"}
+        Count a conflict only where removing the unit lowers the other loss, to first order.
+    protect : float in [0, 1)
+        Share of each layer's units, the most important to the first goal, whose conflict is 0.
+    """
+    result = {}
+    for name, w in weights.items():
+        layers = [point[name] for point in points]
+        unit = torch.stack([unit_conflict(x, norm, exact=exact) for x in layers]).mean(0)
+        if gate != "off":
+            effects = torch.stack([removal_effect(x, w) for x in layers])
+            if gate == "hard":
+                open_ = ((effects > 0).float().mean(0) > 0.5).float()
+            else:
+                effect = effects.mean(0)
+                open_ = torch.sigmoid(effect / effect.abs().median().clamp_min(1e-30))
+        else:
+            open_ = torch.ones_like(unit)
+        if protect > 0:
+            accuracy = sum((x.goal * w.detach()).square().flatten(1).sum(1) for x in layers)
+            assert isinstance(accuracy, Tensor)
+            top = accuracy.topk(max(1, round(protect * len(unit)))).indices
+            open_[top] = 0.0
+        shape = (-1,) + (1,) * (w.dim() - 1)
+        kappa = (alpha * unit).view(shape).expand(w.shape)
+        if alpha < 1:
+            own = torch.stack([weight_conflict(x) for x in layers]).mean(0)
+            kappa = kappa + (1 - alpha) * own
+        result[name] = kappa * open_.view(shape)
+    return result
+
+
+def opposed_share(points: list[dict[str, Layer]]) -> float:
+    """Share of scorable units whose mean cosine is negative: how much real conflict there is."""
+    means = [layer.cosines.mean(0)[layer.scorable] for point in points for layer in point.values()]
+    cosines = torch.cat(means) if means else torch.empty(0)
+    return float((cosines < 0).float().mean()) if cosines.numel() else 0.0
+
+
+def _factor(masks: MaskSet | None, name: str, w: Tensor) -> Tensor:
+    if masks is None:
+        return torch.ones_like(w, requires_grad=False)
+    return masks[name].to(w.device, w.dtype)
+
+
+def _cosine(a: Tensor, f: Tensor) -> Tensor:
+    a, f = a.flatten(1).double(), f.flatten(1).double()
+    norm = a.norm(dim=1) * f.norm(dim=1)
+    cosine = (a * f).sum(1) / norm.clamp_min(1e-300)
+    return torch.where(norm > 0, cosine, 0.0)
+
+
+def _rank(values: Tensor, scorable: Tensor) -> Tensor:
+    """Mean rank of each value among the scorable ones, scaled to [0, 1]; ties share their mean."""
+    result = torch.full_like(values, 0.5)
+    chosen = values[scorable]
+    if len(chosen) < _FEWEST_UNITS:
+        return result
+    # cosines that agree to rounding are ties: their order would be noise
+    chosen = chosen.mul(1e9).round()
+    _, group, size = chosen.unique(return_inverse=True, return_counts=True)
+    last = size.cumsum(0) - 1
+    mean_rank = last.double() - (size.double() - 1) / 2
+    result[scorable] = (mean_rank[group] / (len(chosen) - 1)).to(values.dtype)
+    return result

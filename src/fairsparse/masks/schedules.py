@@ -1,0 +1,53 @@
+"""How sparsity grows: over rounds, and over the steps of one training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fairsparse.types import InputError
+
+
+def levels(sparsity: float, fraction: float = 0.2, explicit: Sequence[float] = ()) -> list[float]:
+    """Sparsity after each round, strictly rising, the last one exactly `sparsity`.
+
+    Parameters
+    ----------
+    sparsity : float in [0, 1)
+    fraction : float in (0, 1)
+        Share of the weights alive that each round removes.
+    explicit : sequence of float
+        Levels to use instead; those at or above `sparsity` are left out.
+
+    >>> [round(s, 4) for s in levels(0.6, 0.3)]
+    [0.3, 0.51, 0.6]
+    >>> levels(0.9, explicit=(0.5, 0.75, 0.9, 0.95))
+    [0.5, 0.75, 0.9]
+    """
+    if explicit:
+        if list(explicit) != sorted(set(explicit)) or not all(0 < s < 1 for s in explicit):
+            raise InputError(f"levels are {list(explicit)}; give rising sparsities in (0, 1)")
+        rounds = [s for s in explicit if s < sparsity - 1e-12]
+    else:
+        rounds, density = [], 1 - fraction
+        # a last round that removed almost nothing would be a training run for nothing
+        while density * (1 - fraction / 4) > 1 - sparsity:
+            rounds.append(1 - density)
+            density *= 1 - fraction
+    return [*rounds, sparsity] if sparsity > 0 else []
+
+
+def cubic(progress: float, final: float) -> float:
+    """Gradual sparsity ``final * (1 - (1 - progress)^3)`` [1]_, exact at both ends.
+
+    >>> [round(cubic(i / 5, 0.9), 3) for i in range(6)]
+    [0.0, 0.439, 0.706, 0.842, 0.893, 0.9]
+
+    References
+    ----------
+    .. [1] Zhu & Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878.
+    """
+    if progress <= 0:
+        return 0.0
+    if progress >= 1:
+        return final
+    return final * (1 - (1 - progress) ** 3)

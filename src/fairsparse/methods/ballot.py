@@ -1,0 +1,293 @@
+"""Ballot: lottery tickets chosen and trained where accuracy and fairness pull apart.
+
+The paper [1]_ publishes the two components, mask generation by conflict detection and training
+refinement; its equations are not public, so the rules below are this implementation's.
+
+References
+----------
+.. [1] Gao et al., "Efficient DNN-Powered Software with Fair Sparse Models", ISSTA 2024,
+   arXiv:2407.02805.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from fairsparse.data.task import TrainData
+from fairsparse.masks import conflict, scorers
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.schedules import levels
+from fairsparse.masks.select import Scope, select
+from fairsparse.methods.base import (
+    METHODS,
+    Dense,
+    Floor,
+    Levels,
+    Method,
+    Outcome,
+    Round,
+    Sparsity,
+    options,
+    rewind_step,
+    stored,
+)
+from fairsparse.methods.evidence import (
+    cell_batches,
+    conflict_batches,
+    fair_loss,
+    stable_rewind,
+)
+from fairsparse.methods.refine import Refinement, refine
+from fairsparse.training import Loop, State, Trainer, cross_entropy, state_of
+from fairsparse.types import Scores
+
+
+@METHODS.register("ballot")
+@options
+class Ballot(Method):
+    """Lottery tickets that drop units where accuracy and fairness conflict, then train refined.
+
+    Keep score ``S = I * exp(-lambda_conflict * kappa)``: importance I, and conflict kappa in
+    [0, 1] measured at several points of each round's training run. With ``importance=magnitude``,
+    ``lambda_conflict=0`` and a refinement that is off, it is the lottery ticket mask for mask.
+    """
+
+    reference: ClassVar[str] = "Gao et al. 2024, arXiv:2407.02805"
+    sparsity: Sparsity = 0.9
+    tolerance: Annotated[
+        float, Field(ge=0, le=1, description="accuracy a ticket may lose against dense")
+    ] = 0.01
+    lambda_conflict: Annotated[
+        float, Field(description="strength of conflict; negative reverses it, as an ablation")
+    ] = 0.5
+    importance: Literal["fair", "taylor", "magnitude", "lamp"] = "fair"
+    norm: conflict.Norm = "rank"
+    exact: Annotated[bool, Field(description="cosines of summed gradients")] = False
+    alpha: Annotated[float, Field(ge=0, le=1, description="unit against weight conflict")] = 1.0
+    gate: conflict.Gate = "off"
+    protect: Annotated[
+        float, Field(ge=0, lt=1, description="share of units exempt for their accuracy")
+    ] = 0.0
+    quota: Annotated[
+        float,
+        Field(ge=0, le=1, description="largest share of a round's removals that conflict decides"),
+    ] = 0.5
+    mask: Annotated[
+        Literal["scored", "random"], Field(description="random: same layer counts, as a control")
+    ] = "scored"
+    fair_loss: Literal["both", "var", "rng"] = "both"
+    points: Annotated[
+        tuple[float, ...], Field(description="shares of the schedule where conflict is measured")
+    ] = (0.25, 0.5, 0.75, 1.0)
+    conflict_share: Annotated[
+        float, Field(gt=0, le=1, description="images measured a round / training images")
+    ] = 0.02
+    rewind: Annotated[
+        Literal["rule", "search"], Field(description="search: first linearly connected start")
+    ] = "rule"
+    rewind_at: Annotated[
+        float | None, Field(ge=0, lt=1, description="share of the schedule; default: stable start")
+    ] = None
+    one_shot: Annotated[bool, Field(description="a single round at the target")] = False
+    fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
+    levels: Levels = ()
+    retries: Annotated[
+        int, Field(ge=0, description="repeats of a round beyond the tolerance, conflict halved")
+    ] = 2
+    infeasible: Annotated[
+        Literal["continue", "stop"],
+        Field(description="after two rounds beyond the tolerance: go on, or return the last good"),
+    ] = "continue"
+    refinement: Refinement = Field(default_factory=Refinement)
+    scope: Scope = "global"
+    floor: Floor = 0.005
+    prune_first: bool = False
+    prune_last: bool = False
+
+    def snapshots(self, total: int) -> set[int]:
+        """The rewind step or its candidates, and the measurement points."""
+        rewind = {rewind_step(self.rewind_at, total)}
+        if self.rewind == "search":
+            rewind = {round(share * total) for share in (0, 0.005, 0.01, 0.02, 0.05, 0.1)}
+        return rewind | {round(share * total) for share in self.points}
+
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Prune and train `model` in place, round by round."""
+        k = rewind_step(self.rewind_at, dense.total)
+        masks = MaskSet.dense(self.weights(model))
+        parent = Round(masks, dense.final, {}, dense.states)
+        key = self.rounds_key(trainer, "ballot")
+        plan = levels(self.sparsity, self.fraction, self.levels)
+        strength, missed = self.refinement.strength, 0
+        rounds: list[dict[str, Any]] = []
+        path: list[MaskSet] = []
+        best: Round | None = None
+        for level in [self.sparsity] if self.one_shot else plan:
+            if self.rewind == "search" and not rounds:
+                first = self.select(model, data, trainer, parent, level, self.lambda_conflict)[0]
+                candidates = sorted(s for s in self.snapshots(dense.total) if s < dense.total / 5)
+                k = stable_rewind(model, data, trainer, dense, first, candidates)
+            done = parent
+            for attempt in range(self.retries + 1):
+                weight = self.lambda_conflict / 2**attempt
+                last_try = attempt == self.retries > 0
+                key = trainer.stages.key(key, level, attempt)
+
+                def make(
+                    level: float = level,
+                    parent: Round = parent,
+                    weight: float = 0.0 if last_try else weight,
+                    strength: float = strength / 2**attempt,
+                    k: int = k,
+                ) -> Round:
+                    return self._round(
+                        model, data, trainer, dense, parent, level, weight, k, strength
+                    )
+
+                done = stored(trainer, key, make)
+                if done.log["val_drop"] <= self.tolerance:
+                    break
+            feasible = done.log["val_drop"] <= self.tolerance
+            missed = 0 if feasible else missed + 1
+            parent, strength = done, done.log["strength"]
+            model.load_state_dict(done.state)
+            rounds.append({**done.log, "feasible": feasible})
+            path.append(done.masks)
+            best = done if feasible else best
+            if missed == 2 and self.infeasible == "stop":
+                break
+        status = "feasible" if missed == 0 else "eps_infeasible"
+        if missed and self.infeasible == "stop" and best is not None:
+            parent = best
+            path = [m for m in path if parent.masks <= m]
+        model.load_state_dict(parent.state)
+        return Outcome(parent.masks, status, rounds, path)
+
+    def _round(
+        self,
+        model: nn.Module,
+        data: TrainData,
+        trainer: Trainer,
+        dense: Dense,
+        parent: Round,
+        level: float,
+        weight: float,
+        k: int,
+        strength: float,
+    ) -> Round:
+        model.load_state_dict(parent.state)
+        masks, facts = self.select(model, data, trainer, parent, level, weight)
+        model.load_state_dict(dense.states[k])
+        points = {round(share * dense.total) for share in self.points}
+        loop = Loop(
+            trainer,
+            model,
+            data.train,
+            stage=f"ballot {level:.4g}",
+            masks=masks,
+            start=k,
+            snapshots={p for p in points if p > k},
+        )
+        refinement = replace(self.refinement, tolerance=self.tolerance)
+        log: dict[str, Any] = refine(loop, data, dense, refinement, strength)
+        return Round(
+            masks, state_of(model), {"sparsity": masks.sparsity, **facts, **log}, loop.states
+        )
+
+    def select(
+        self,
+        model: nn.Module,
+        data: TrainData,
+        trainer: Trainer,
+        parent: Round,
+        level: float,
+        weight: float,
+    ) -> tuple[MaskSet, dict[str, Any]]:
+        """Masks of the next round, and the facts of how they came about.
+
+        Parameters
+        ----------
+        model : nn.Module
+            At the end of the parent round.
+        parent : Round
+            Its masks bound the new ones; its points are where conflict is measured.
+        level : float
+            Sparsity asked for.
+        weight : float
+            Strength of conflict.
+        """
+        weights = self.weights(model)
+        importance = self._importance(model, weights, data, trainer)
+        plain = select(importance, level, within=parent.masks, scope=self.scope, floor=self.floor)
+        masks, facts = plain, {"lambda": 0.0, "opposed_units": None, "decided_by_conflict": 0.0}
+        if weight:
+            points = self._measure(model, data, trainer, parent)
+            kappa = conflict.combine(
+                points,
+                weights,
+                norm=self.norm,
+                alpha=self.alpha,
+                gate=self.gate,
+                protect=self.protect,
+                exact=self.exact,
+            )
+            removed = parent.masks.n_kept - plain.n_kept
+            while True:
+                scores = penalized(importance, kappa, weight)
+                masks = select(
+                    scores, level, within=parent.masks, scope=self.scope, floor=self.floor
+                )
+                moved = sum(int((plain[n] & ~masks[n]).sum()) for n in masks) / max(1, removed)
+                if moved <= self.quota or abs(weight) < 1e-3:
+                    break
+                weight /= 2
+            facts = {
+                "lambda": weight,
+                "opposed_units": conflict.opposed_share(points),
+                "decided_by_conflict": moved,
+            }
+        if self.mask == "random":
+            counts = {name: int(mask.sum()) for name, mask in masks.items()}
+            noise = scorers.random(weights, trainer.generator("random mask", level))
+            masks = select(noise, level, within=parent.masks, scope=counts)
+        return masks, facts
+
+    def _importance(
+        self, model: nn.Module, weights: dict[str, Tensor], data: TrainData, trainer: Trainer
+    ) -> Scores:
+        if self.importance == "magnitude":
+            return scorers.magnitude(weights)
+        if self.importance == "lamp":
+            return scorers.lamp(weights)
+        batches = cell_batches(model, data.cal, trainer, favour_weak=self.importance == "fair")
+        return scorers.tempered(weights, scorers.taylor(model, weights, batches, cross_entropy))
+
+    def _measure(
+        self, model: nn.Module, data: TrainData, trainer: Trainer, parent: Round
+    ) -> list[dict[str, conflict.Layer]]:
+        total = max(parent.points)
+        steps = [s for s in (round(p * total) for p in self.points) if s in parent.points]
+        images = max(64, round(self.conflict_share * len(data.train) / len(steps)))
+        probe = copy.deepcopy(model)
+        measured = []
+        for step in steps:
+            state: State = parent.points[step]
+            probe.load_state_dict(state)
+            batches = conflict_batches(data.cal, trainer, images, step)
+            other = fair_loss(probe, batches, trainer.cells, self.fair_loss)
+            measured.append(
+                conflict.measure(
+                    probe, self.weights(probe), batches, cross_entropy, other, parent.masks
+                )
+            )
+        return measured
+
+
+def penalized(importance: Scores, kappa: Scores, weight: float) -> Scores:
+    """Keep score ``importance * exp(-weight * kappa)``."""
+    return {name: score * (-weight * kappa[name]).exp() for name, score in importance.items()}

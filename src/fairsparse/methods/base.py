@@ -1,0 +1,234 @@
+"""What a method is, and what all methods share: the dense network and stored rounds."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked
+from torch import nn
+
+from fairsparse.data.task import TrainData
+from fairsparse.fairness.spread import Spread, spread
+from fairsparse.masks.maskset import MaskSet, prunable
+from fairsparse.registry import Registry
+from fairsparse.training import State, Trainer, state_of
+
+Sparsity = Annotated[
+    float, Field(ge=0, lt=1, description="zero prunable weights / prunable weights")
+]
+Levels = Annotated[
+    tuple[float, ...],
+    Field(description="sparsities of the rounds; those at or above the target are left out"),
+]
+Floor = Annotated[
+    float, Field(ge=0, lt=1, description="share of each layer kept whatever its scores")
+]
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def options(cls: type[T]) -> type[T]:
+    """Decorate a method: keyword-only frozen fields, checked by their annotations."""
+    made = checked(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
+    return cast(type[T], made)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The trained dense network all methods of a run start from.
+
+    Attributes
+    ----------
+    states : dict
+        Step -> state; the last step is the end of training.
+    total : int
+        Steps of the schedule, T.
+    val : Spread
+        Accuracy and inequality on the validation split.
+    """
+
+    states: dict[int, State]
+    total: int
+    val: Spread
+
+    @property
+    def final(self) -> State:
+        return self.states[self.total]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method returns; the model it was given now holds the pruned weights.
+
+    Attributes
+    ----------
+    masks : MaskSet
+    status : str
+        ``feasible``, or why the goal was not met: ``eps_infeasible``, ``collapsed``.
+    rounds : list of dict
+        One JSON-able entry per pruning round.
+    path : list of MaskSet
+        The masks of all rounds, for methods that promise nested ones.
+    """
+
+    masks: MaskSet
+    status: str = "feasible"
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    path: list[MaskSet] = field(default_factory=list)
+
+
+class Method(ABC):
+    """A way to reach a sparse network; a frozen dataclass whose fields are its configuration.
+
+    Subclasses set `reference` and describe themselves in the first line of their docstring.
+    """
+
+    reference: ClassVar[str] = ""
+    sparsity: float
+    prune_first: bool = False
+    prune_last: bool = False
+
+    def snapshots(self, total: int) -> set[int]:
+        """Steps of the dense run whose states the method needs, besides the first and the last."""
+        return set()
+
+    @abstractmethod
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Prune and train `model` in place.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Holds the trained dense weights.
+        data : TrainData
+            Everything but the test split.
+        trainer : Trainer
+        dense : Dense
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """All options as JSON-able values."""
+        return asdict(cast(Any, self))
+
+    def rounds_key(self, trainer: Trainer, name: str) -> str:
+        """Key of the stages before the first round: everything but which levels follow."""
+        levels = {"sparsity": None, "fraction": None, "levels": None}
+        return trainer.stages.key(trainer.parent, name, {**self.settings(), **levels})
+
+    def weights(self, model: nn.Module) -> dict[str, Any]:
+        """The weights of `model` this method may prune, by name."""
+        return prunable(model, first=self.prune_first, last=self.prune_last)
+
+
+METHODS: Registry[type[Method]] = Registry("method")
+
+
+def rewind_step(share: float | None, total: int) -> int:
+    """Step to rewind to: ``share * total``, or the default ``max(500, 1.6 %)``, at most 10 %.
+
+    The default is where iterative pruning becomes stable [1]_; the cap keeps most of a short
+    schedule for training the ticket.
+
+    >>> rewind_step(None, 60000), rewind_step(None, 1000), rewind_step(0.0, 1000)
+    (960, 100, 0)
+
+    References
+    ----------
+    .. [1] Frankle et al., "Linear Mode Connectivity and the Lottery Ticket Hypothesis", ICML 2020,
+       arXiv:1912.05671.
+    """
+    if share is not None:
+        return round(share * total)
+    return min(max(500, round(0.016 * total)), total // 10)
+
+
+def train_dense(
+    model: nn.Module, data: TrainData, trainer: Trainer, snapshots: Collection[int] = ()
+) -> Dense:
+    """Train `model` to the end of the schedule, or take the stored run; `model` ends up trained.
+
+    A stored run that lacks one of the asked-for states is trained again, with the same result.
+    """
+    total = trainer.total_steps(data.train)
+    wanted = {0, total, *snapshots}
+    key = trainer.stages.key(trainer.parent, "dense")
+
+    def make() -> Round:
+        states = trainer.fit(model, data.train, stage="dense", snapshots=wanted)
+        return Round(MaskSet.dense(dict(model.named_parameters())), state_of(model), {}, states)
+
+    done = stored(trainer, key, make, needs=wanted)
+    model.load_state_dict(done.state)
+    return Dense(done.points, total, spread(trainer.cells, trainer.predict(model, data.val)))
+
+
+@dataclass
+class Round:
+    """A finished stage of a method.
+
+    Attributes
+    ----------
+    masks : MaskSet
+    state : State
+        The model at the end.
+    log : dict
+        JSON-able facts.
+    points : dict
+        Step -> state, where later stages need them.
+    """
+
+    masks: MaskSet
+    state: State
+    log: dict[str, Any]
+    points: dict[int, State] = field(default_factory=dict)
+
+
+def stored(
+    trainer: Trainer, key: str, make: Callable[[], Round], needs: Collection[int] = ()
+) -> Round:
+    """Return the stage stored under `key`, or make it and store it.
+
+    History and step counts are taken from the store too, so an interrupted run that is started
+    again reports what an uninterrupted one does.
+    """
+    found = trainer.stages.load(key)
+    if found is not None:
+        tensors, meta = found
+        parts: dict[str, State] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = tensor
+        points = {int(step): parts[f"point-{step}"] for step in meta["points"]}
+        if set(needs) <= points.keys():
+            trainer.history += meta["history"]
+            trainer.steps += meta["steps"]
+            trainer.seconds[meta["label"]] = meta["seconds"]
+            return Round(MaskSet(parts["mask"]), parts["model"], meta["log"], points)
+    history, steps, began = len(trainer.history), trainer.steps, time.perf_counter()
+    made = make()
+    label = trainer.history[history]["stage"] if len(trainer.history) > history else key
+    seconds = time.perf_counter() - began
+    trainer.seconds[label] = seconds
+    tensors = {f"model/{name}": t for name, t in made.state.items()}
+    tensors |= {f"mask/{name}": t for name, t in made.masks.items()}
+    for step, state in made.points.items():
+        tensors |= {f"point-{step}/{name}": t for name, t in state.items()}
+    trainer.stages.save(
+        key,
+        tensors,
+        {
+            "log": made.log,
+            "points": sorted(made.points),
+            "history": trainer.history[history:],
+            "steps": trainer.steps - steps,
+            "label": label,
+            "seconds": seconds,
+        },
+    )
+    return made

@@ -1,0 +1,25 @@
+"""The dense network, unchanged: what every sparse one is compared with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from fairsparse.data.task import TrainData
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.methods.base import METHODS, Dense, Method, Outcome, Sparsity, options
+from fairsparse.training import Trainer
+
+
+@METHODS.register("dense")
+@options
+class DenseMethod(Method):
+    """No pruning: the dense network as trained."""
+
+    reference: ClassVar[str] = "-"
+    sparsity: Sparsity = 0.0
+
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Return masks that keep every weight."""
+        return Outcome(MaskSet.dense(self.weights(model)))

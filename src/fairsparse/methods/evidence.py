@@ -1,0 +1,143 @@
+"""What Ballot measures before it decides: conflict batches, cell batches, stable rewind points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fairsparse.data.task import Split, TrainData
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.penalties import FairLoss, gap_loss, streaming_weights, weighted_sum
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.methods.base import Dense
+from fairsparse.training import Loop, State, Trainer, state_of
+from fairsparse.types import Batch, LossFn
+
+_BATCH = 64
+_CELL_BATCH = 16
+_CELL_BATCHES = 4
+_WEAK = 0.1
+_STABLE = 0.02
+
+
+def conflict_batches(cal: Split, trainer: Trainer, images: int, point: int) -> list[Batch]:
+    """`images` random calibration examples, other ones at each measurement point."""
+    order = torch.randperm(len(cal), generator=trainer.generator("conflict", point))
+    chosen = order[: max(images, 1)]
+    return [trainer.to_device(cal.batch(index)) for index in chosen.split(_BATCH)]
+
+
+def fair_loss(model: nn.Module, batches: Sequence[Batch], cells: Cells, kind: FairLoss) -> LossFn:
+    """A loss whose sum over `batches` has the gradient of the gap over all of them.
+
+    The weights are scaled to at most 1; only directions matter for conflict.
+    """
+    training = model.training
+    model.eval()
+    values, index = [], []
+    with torch.no_grad():
+        for batch in batches:
+            values.append(cells.soft(model(batch.x), batch.y))
+            index.append(cells.index(batch.y, batch.group))
+    model.train(training)
+    total, counts = cells.sums(torch.cat(values), torch.cat(index))
+    weights = streaming_weights(
+        lambda s, families: gap_loss(s, families, kind),
+        total / counts,
+        counts,
+        cells.families.to(total.device),
+    )
+    weights = weights / weights.abs().max().clamp_min(1e-30)
+
+    def loss(logits: Tensor, batch: Batch) -> Tensor:
+        return weighted_sum(weights, cells, logits, batch.y, batch.group)
+
+    return loss
+
+
+def cell_batches(
+    model: nn.Module, cal: Split, trainer: Trainer, favour_weak: bool
+) -> Iterator[tuple[Batch, float]]:
+    """Batches of a single cell each, of one size, with the weight their cell has.
+
+    Yields
+    ------
+    (Batch, float)
+        Four batches of 16 a cell, drawn with replacement; the weights sum to 1. With
+        `favour_weak` a cell's weight falls with its soft accuracy ``s_k`` as
+        ``exp(-(s_k - mean s)/0.1)``; without, all cells weigh the same.
+    """
+    cells = trainer.cells
+    index = cells.index(cal.y, cal.group)
+    present = [k for k in range(len(cells)) if bool((index == k).any())]
+    share = torch.full((len(present),), 1 / len(present))
+    if favour_weak:
+        predictions = trainer.predict(model, cal)
+        means = cells.means(cells.soft(predictions.logits, cal.y), index)[present]
+        share = torch.softmax(-(means - means.mean()) / _WEAK, 0)
+    for weight, k in zip(share, present, strict=True):
+        members = (index == k).nonzero()[:, 0]
+        generator = trainer.generator("importance", k)
+        drawn = torch.randint(len(members), (_CELL_BATCHES, _CELL_BATCH), generator=generator)
+        for row in members[drawn]:
+            yield trainer.to_device(cal.batch(row)), float(weight) / _CELL_BATCHES
+
+
+def stable_rewind(
+    model: nn.Module,
+    data: TrainData,
+    trainer: Trainer,
+    dense: Dense,
+    masks: MaskSet,
+    candidates: Sequence[int],
+) -> int:
+    """First candidate step from which training is stable to data order [1]_.
+
+    From each candidate the masked network is trained twice for a fifth of the schedule with
+    different data orders; it is stable when the validation error on the straight line between the
+    two, BatchNorm recalibrated at each of 11 points, rises less than 2 points above the mean of
+    its ends. The last candidate is returned when none is stable.
+
+    References
+    ----------
+    .. [1] Frankle et al., "Linear Mode Connectivity and the Lottery Ticket Hypothesis", ICML 2020,
+       arXiv:1912.05671.
+    """
+    for step in candidates:
+        ends = []
+        for order in ("order a", "order b"):
+            model.load_state_dict(dense.states[step])
+            loop = Loop(
+                trainer,
+                model,
+                data.train,
+                stage=f"rewind search {step}",
+                masks=masks,
+                start=step,
+                stop=min(dense.total, step + dense.total // 5),
+                order=order,
+            )
+            for _ in loop:
+                pass
+            ends.append(state_of(model))
+        errors = line_errors(model, data, trainer, ends[0], ends[1])
+        if max(errors) - (errors[0] + errors[-1]) / 2 < _STABLE:
+            return step
+    return candidates[-1]
+
+
+def line_errors(
+    model: nn.Module, data: TrainData, trainer: Trainer, a: State, b: State, points: int = 11
+) -> list[float]:
+    """Validation error at evenly spaced points of the straight line from `a` to `b`."""
+    errors = []
+    for share in torch.linspace(0, 1, points).tolist():
+        model.load_state_dict(
+            {name: t.lerp(b[name], share) if t.is_floating_point() else t for name, t in a.items()}
+        )
+        trainer.recalibrate(model, data.train, 20)
+        predictions = trainer.predict(model, data.val)
+        errors.append(float((predictions.logits.argmax(1) != predictions.y).double().mean()))
+    return errors

@@ -1,0 +1,106 @@
+"""Lottery tickets: iterative magnitude pruning with rewinding."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import nn
+
+from fairsparse.data.task import TrainData
+from fairsparse.masks import scorers
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.schedules import levels
+from fairsparse.masks.select import Scope, select
+from fairsparse.methods.base import (
+    METHODS,
+    Dense,
+    Floor,
+    Levels,
+    Method,
+    Outcome,
+    Round,
+    Sparsity,
+    options,
+    rewind_step,
+    stored,
+)
+from fairsparse.methods.refine import Refinement, refine
+from fairsparse.training import Loop, Trainer, state_of
+
+
+@METHODS.register("lth")
+@options
+class LotteryTicket(Method):
+    """Train, remove the smallest weights, rewind the rest, repeat: the standard lottery ticket.
+
+    ``weights`` goes back to the dense run's weights and schedule at the rewind step; ``lr`` keeps
+    the trained weights and goes back in the schedule alone; ``none`` fine-tunes the trained
+    weights at a tenth of the learning rates.
+    """
+
+    reference: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635; Renda et al. 2020"
+    sparsity: Sparsity = 0.9
+    rewind: Literal["weights", "lr", "none"] = "weights"
+    rewind_at: Annotated[
+        float | None, Field(ge=0, lt=1, description="share of the schedule; default: stable start")
+    ] = None
+    fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
+    levels: Levels = ()
+    scope: Scope = "global"
+    refinement: Annotated[
+        Refinement | None, Field(description="train each ticket as Ballot does")
+    ] = None
+    floor: Floor = 0.005
+    prune_first: bool = False
+    prune_last: bool = False
+
+    def snapshots(self, total: int) -> set[int]:
+        """The rewind step."""
+        return {rewind_step(self.rewind_at, total)}
+
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Prune and train `model` in place, round by round."""
+        k = rewind_step(self.rewind_at, dense.total)
+        key = self.rounds_key(trainer, "lth")
+        masks = MaskSet.dense(self.weights(model))
+        rounds: list[dict[str, Any]] = []
+        path: list[MaskSet] = []
+        strength = None
+        for level in levels(self.sparsity, self.fraction, self.levels):
+            key = trainer.stages.key(key, level)
+
+            def make(
+                level: float = level, parent: MaskSet = masks, strength: float | None = strength
+            ) -> Round:
+                return self._round(model, data, trainer, dense, parent, level, k, strength)
+
+            done = stored(trainer, key, make)
+            masks, strength = done.masks, done.log.get("strength")
+            model.load_state_dict(done.state)
+            rounds.append(done.log)
+            path.append(masks)
+        return Outcome(masks, rounds=rounds, path=path)
+
+    def _round(
+        self,
+        model: nn.Module,
+        data: TrainData,
+        trainer: Trainer,
+        dense: Dense,
+        parent: MaskSet,
+        level: float,
+        k: int,
+        strength: float | None,
+    ) -> Round:
+        scores = scorers.magnitude(self.weights(model))
+        masks = select(scores, level, within=parent, scope=self.scope, floor=self.floor)
+        if self.rewind == "weights":
+            model.load_state_dict(dense.states[k])
+        loop = Loop(trainer, model, data.train, stage=f"lth {level:.4g}", masks=masks, start=k)
+        if self.rewind == "none":
+            loop.base_factor = 0.1
+        log: dict[str, Any] = refine(
+            loop, data, dense, self.refinement or Refinement.off(), strength
+        )
+        return Round(masks, state_of(model), {"sparsity": masks.sparsity, **log})

@@ -1,0 +1,135 @@
+"""The trainer: what all stages of one run share, and the passes that do not train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from fairsparse.checkpoint import Stages
+from fairsparse.data.task import Split
+from fairsparse.fairness.cells import Cells
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.training.loop import Loop
+from fairsparse.training.recipe import Recipe
+from fairsparse.training.repeatable import State, derive
+from fairsparse.types import Batch, Predictions
+
+Progress = Callable[[str, int, int, Mapping[str, Any]], None]
+"""(stage, step, total steps, running figures) -> None; called several times an epoch."""
+
+
+@dataclass
+class Trainer:
+    """Trains and evaluates; holds what all stages of one run share.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    cells : Cells
+        Whose statistics are watched, and which methods are to keep equal.
+    seed : int
+    stages : Stages
+        Store of finished stages.
+    parent : str
+        Hash of task, model, recipe and seed: every stage's key begins with it.
+    progress : callable, optional
+    """
+
+    recipe: Recipe
+    cells: Cells
+    seed: int = 0
+    stages: Stages = field(default_factory=lambda: Stages(None))
+    parent: str = ""
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        self.accelerator = Accelerator()
+        self.history: list[dict[str, Any]] = []
+        self.steps = 0
+        self.seconds: dict[str, float] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def steps_per_epoch(self, split: Split) -> int:
+        return max(1, len(split) // (self.recipe.batch_size * self.accelerator.num_processes))
+
+    def total_steps(self, split: Split) -> int:
+        """Steps of one complete training run, T."""
+        return self.recipe.epochs * self.steps_per_epoch(split)
+
+    def generator(self, *purpose: object) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(self.seed, *purpose))
+
+    def place(self, model: nn.Module) -> None:
+        """Move `model` to the device and memory layout of the recipe, in place."""
+        model.to(self.device)
+        if self.recipe.channels_last:
+            model.to(memory_format=torch.channels_last)
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"
+        )
+
+    def to_device(self, batch: Batch) -> Batch:
+        x, y, group = (t.to(self.device, non_blocking=True) for t in batch)
+        if self.recipe.channels_last and x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return Batch(x, y, group)
+
+    def predict(self, model: nn.Module, split: Split, batch_size: int = 512) -> Predictions:
+        """Logits of `model` on every example, in evaluation mode and in the split's order."""
+        training = model.training
+        self.place(model)
+        model.eval()
+        parts = []
+        try:
+            with torch.inference_mode(), self.autocast():
+                for index in torch.arange(len(split)).split(batch_size):
+                    parts.append(model(self.to_device(split.batch(index)).x).float().cpu())
+        finally:
+            model.train(training)
+        return Predictions(torch.cat(parts), split.y, split.group)
+
+    def fit(
+        self,
+        model: nn.Module,
+        train: Split,
+        *,
+        stage: str,
+        masks: MaskSet | None = None,
+        start: int = 0,
+        snapshots: Collection[int] = (),
+    ) -> dict[int, State]:
+        """Train from `start` to the end of the schedule; return the states at `snapshots`."""
+        loop = Loop(self, model, train, stage=stage, masks=masks, start=start, snapshots=snapshots)
+        for _ in loop:
+            pass
+        return loop.states
+
+    def recalibrate(self, model: nn.Module, train: Split, batches: int) -> None:
+        """Set BatchNorm's statistics to averages over fresh batches; no weight changes."""
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if not norms or not batches:
+            return
+        momenta = [m.momentum for m in norms]
+        order = torch.randperm(len(train), generator=self.generator("recalibrate"))
+        training = model.training
+        model.train()
+        for m in norms:
+            m.reset_running_stats()
+            m.momentum = None  # cumulative average
+        with torch.no_grad(), self.autocast():
+            for index in order.split(self.recipe.batch_size)[:batches]:
+                if len(index) > 1:
+                    model(self.to_device(train.batch(index)).x)
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
+        model.train(training)

@@ -1,0 +1,63 @@
+"""The few types that every layer shares; shapes are written here once.
+
+``B`` is a batch, ``N`` a split, ``C`` the classes, ``G`` the groups, ``K`` the cells, ``*f`` the
+shape of one input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor
+
+UNKNOWN = -1
+"""The code of a group or of a cell that is not known; such examples count in no cell."""
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used: a bad option, file, data set, model or combination.
+
+    The message is one line: what is wrong, what was got, what is allowed, what to do. The command
+    line prints it and exits with 2.
+    """
+
+
+class Batch(NamedTuple):
+    """A batch of examples.
+
+    Attributes
+    ----------
+    x : Tensor, shape (B, *f)
+        Inputs as the model takes them.
+    y : Tensor of int64, shape (B,)
+        True class, ``0 .. C-1``.
+    group : Tensor of int64, shape (B,)
+        Group, ``0 .. G-1``, or -1 where it is unknown.
+    """
+
+    x: Tensor
+    y: Tensor
+    group: Tensor
+
+
+class Predictions(NamedTuple):
+    """What a model said about a split, in the split's order.
+
+    Attributes
+    ----------
+    logits : Tensor of float32, shape (N, C)
+    y : Tensor of int64, shape (N,)
+    group : Tensor of int64, shape (N,)
+    """
+
+    logits: Tensor
+    y: Tensor
+    group: Tensor
+
+
+Scores: TypeAlias = Mapping[str, Tensor]
+"""Parameter name -> importance, of the parameter's shape; higher is kept."""
+
+LossFn: TypeAlias = Callable[[Tensor, Batch], Tensor]
+"""(logits (B, C), batch) -> scalar."""

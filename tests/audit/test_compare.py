@@ -1,0 +1,167 @@
+"""A comparison worked by hand, its invariants, and its record."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairsparse.audit.compare import CellChange, Comparison, compare
+from fairsparse.fairness.intervals import metric_intervals
+from fairsparse.types import InputError
+
+CLASSES, GROUPS = ("no", "yes"), ("a", "b")
+# Twelve people in groups of six. The candidate loses four of b (three "yes") and gains one of a.
+Y = np.array([0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1])
+GROUP = np.repeat([0, 1], 6)
+REFERENCE = np.array([0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1])
+CANDIDATE = np.array([0, 0, 0, 1, 1, 1, 0, 0, 1, 0, 0, 0])
+
+
+def twelve(**options: int) -> Comparison:
+    return compare(REFERENCE, CANDIDATE, Y, GROUP, CLASSES, GROUPS, **options)
+
+
+def cell(comparison: Comparison, kind: str, name: str) -> CellChange:
+    (found,) = [c for c in comparison.cells if (c["kind"], c["name"]) == (kind, name)]
+    return found
+
+
+def test_twelve_people_by_hand() -> None:
+    found = twelve(resamples=500)
+    assert (found.n, found.churn) == (12, 5 / 12)
+    assert found.reference.values["accuracy"] == 11 / 12
+    assert found.candidate.values["accuracy"] == 8 / 12
+    assert found.metrics["accuracy"]["change"]["value"] == pytest.approx(-3 / 12)
+    assert found.metrics["accuracy_gap"]["candidate"]["value"] == pytest.approx(1 - 2 / 6)
+    assert {k: v["value"] for k, v in found.degradation.items()} == pytest.approx(
+        {
+            "class_degradation_range": 3 / 6 - 0,
+            "max_cell_drop": 1.0,
+            "max_excess_drop": 4 / 6 - 3 / 12,
+            "performance_degradation_fairness": 4 / 6 + 1 / 6,
+        }
+    )
+    names = [(c["kind"], c["name"]) for c in found.cells]
+    assert names == [
+        ("class", "no"),
+        ("class", "yes"),
+        ("group", "a"),
+        ("group", "b"),
+        ("class x group", "no | a"),
+        ("class x group", "no | b"),
+        ("class x group", "yes | a"),
+        ("class x group", "yes | b"),
+    ]
+    b = cell(found, "group", "b")
+    assert (b["n"], b["gained"], b["lost"]) == (6, 0, 4)
+    assert (b["reference"], b["candidate"], b["drop"]) == pytest.approx((1, 2 / 6, 4 / 6))
+    assert b["excess_drop"] == pytest.approx(4 / 6 - 3 / 12)
+    assert b["low"] < b["drop"] < b["high"]
+    assert b["p"] == pytest.approx(2 / 2**4)
+    assert b["p_adjusted"] == pytest.approx(2 * 2 / 2**4)
+    no = cell(found, "class", "no")
+    assert (no["gained"], no["lost"], no["p"], no["drop"]) == (1, 1, 1, 0)
+    yes_b = cell(found, "class x group", "yes | b")
+    assert (yes_b["lost"], yes_b["p"], yes_b["p_adjusted"]) == (3, 2 / 2**3, 1)
+
+
+def test_record_survives_json() -> None:
+    y, group = [0, 0, 1, 0], [0, 0, 0, 1]
+    found = compare([0, 1, 1, 0], [0, 0, 1, 1], y, group, CLASSES, GROUPS, resamples=50)
+    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert record["metrics"]["equalized_odds"]["change"]["value"] is None
+    assert found.undefined == {"max_cell_drop": ("yes | b",)}
+    empty = record["cells"][-1]
+    assert (empty["name"], empty["n"], empty["drop"], empty["p"]) == ("yes | b", 0, None, None)
+    assert record["reference"]["undefined"]["equal_opportunity"] == ["yes | b"]
+    assert record["reference"]["by_group"][1] == {"name": "b", "n": 1, "accuracy": 1.0}
+    assert record["resamples"] == 50
+
+
+def test_single_model_intervals_are_those_of_the_pair() -> None:
+    rng = np.random.default_rng(0)
+    y, group = rng.integers(0, 3, 600), rng.integers(0, 2, 600)
+    reference, candidate = np.where(rng.random((2, 600)) < 0.3, rng.integers(0, 3, 600), y)
+    pair = compare(reference, candidate, y, group, "rst", GROUPS, resamples=4000).metrics
+    alone = metric_intervals(candidate, y, group, "rst", GROUPS, resamples=4000, seed=1)
+    assert pair.keys() == alone.keys()
+    for name, (low, high, _) in alone.items():
+        both = pair[name]["candidate"]
+        width = max(float(high - low), 1e-3)
+        assert both["low"] == pytest.approx(float(low), abs=0.1 * width), name
+        assert both["high"] == pytest.approx(float(high), abs=0.1 * width), name
+
+
+def test_pairing_is_kept() -> None:
+    # One flip in a thousand: unpaired intervals of the drop would be an order of magnitude wider.
+    y = np.zeros(1000, np.int64)
+    reference = (np.arange(1000) < 300).astype(np.int64)
+    candidate = (np.arange(1000) < 301).astype(np.int64)
+    (cell,) = compare(reference, candidate, y, np.full(1000, -1), CLASSES).cells[:1]
+    assert cell["drop"] == pytest.approx(0.001)
+    assert 0 <= cell["low"] <= 0.001 <= cell["high"] <= 0.005
+
+
+ROWS = st.lists(
+    st.tuples(*[st.integers(0, 2)] * 3, st.integers(-1, 1)), min_size=1, max_size=30
+).map(np.array)
+
+
+@given(ROWS)
+@settings(max_examples=20, deadline=None)
+def test_identical_predictions_show_no_degradation(rows: np.ndarray) -> None:
+    reference, _, y, group = rows.T
+    found = compare(reference, reference, y, group, "rst", GROUPS, resamples=20)
+    assert found.churn == 0
+    for metric in found.metrics.values():
+        assert metric["change"]["value"] == 0 or math.isnan(metric["change"]["value"])
+    for estimate in found.degradation.values():
+        assert estimate["value"] == estimate["low"] == estimate["high"] == 0 or math.isnan(
+            estimate["low"]
+        )
+    for changed in found.cells:
+        assert changed["gained"] == changed["lost"] == 0
+        assert changed["p"] == 1 or (changed["n"] == 0 and math.isnan(changed["p"]))
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_order_does_not_matter(rows: np.ndarray, random) -> None:
+    order = random.sample(range(len(rows)), len(rows))
+    records = [
+        compare(*taken.T, "rst", GROUPS, resamples=20).to_dict() for taken in (rows, rows[order])
+    ]
+    assert records[0] == records[1]
+
+
+@given(ROWS)
+@settings(max_examples=20, deadline=None)
+def test_flips_explain_the_drop(rows: np.ndarray) -> None:
+    for changed in compare(*rows.T, "rst", GROUPS, resamples=2).cells:
+        if changed["n"]:
+            flips = (changed["lost"] - changed["gained"]) / changed["n"]
+            assert changed["drop"] == pytest.approx(flips, abs=1e-12)
+
+
+def test_tensors_and_no_groups() -> None:
+    found = compare(
+        torch.from_numpy(REFERENCE),
+        torch.from_numpy(CANDIDATE),
+        torch.from_numpy(Y),
+        torch.full((12,), -1),
+        CLASSES,
+        resamples=50,
+    )
+    assert {c["kind"] for c in found.cells} == {"class"}
+    assert "accuracy_gap" not in found.metrics
+    assert set(found.degradation) == {"class_degradation_range", "max_cell_drop", "max_excess_drop"}
+    assert found.degradation["max_excess_drop"]["value"] == pytest.approx(3 / 6 - 3 / 12)
+
+
+def test_bad_predictions_are_refused() -> None:
+    with pytest.raises(InputError, match="one for each of the 12 examples"):
+        compare(REFERENCE[:5], CANDIDATE, Y, GROUP, CLASSES, GROUPS)

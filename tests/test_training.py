@@ -1,0 +1,396 @@
+"""The training loop against closed forms, itself started elsewhere, and naive versions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from helpers import SHAPES, equal, network, tiny, trainer_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairsparse.data.task import Split
+from fairsparse.masks.maskset import MaskSet, prunable
+from fairsparse.training import Loop, Recipe, augment, derive, state_of
+from fairsparse.types import InputError
+
+PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
+
+
+def thin(model: nn.Module) -> MaskSet:
+    """Every second prunable weight."""
+    return MaskSet(
+        {
+            name: (torch.arange(w.numel()) % 2 == 0).view(w.shape)
+            for name, w in prunable(model).items()
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ({"schedule": "constant"}, {0: 1, 50: 1, 99: 1}),
+        ({"schedule": "cosine"}, {0: 1, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0}),
+        ({"schedule": "cosine", "warmup": 0.1}, {0: 0.1, 4: 0.5, 10: 1, 55: 0.5}),
+        ({"schedule": "step"}, {49: 1, 50: 0.1, 74: 0.1, 75: 0.01}),
+        ({"schedule": "step", "milestones": (0.2,), "decay": 0.5}, {19: 1, 20: 0.5, 99: 0.5}),
+        ({"schedule": "constant", "warmup": 0.2}, {0: 0.05, 9: 0.5, 19: 1, 20: 1}),
+        ({"schedule": "one-cycle"}, {0: 0.04, 15: 0.52, 30: 1, 65: 0.5, 100: 0}),
+        ({"schedule": "one-cycle", "warmup": 0.5}, {0: 0.04, 25: 0.52, 50: 1, 75: 0.5}),
+    ],
+)
+def test_schedules_in_closed_form(options: dict, rates: dict[int, float]) -> None:
+    recipe = Recipe(lr=0.3, **options)
+    got = {step: recipe.learning_rate(step, 100) / 0.3 for step in rates}
+    assert got == pytest.approx(rates, abs=1e-12)
+
+
+@given(
+    schedule=st.sampled_from(["cosine", "step", "one-cycle", "constant"]),
+    warmup=st.floats(0, 0.9),
+    total=st.integers(1, 300),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_rates_are_positive_and_never_above_the_peak(
+    schedule: str, warmup: float, total: int, data: st.DataObject
+) -> None:
+    step = data.draw(st.integers(0, total - 1))
+    recipe = Recipe(lr=0.3, schedule=schedule, warmup=warmup)
+    assert 0 < recipe.learning_rate(step, total) <= 0.3 * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("k", [0, 6, 9])
+def test_a_run_from_a_snapshot_ends_where_the_full_run_does(k: int) -> None:
+    data = tiny(SHAPES["conv"])
+    trainer = trainer_for(data, epochs=3, augment=("crop", "flip"), momentum=0.0, warmup=0.3)
+    full = network("conv")
+    states = trainer.fit(full, data.train, stage="full", snapshots={k})
+    again = network("conv", seed=1)
+    again.load_state_dict(states[k])
+    trainer.fit(again, data.train, stage="again", start=k)
+    assert equal(state_of(full), state_of(again))
+    assert not equal(states[k], state_of(full))
+
+
+def test_the_snapshot_is_the_state_after_that_many_steps() -> None:
+    data = tiny()
+    trainer = trainer_for(data)
+    model = network("mlp")
+    untouched = state_of(model)
+    states = trainer.fit(model, data.train, stage="x", snapshots={0, 5, 12})
+    assert equal(states[0], untouched)
+    assert equal(states[12], state_of(model))
+    stopped = network("mlp")
+    for _ in Loop(trainer, stopped, data.train, stage="x", stop=5):
+        pass
+    assert equal(states[5], state_of(stopped))
+
+
+def test_order_and_seed_decide_what_is_seen() -> None:
+    data = tiny()
+
+    def end(seed: int = 0, order: str = "order") -> dict[str, Tensor]:
+        model = network("mlp")
+        for _ in Loop(trainer_for(data, seed=seed), model, data.train, stage="x", order=order):
+            pass
+        return state_of(model)
+
+    assert equal(end(), end())
+    assert not equal(end(), end(seed=1))
+    assert not equal(end(), end(order="order b"))
+
+
+def test_an_epoch_sees_every_example_at_most_once() -> None:
+    data = tiny()
+    seen: list[Tensor] = []
+    trainer = trainer_for(data, batch_size=50, epochs=1)
+    loop = Loop(trainer, network("mlp"), data.train, stage="x")
+
+    def loss(logits: Tensor, batch: object) -> Tensor:
+        seen.append(batch.x)  # type: ignore[attr-defined]
+        return logits.sum()
+
+    loop.loss = loss
+    list(loop)
+    assert [len(x) for x in seen] == [50, 50, 50]
+    assert len(torch.cat(seen).unique(dim=0)) == 150
+
+
+def test_warm_up_after_a_rewind_and_the_two_factors() -> None:
+    data = tiny()
+    trainer = trainer_for(data, epochs=3, schedule="constant", lr=0.2)
+    loop = Loop(trainer, network("mlp"), data.train, stage="x", start=4, warm=4)
+    loop.base_factor = 0.5
+    rates: list[float] = []
+    loop.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    for log in loop:
+        loop.lr_factor = 0.1 if log.epoch == 1 else 1.0
+    assert rates == pytest.approx([0.1 * f for f in [0.25, 0.5, 0.75, 1] + [1] * 4 + [0.1] * 6])
+
+
+def test_clipping_bounds_the_step_by_rate_times_norm() -> None:
+    data = tiny()
+
+    def moved(clip: float) -> float:
+        trainer = trainer_for(data, epochs=1, batch_size=192, lr=0.5, grad_clip=clip, **PLAIN)
+        model = network("mlp")
+        before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        trainer.fit(model, data.train, stage="x")
+        return float((nn.utils.parameters_to_vector(model.parameters()) - before).norm())
+
+    free = moved(0)
+    assert moved(1e-3) == pytest.approx(0.5e-3, rel=1e-3)
+    assert moved(1e6) == free > 0.01
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_masks_set_between_epochs_reach_weights_and_momentum_at_once(optimizer: str) -> None:
+    data = tiny()
+    trainer = trainer_for(data, epochs=3, optimizer=optimizer, lr=0.01)
+    model = network("mlp")
+    loop = Loop(trainer, model, data.train, stage="x")
+    masks = thin(model)
+    for log in loop:
+        if log.epoch == 0:
+            assert not masks.is_applied(model)
+            loop.masks = masks
+        assert masks.is_applied(model)
+        for name, w in prunable(model).items():
+            memory = [t for t in loop.optimizer.state[w].values() if t.shape == w.shape]
+            assert memory
+            for t in memory:
+                assert not t[~masks[name]].any()
+                assert t[masks[name]].any()
+
+
+def test_pruned_weights_take_no_part_in_the_clipped_norm() -> None:
+    data = tiny()
+    trainer = trainer_for(data, epochs=1, batch_size=192, lr=1.0, grad_clip=1e-3, **PLAIN)
+    model = network("mlp")
+    masks = thin(model)
+    masks.apply_(model)
+    before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    trainer.fit(model, data.train, stage="x", masks=masks)
+    after = nn.utils.parameters_to_vector(model.parameters()).detach()
+    assert float((after - before).norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_restoring_forgets_momentum_and_keeps_the_masks() -> None:
+    data = tiny()
+    model = network("mlp")
+    dense = state_of(model)
+    masks = thin(model)
+    loop = Loop(trainer_for(data), model, data.train, stage="x", masks=masks)
+    next(iter(loop))
+    assert loop.optimizer.state
+    loop.restore(dense)
+    assert not loop.optimizer.state
+    for name, w in model.state_dict().items():
+        expected = dense[name] * masks[name] if name in masks else dense[name]
+        assert torch.equal(w, expected)
+
+
+def test_bf16_runs_in_bf16_and_keeps_float32_weights() -> None:
+    data = tiny(SHAPES["conv"])
+    trainer = trainer_for(data, precision="bf16", channels_last=True)
+    model = network("conv")
+    inside: set[object] = set()
+    first = model[0]  # type: ignore[index]
+    first.register_forward_hook(
+        lambda _, inputs, output: inside.add(
+            (output.dtype, inputs[0].is_contiguous(memory_format=torch.channels_last))
+        )
+    )
+    trainer.fit(model, data.train, stage="x")
+    logits = trainer.predict(model, data.val).logits
+    assert inside == {(torch.bfloat16, True)}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert logits.dtype == torch.float32
+    assert bool(logits.isfinite().all())
+
+
+def test_channels_last_changes_the_layout_and_not_the_result() -> None:
+    data = tiny(SHAPES["conv"])
+    ends = []
+    for channels_last in (False, True):
+        model = network("conv")
+        trainer = trainer_for(data, channels_last=channels_last)
+        trainer.fit(model, data.train, stage="x", masks=thin(model))
+        ends.append((model, trainer.predict(model, data.val).logits))
+    weight = ends[1][0].get_parameter("4.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(ends[0][1], ends[1][1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_is_an_input_error() -> None:
+    data = tiny()
+    trainer = trainer_for(data, lr=1e30, schedule="constant")
+    with pytest.raises(InputError, match=r"wild: the loss became (nan|inf) in epoch 0; lower"):
+        trainer.fit(network("mlp"), data.train, stage="wild")
+
+
+def test_a_start_outside_the_schedule_is_refused() -> None:
+    data = tiny()
+    with pytest.raises(ValueError, match="start is 12; the schedule has 12 steps"):
+        trainer_for(data).fit(network("mlp"), data.train, stage="x", start=12)
+
+
+@pytest.mark.parametrize("notion", ["class", "demographic-parity", "group"])
+def test_the_log_of_an_epoch_says_what_happened(notion: str) -> None:
+    full = tiny(groups=2)
+    keep = full.train.y < 2
+    train = full.train.subset(keep.nonzero()[:, 0])
+    data = type(full)(train, full.cal, full.val, ("c0", "c1"), full.group_names)
+    trainer = trainer_for(data, notion=notion, epochs=1, batch_size=len(train), lr=1e-12, **PLAIN)
+    model = network("mlp", classes=2)
+    trainer.fit(model, train, stage="still")
+    logits = model(train.x)
+    right = logits.argmax(1) == train.y
+    value = logits.argmax(1) == 1 if notion == "demographic-parity" else right
+    cell = train.y if notion == "class" else train.group
+    means = [float(value[cell == k].float().mean()) for k in (0, 1)]
+    (log,) = trainer.history
+    assert log["loss"] == pytest.approx(float(F.cross_entropy(logits, train.y)), rel=1e-5)
+    assert log["accuracy"] == pytest.approx(float(right.float().mean()))
+    assert log["worst"] == pytest.approx(min(means))
+    assert log["worst_cell"] == trainer.cells.names[means.index(min(means))]
+    assert (log["stage"], log["epoch"], log["step"], trainer.steps) == ("still", 0, 1, 1)
+
+
+def test_an_epoch_without_a_known_cell_invents_no_number() -> None:
+    data = tiny(groups=2)
+    unknown = Split(data.train.x, data.train.y, torch.full_like(data.train.group, -1))
+    trainer = trainer_for(data, notion="group", epochs=1)
+    trainer.fit(network("mlp"), unknown, stage="x")
+    (log,) = trainer.history
+    assert log["worst"] is None
+    assert log["worst_cell"] is None
+    assert 0 < log["accuracy"] < 1
+
+
+def test_progress_is_told_several_times_an_epoch_and_at_the_end() -> None:
+    data = tiny()
+    trainer = trainer_for(data, epochs=1, batch_size=8)
+    told: list[tuple[str, int, int]] = []
+    trainer.progress = lambda stage, step, total, now: told.append((stage, step, total))
+    trainer.fit(network("mlp"), data.train, stage="x")
+    assert told == [("x", 10, 24), ("x", 20, 24), ("x", 24, 24)]
+
+
+def shifted(image: Tensor, dy: int, dx: int) -> Tensor:
+    """Pixel by pixel: what was at (i + dy, j + dx) is at (i, j), zero outside."""
+    out = torch.zeros_like(image)
+    for i in range(image.shape[1]):
+        for j in range(image.shape[2]):
+            if 0 <= i + dy < image.shape[1] and 0 <= j + dx < image.shape[2]:
+                out[:, i, j] = image[:, i + dy, j + dx]
+    return out
+
+
+def test_every_crop_is_a_shift_by_at_most_the_padding() -> None:
+    x = torch.rand(60, 2, 16, 17, generator=torch.Generator().manual_seed(0)) + 0.1
+    out = augment(x, ("crop",), torch.Generator().manual_seed(1))
+    assert out.shape == x.shape
+    found = []
+    for image, cropped in zip(x, out, strict=True):
+        fits = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-2, 3)
+            if torch.equal(shifted(image, dy, dx), cropped)
+        ]
+        assert len(fits) == 1
+        found += fits
+    assert {dy for dy, _ in found} == {dx for _, dx in found} == {-2, -1, 0, 1, 2}
+
+
+def test_flips_mirror_about_half_of_the_images() -> None:
+    x = torch.rand(2000, 1, 2, 3, generator=torch.Generator().manual_seed(0))
+    out = augment(x, ("flip",), torch.Generator().manual_seed(1))
+    same = (out == x).flatten(1).all(1)
+    mirrored = (out == x[..., [2, 1, 0]]).flatten(1).all(1)
+    assert bool((same ^ mirrored).all())
+    # five standard deviations of a fair coin
+    assert abs(int(mirrored.sum()) - 1000) < 5 * math.sqrt(500)
+
+
+def test_augmentation_follows_its_generator() -> None:
+    x = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    one, two, other = (
+        augment(x, ("crop", "flip"), torch.Generator().manual_seed(s)) for s in (5, 5, 6)
+    )
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+def test_padding_is_zero_in_the_stored_units() -> None:
+    x = torch.full((200, 1, 32, 32), 255, dtype=torch.uint8)
+    out = augment(x, ("crop",), torch.Generator().manual_seed(0))
+    assert out.dtype == torch.uint8
+    assert set(out.unique().tolist()) == {0, 255}
+    # a shift by (dy, dx) leaves (32 - |dy|)(32 - |dx|) pixels; at most four rows and columns go
+    assert int((out > 0).flatten(1).sum(1).min()) >= 28 * 28
+
+
+def test_augmenting_what_is_not_an_image_is_an_input_error() -> None:
+    data = tiny()
+    with pytest.raises(InputError, match=r"augment .* images .* got .*\(32, 8\)"):
+        trainer_for(data, augment=("flip",)).fit(network("mlp"), data.train, stage="x")
+
+
+def test_recalibration_sets_the_statistics_of_the_data_and_no_weight() -> None:
+    data = tiny()
+    model = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 3))
+    model[0].running_mean += 5.0
+    before = state_of(model)
+    model.eval()
+    trainer_for(data, batch_size=192).recalibrate(model, data.train, 20)
+    after = state_of(model)
+    x = data.train.x
+    assert torch.allclose(after["0.running_mean"], x.mean(0), atol=1e-6)
+    assert torch.allclose(after["0.running_var"], x.var(0, correction=1), rtol=1e-5)
+    assert all(torch.equal(before[n], after[n]) for n in before if "weight" in n or "bias" in n)
+    assert model[0].momentum == 0.1
+    assert not model.training
+
+
+def test_recalibration_weighs_all_its_batches_alike() -> None:
+    data = tiny()
+    model = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 3))
+    trainer_for(data, batch_size=48).recalibrate(model, data.train, 4)
+    assert torch.allclose(model[0].running_mean, data.train.x.mean(0), atol=1e-6)
+    before = state_of(model)
+    trainer_for(data).recalibrate(model, data.train, 0)
+    assert equal(before, state_of(model))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_prediction_is_in_order_in_evaluation_mode_and_leaves_the_mode(training: bool) -> None:
+    data = tiny(SHAPES["conv"], groups=2)
+    model = network("conv").train(training)
+    before = state_of(model)
+    logits, y, group = trainer_for(data).predict(model, data.val, batch_size=7)
+    assert model.training is training
+    assert equal(before, state_of(model))
+    assert torch.equal(y, data.val.y)
+    assert torch.equal(group, data.val.group)
+    with torch.no_grad():
+        assert torch.allclose(logits, model.eval()(data.val.x), atol=1e-5)
+
+
+def test_seeds_of_different_purposes_differ() -> None:
+    seeds = {derive(s, *p) for s in (0, 1) for p in [("a", 1), ("a", 2), ("b", 1), ("a",)]}
+    assert len(seeds) == 8
+
+
+def test_bad_recipes_are_refused() -> None:
+    for bad in ({"epochs": 0}, {"lr": 0}, {"momentum": 1.0}, {"schedule": "linear"}, {"lrr": 1}):
+        with pytest.raises(ValueError):
+            Recipe(**bad)
