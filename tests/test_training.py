@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from helpers import SHAPES, equal, network, tiny, trainer_for
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.training import Loop, Recipe, augment, derive, state_of
-from fairsparse.types import InputError
+from fairsparse.training import Loop, state_of
+from fairsparse.types import Batch, InputError
+from helpers import SHAPES, equal, network, tiny, trainer_for
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
 
@@ -28,40 +24,6 @@ def thin(model: nn.Module) -> MaskSet:
             for name, w in prunable(model).items()
         }
     )
-
-
-@pytest.mark.parametrize(
-    ("options", "rates"),
-    [
-        ({"schedule": "constant"}, {0: 1, 50: 1, 99: 1}),
-        ({"schedule": "cosine"}, {0: 1, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0}),
-        ({"schedule": "cosine", "warmup": 0.1}, {0: 0.1, 4: 0.5, 10: 1, 55: 0.5}),
-        ({"schedule": "step"}, {49: 1, 50: 0.1, 74: 0.1, 75: 0.01}),
-        ({"schedule": "step", "milestones": (0.2,), "decay": 0.5}, {19: 1, 20: 0.5, 99: 0.5}),
-        ({"schedule": "constant", "warmup": 0.2}, {0: 0.05, 9: 0.5, 19: 1, 20: 1}),
-        ({"schedule": "one-cycle"}, {0: 0.04, 15: 0.52, 30: 1, 65: 0.5, 100: 0}),
-        ({"schedule": "one-cycle", "warmup": 0.5}, {0: 0.04, 25: 0.52, 50: 1, 75: 0.5}),
-    ],
-)
-def test_schedules_in_closed_form(options: dict, rates: dict[int, float]) -> None:
-    recipe = Recipe(lr=0.3, **options)
-    got = {step: recipe.learning_rate(step, 100) / 0.3 for step in rates}
-    assert got == pytest.approx(rates, abs=1e-12)
-
-
-@given(
-    schedule=st.sampled_from(["cosine", "step", "one-cycle", "constant"]),
-    warmup=st.floats(0, 0.9),
-    total=st.integers(1, 300),
-    data=st.data(),
-)
-@settings(max_examples=60, deadline=None)
-def test_rates_are_positive_and_never_above_the_peak(
-    schedule: str, warmup: float, total: int, data: st.DataObject
-) -> None:
-    step = data.draw(st.integers(0, total - 1))
-    recipe = Recipe(lr=0.3, schedule=schedule, warmup=warmup)
-    assert 0 < recipe.learning_rate(step, total) <= 0.3 * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("k", [0, 6, 9])
@@ -111,8 +73,8 @@ def test_an_epoch_sees_every_example_at_most_once() -> None:
     trainer = trainer_for(data, batch_size=50, epochs=1)
     loop = Loop(trainer, network("mlp"), data.train, stage="x")
 
-    def loss(logits: Tensor, batch: object) -> Tensor:
-        seen.append(batch.x)  # type: ignore[attr-defined]
+    def loss(logits: Tensor, batch: Batch) -> Tensor:
+        seen.append(batch.x)
         return logits.sum()
 
     loop.loss = loss
@@ -143,7 +105,8 @@ def test_clipping_bounds_the_step_by_rate_times_norm() -> None:
         model = network("mlp")
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
         trainer.fit(model, data.train, stage="x")
-        return float((nn.utils.parameters_to_vector(model.parameters()) - before).norm())
+        after = nn.utils.parameters_to_vector(model.parameters()).detach()
+        return float((after - before).norm())
 
     free = moved(0)
     assert moved(1e-3) == pytest.approx(0.5e-3, rel=1e-3)
@@ -251,7 +214,7 @@ def test_the_log_of_an_epoch_says_what_happened(notion: str) -> None:
     trainer = trainer_for(data, notion=notion, epochs=1, batch_size=len(train), lr=1e-12, **PLAIN)
     model = network("mlp", classes=2)
     trainer.fit(model, train, stage="still")
-    logits = model(train.x)
+    logits = model(train.x).detach()
     right = logits.argmax(1) == train.y
     value = logits.argmax(1) == 1 if notion == "demographic-parity" else right
     cell = train.y if notion == "class" else train.group
@@ -284,71 +247,11 @@ def test_progress_is_told_several_times_an_epoch_and_at_the_end() -> None:
     assert told == [("x", 10, 24), ("x", 20, 24), ("x", 24, 24)]
 
 
-def shifted(image: Tensor, dy: int, dx: int) -> Tensor:
-    """Pixel by pixel: what was at (i + dy, j + dx) is at (i, j), zero outside."""
-    out = torch.zeros_like(image)
-    for i in range(image.shape[1]):
-        for j in range(image.shape[2]):
-            if 0 <= i + dy < image.shape[1] and 0 <= j + dx < image.shape[2]:
-                out[:, i, j] = image[:, i + dy, j + dx]
-    return out
-
-
-def test_every_crop_is_a_shift_by_at_most_the_padding() -> None:
-    x = torch.rand(60, 2, 16, 17, generator=torch.Generator().manual_seed(0)) + 0.1
-    out = augment(x, ("crop",), torch.Generator().manual_seed(1))
-    assert out.shape == x.shape
-    found = []
-    for image, cropped in zip(x, out, strict=True):
-        fits = [
-            (dy, dx)
-            for dy in range(-2, 3)
-            for dx in range(-2, 3)
-            if torch.equal(shifted(image, dy, dx), cropped)
-        ]
-        assert len(fits) == 1
-        found += fits
-    assert {dy for dy, _ in found} == {dx for _, dx in found} == {-2, -1, 0, 1, 2}
-
-
-def test_flips_mirror_about_half_of_the_images() -> None:
-    x = torch.rand(2000, 1, 2, 3, generator=torch.Generator().manual_seed(0))
-    out = augment(x, ("flip",), torch.Generator().manual_seed(1))
-    same = (out == x).flatten(1).all(1)
-    mirrored = (out == x[..., [2, 1, 0]]).flatten(1).all(1)
-    assert bool((same ^ mirrored).all())
-    # five standard deviations of a fair coin
-    assert abs(int(mirrored.sum()) - 1000) < 5 * math.sqrt(500)
-
-
-def test_augmentation_follows_its_generator() -> None:
-    x = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    one, two, other = (
-        augment(x, ("crop", "flip"), torch.Generator().manual_seed(s)) for s in (5, 5, 6)
-    )
-    assert torch.equal(one, two)
-    assert not torch.equal(one, other)
-
-
-def test_padding_is_zero_in_the_stored_units() -> None:
-    x = torch.full((200, 1, 32, 32), 255, dtype=torch.uint8)
-    out = augment(x, ("crop",), torch.Generator().manual_seed(0))
-    assert out.dtype == torch.uint8
-    assert set(out.unique().tolist()) == {0, 255}
-    # a shift by (dy, dx) leaves (32 - |dy|)(32 - |dx|) pixels; at most four rows and columns go
-    assert int((out > 0).flatten(1).sum(1).min()) >= 28 * 28
-
-
-def test_augmenting_what_is_not_an_image_is_an_input_error() -> None:
-    data = tiny()
-    with pytest.raises(InputError, match=r"augment .* images .* got .*\(32, 8\)"):
-        trainer_for(data, augment=("flip",)).fit(network("mlp"), data.train, stage="x")
-
-
 def test_recalibration_sets_the_statistics_of_the_data_and_no_weight() -> None:
     data = tiny()
     model = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 3))
-    model[0].running_mean += 5.0
+    for _ in range(3):
+        model(5 + 3 * data.train.x)
     before = state_of(model)
     model.eval()
     trainer_for(data, batch_size=192).recalibrate(model, data.train, 20)
@@ -383,14 +286,3 @@ def test_prediction_is_in_order_in_evaluation_mode_and_leaves_the_mode(training:
     assert torch.equal(group, data.val.group)
     with torch.no_grad():
         assert torch.allclose(logits, model.eval()(data.val.x), atol=1e-5)
-
-
-def test_seeds_of_different_purposes_differ() -> None:
-    seeds = {derive(s, *p) for s in (0, 1) for p in [("a", 1), ("a", 2), ("b", 1), ("a",)]}
-    assert len(seeds) == 8
-
-
-def test_bad_recipes_are_refused() -> None:
-    for bad in ({"epochs": 0}, {"lr": 0}, {"momentum": 1.0}, {"schedule": "linear"}, {"lrr": 1}):
-        with pytest.raises(ValueError):
-            Recipe(**bad)

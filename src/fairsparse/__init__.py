@@ -5,23 +5,30 @@
 ['ballot', 'dense', 'lth', 'magnitude']
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from fairsparse._version import __version__
-from fairsparse.audit.compare import Comparison, compare
-from fairsparse.data import DATASETS, Split, Task, task
-from fairsparse.experiments.config import RunConfig, make_config, read_config
-from fairsparse.experiments.prune import prune
-from fairsparse.experiments.result import Result, load
-from fairsparse.experiments.run import run
-from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.counts import Confusion
-from fairsparse.fairness.metrics import METRICS, measure
-from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.masks.select import select
-from fairsparse.methods import METHODS, Method, Outcome
-from fairsparse.methods.refine import Refinement
-from fairsparse.models import MODELS
-from fairsparse.training import Recipe, Trainer
-from fairsparse.types import Batch, InputError, Predictions
+
+if TYPE_CHECKING:
+    from fairsparse.audit.compare import Comparison, compare
+    from fairsparse.data import DATASETS, Split, Task, task
+    from fairsparse.experiments.config import RunConfig, make_config, read_config
+    from fairsparse.experiments.prune import prune
+    from fairsparse.experiments.result import Result, load
+    from fairsparse.experiments.run import run
+    from fairsparse.fairness.cells import Cells
+    from fairsparse.fairness.counts import Confusion
+    from fairsparse.fairness.metrics import METRICS, measure
+    from fairsparse.masks.maskset import MaskSet, prunable
+    from fairsparse.masks.select import select
+    from fairsparse.methods import METHODS, Method, Outcome
+    from fairsparse.methods.refine import Refinement
+    from fairsparse.models import MODELS
+    from fairsparse.training import Recipe, Trainer
+    from fairsparse.types import Batch, InputError, Predictions
 
 __all__ = [
     "DATASETS",
@@ -56,3 +63,36 @@ __all__ = [
     "select",
     "task",
 ]
+
+# a name is imported when it is first asked for: torch takes seconds, and --help needs none of it
+_HOMES = {
+    "audit.compare": ("Comparison", "compare"),
+    "data": ("DATASETS", "Split", "Task", "task"),
+    "experiments.config": ("RunConfig", "make_config", "read_config"),
+    "experiments.prune": ("prune",),
+    "experiments.result": ("Result", "load"),
+    "experiments.run": ("run",),
+    "fairness.cells": ("Cells",),
+    "fairness.counts": ("Confusion",),
+    "fairness.metrics": ("METRICS", "measure"),
+    "masks.maskset": ("MaskSet", "prunable"),
+    "masks.select": ("select",),
+    "methods": ("METHODS", "Method", "Outcome"),
+    "methods.refine": ("Refinement",),
+    "models": ("MODELS",),
+    "training": ("Recipe", "Trainer"),
+    "types": ("Batch", "InputError", "Predictions"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

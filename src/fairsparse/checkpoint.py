@@ -21,7 +21,7 @@ from fairsparse.types import InputError
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that at any moment it is the old one, the new one, or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -61,7 +61,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Any) -> None:
         for name, t in tensors.items()
     }
     text = json.dumps(meta, sort_keys=True)
-    write_bytes(path, save(plain, {"fairsparse": text, "sha256": digest(plain, text)}))
+    # one entry, because safetensors writes several in random order: equal content, equal bytes
+    write_bytes(path, save(plain, {"fairsparse": f"{digest(plain, text)} {text}"}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
@@ -80,8 +81,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        notes = header.get("__metadata__", {})
-        text, expected = notes["fairsparse"], notes["sha256"]
+        expected, _, text = header["__metadata__"]["fairsparse"].partition(" ")
     except (SafetensorError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{path}: not a complete fairsparse checkpoint (truncated or of another program);"

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Compress neural networks without leaving some classes or groups worse served than others."
@@ -82,26 +81,30 @@ def list_(
     """List what a configuration can name."""
     from fairsparse.experiments.catalog import rows
 
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    for column in ("name", "what it is"):
-        table.add_column(column, overflow="fold")
     for row in rows(what):
-        table.add_row(row.name, row.summary)
+        console.print(Text(row.name, style="bold"))
+        console.print(Padding(Text(row.summary), (0, 0, 0, 2)))
         if row.details:
-            table.add_row("", f"[dim]{row.details}[/dim]")
-        for name, value, text in row.options if options else ():
-            table.add_row("", f"  [bold]{name}[/bold] = {value}  [dim]{text}[/dim]")
-    console.print(table)
+            console.print(Padding(Text(row.details, style="dim"), (0, 0, 0, 2)))
+        if options and row.options:
+            table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+            for name, default, text in row.options:
+                table.add_row(Text(name), Text(default), Text(text, style="dim"))
+            console.print(Padding(table, (0, 0, 1, 4)))
 
 
 def _run(config: Any, out: Path) -> None:
     from fairsparse.experiments.run import run as run_all
+    from fairsparse.experiments.summary import results
 
-    with _Bar() as bar:
-        records = run_all(config, out, bar.update)
-    console.print(results(records))
+    try:
+        with _Bar() as bar:
+            records = run_all(config, out, bar.update)
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command continues", 130)
+    console.print(results(records, console))
     report = (out / "report.html").resolve()
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
 
 
 class _Bar:
@@ -111,7 +114,7 @@ class _Bar:
         self.progress = Progress(
             TextColumn("{task.description:<20}"),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
@@ -127,74 +130,46 @@ class _Bar:
 
     def update(self, stage: str, step: int, total: int, log: Mapping[str, Any]) -> None:
         """Show the figures of one stage; a stage that is done stays on the screen."""
-        figures = (
-            f"loss {log['loss']:.3f}  accuracy {log['accuracy']:.3f}"
-            f"  worst {log['worst_cell']} {log['worst']:.3f}"
-        )
+        figures = f"loss {log['loss']:.3f}  accuracy {log['accuracy']:.3f}"
+        if log["worst"] is not None:
+            figures += f"  worst {log['worst_cell']} {log['worst']:.3f}"
         if stage not in self.tasks or self.progress.tasks[self.tasks[stage]].finished:
             self.tasks[stage] = self.progress.add_task(stage, total=total, figures=figures)
         self.progress.update(self.tasks[stage], completed=step, figures=figures)
 
 
-COLUMNS = (
-    ("accuracy", "accuracy", 100, 1),
-    ("cwv", "CWV x1e4", 1e4, 1),
-    ("mcd", "MCD", 100, 1),
-    ("worst_class_accuracy", "worst class", 100, 1),
-    ("accuracy_gap", "group gap", 100, 1),
-    ("equalized_odds", "eq. odds", 100, 1),
-)
-
-
-def results(records: list[dict[str, Any]]) -> Table:
-    """The table a run ends with: one row a run, 95 % intervals over test examples."""
-    table = Table(title="Test split, 95 % bootstrap intervals in brackets", title_justify="left")
-    shown = [c for c in COLUMNS if c[0] in records[0]["audit"]["metrics"]]
-    table.add_column("method", no_wrap=True)
-    table.add_column("sparsity", justify="right")
-    table.add_column("seed", justify="right")
-    for _, title, _, _ in shown:
-        table.add_column(title, justify="right")
-    for record in records:
-        cells = []
-        for name, _, scale, digits in shown:
-            estimate = record["audit"]["metrics"][name]["candidate"]
-            cells.append(_interval(estimate, scale, digits))
-        kept = record["sparsity"]
-        table.add_row(
-            record["method"]["name"], f"{kept['measured']:.3g}", str(record["seed"]), *cells
-        )
-    return table
-
-
-def _interval(estimate: Mapping[str, float | None], scale: float, digits: int) -> str:
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    if value is None or math.isnan(value):
-        return "undefined"
-    text = f"{value * scale:.{digits}f}"
-    if low is None or high is None:
-        return text
-    return f"{text} [dim]\\[{low * scale:.{digits}f}, {high * scale:.{digits}f}][/dim]"
-
-
 def main() -> None:
     """Run the program; bad input is one line on stderr and exit code 2."""
-    from fairsparse.types import InputError
-
     try:
-        app()
-    except InputError as error:
-        message = " ".join(str(error).split())
-        print(f"fairsparse: {message}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except typer.Abort:  # what typer makes of an interrupt
+        _stop("interrupted", 130)
+    except Exception as error:
+        message = _complaint(error)
+        if message is None:
+            raise
+        _stop(message, 2)
+    sys.exit(code)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    print(f"fairsparse: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _complaint(error: Exception) -> str | None:
+    """What to tell the user about an error of theirs; None for one of the program."""
+    usage = getattr(error, "format_message", None)
+    if usage is not None:  # typer's own errors, whichever click they come from
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "fairsparse"
+        return f"{usage().rstrip('.')}; see '{command} --help'"
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        print(f"fairsparse: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("fairsparse: interrupted; the same command continues", file=sys.stderr)
-        sys.stdout.flush()
-        os._exit(130)
+        return f"{where}{error.strerror or error}"
+    from fairsparse.types import InputError  # here, because it imports torch
+
+    return str(error) if isinstance(error, InputError) else None
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ def convnet() -> nn.Sequential:
 
 
 def checkerboard(weights: dict[str, Tensor]) -> MaskSet:
-    return MaskSet({n: (torch.arange(w.numel()) % 2 == 0).view(w.shape) for n, w in weights.items()})
+    return MaskSet(
+        {n: (torch.arange(w.numel()) % 2 == 0).view(w.shape) for n, w in weights.items()}
+    )
 
 
 def test_first_convolution_and_last_layer_are_kept_by_default() -> None:
@@ -156,12 +158,12 @@ def test_dead_weights_stay_dead_through_training(
     steps = OPTIMIZERS[optimizer](model.parameters())
     x, y = torch.randn(6, 2, 5, 5), torch.arange(6) % 3
 
-    def step(bound: object = None) -> None:
-        nn.functional.cross_entropy(model(x), y).backward()
-        steps.step()
+    def backward() -> None:
         steps.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
 
-    step()  # a dense step, so that momentum and moments of the dead weights are not zero to begin
+    backward()  # a dense step, so that the moments of the weights to die are not zero to begin with
+    steps.step()
     weights = prunable(model)
     moved = [v for v in steps.state[weights["3.weight"]].values() if v.ndim == 4]
     assert all(bool(v[dead["3.weight"]].any()) for v in moved)
@@ -171,10 +173,9 @@ def test_dead_weights_stay_dead_through_training(
     bound.weights_()
     bound.state_(steps)
     for _ in range(5):
-        nn.functional.cross_entropy(model(x), y).backward()
+        backward()
         bound.grads_()
         steps.step()
-        steps.zero_grad()
         for name, w in weights.items():
             assert not bool(w[dead[name]].any())
             for value in steps.state[w].values():

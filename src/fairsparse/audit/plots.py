@@ -14,6 +14,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Drawn in colours nothing else uses, which then become CSS variables of the page.
 INK, MUTED, GRID, BEFORE, AFTER = "#010101", "#010102", "#010103", "#010104", "#010105"
@@ -24,7 +25,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 WIDTH = 7.6
 MOST_CELLS = 30
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # names may hold dollar signs
     "font.family": "DejaVu Sans",
@@ -181,7 +182,8 @@ def layers(layers: Sequence[dict[str, Any]], alt: str) -> Markup:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         gone = [100 * (1 - layer["kept"] / layer["total"]) for layer in layers]
-        axes.bar(range(1, len(gone) + 1), gone, color=AFTER, width=0.7)
+        axes.bar(range(1, len(gone) + 1), gone, color=AFTER, width=0.5)
+        axes.set_xlim(0.4, max(len(gone), 10) + 0.6)  # few layers make no walls of ink
         axes.set_ylim(0, 100)
         axes.set_ylabel("sparsity, %")
         axes.grid(visible=False, axis="x")
@@ -230,6 +232,7 @@ def training(history: Sequence[dict[str, Any]], alt: str) -> Markup:
         top.set_ylabel("loss")
         bottom.set_ylabel("accuracy, %")
         bottom.set_xlabel("epoch, all stages in a row")
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(
             bottom.lines[:2],
             ["accuracy", "worst cell"],

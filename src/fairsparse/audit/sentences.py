@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from fairsparse.audit import words
-from fairsparse.audit.words import SPACE, Record, between, percent, points
+from fairsparse.audit.words import SPACE, Record, interval, percent, points
 
 
-def run_sentences(record: Record) -> list[str]:
-    """Plain words about one run, a list of sentences."""
-    n = record["audit"]["n"]
+def run_paragraphs(record: Record) -> list[str]:
+    """Plain words about one run, a few short paragraphs."""
     if words.is_dense(record):
-        return [*_dense(record), _gap(record)]
+        return [_dense(record), _gap(record)]
     accuracy = record["audit"]["metrics"]["accuracy"]
     change = accuracy["change"]
-    return [
-        _done(record),
-        f"On the {n:,} test examples accuracy was {percent(accuracy['reference']['value'])} before"
-        f" and is {percent(accuracy['candidate']['value'])} after, a change of"
-        f" {_points(change['value'])} (95{SPACE}% interval"
-        f" {between(change['low'], change['high'], _points)}).",
-        words.doubt(change["low"], change["high"], "whether accuracy changed"),
-        *_most_lost(record),
+    cost = (
+        f"On the {record['audit']['n']:,} test examples accuracy was"
+        f" {percent(accuracy['reference']['value'])} before and is"
+        f" {percent(accuracy['candidate']['value'])} after, a change of"
+        f" {_points(change['value'])} ({interval(change, _points)})."
+    )
+    doubt = words.doubt(change["low"], change["high"], "whether accuracy changed")
+    paragraphs = [
+        " ".join([_done(record), cost, doubt]),
+        _most_lost(record),
         _gap(record),
         tolerance(record),
     ]
+    return [paragraph.strip() for paragraph in paragraphs if paragraph]
 
 
 def _points(value: words.Number) -> str:
@@ -42,72 +44,75 @@ def _done(record: Record) -> str:
     return text
 
 
-def _dense(record: Record) -> list[str]:
-    n = record["audit"]["n"]
+def _dense(record: Record) -> str:
     accuracy = record["audit"]["metrics"]["accuracy"]["candidate"]
     cells = [c for c in words.cells_of(record) if words.defined(c["candidate"])]
-    text = [
+    text = (
         f"This is the dense {words.model_name(record)} on {record['data']['name']}, with which"
-        " sparse networks are compared; no weight was removed.",
-        f"On the {n:,} test examples its accuracy is {percent(accuracy['value'])}"
-        f" (95{SPACE}% interval {between(accuracy['low'], accuracy['high'], percent)}).",
-    ]
-    if cells:
-        worst = min(cells, key=lambda c: c["candidate"])
-        text.append(
-            f"The worst served {worst['kind']} is “{worst['name']}”, with an accuracy of"
-            f" {percent(worst['candidate'])} (n{SPACE}={SPACE}{worst['n']:,})."
-        )
-    return text
+        " sparse networks are compared; no weight was removed. On the"
+        f" {record['audit']['n']:,} test examples its accuracy is {percent(accuracy['value'])}"
+        f" ({interval(accuracy, percent)})."
+    )
+    if not cells:
+        return text
+    worst = min(cells, key=lambda c: c["candidate"])
+    return (
+        f"{text} The worst served {words.noun(worst['kind'])} is “{worst['name']}”, with an"
+        f" accuracy of {percent(worst['candidate'])} (n{SPACE}={SPACE}{worst['n']:,})."
+    )
 
 
-def _most_lost(record: Record) -> list[str]:
+def _most_lost(record: Record) -> str:
     cells = [c for c in words.by_drop(words.cells_of(record)) if words.defined(c["drop"])]
     if not cells:
-        return []
-    cell = cells[0]
-    among = words.plural(len(cells), cell["kind"])
+        return ""
+    cell, p = cells[0], cells[0]["p_adjusted"]
+    among = words.plural(len(cells), words.noun(cell["kind"]))
     if cell["drop"] <= 0:
-        return [f"None of {among} lost accuracy."]
+        return f"Of {among}, not one lost accuracy."
     tell = words.doubt(cell["low"], cell["high"], "whether it lost any")
-    if not tell and cell["p_adjusted"] is not None and cell["p_adjusted"] >= 0.05:
+    if not tell and p is not None and p >= 0.05:
         tell = f"As the largest of {among}, such a drop may still be chance."
-    return [
+    equals = "" if p is not None and p < 0.001 else "=" + SPACE
+    return (
         f"Of {among}, “{cell['name']}” lost most: {points(cell['drop'])}, from"
         f" {percent(cell['reference'])} to {percent(cell['candidate'])} (n{SPACE}={SPACE}"
-        f"{cell['n']:,}, 95{SPACE}% interval {between(cell['low'], cell['high'], points)},"
-        f" adjusted p{SPACE}={SPACE}{words.p_value(cell['p_adjusted'])}).",
-        tell,
-    ]
+        f"{cell['n']:,}, {interval(cell, points)}, adjusted p{SPACE}{equals}{words.p_value(p)})."
+        f" {tell}"
+    )
+
+
+_VERDICTS = {
+    "no change": "it did not change",
+    "higher": "it rose",
+    "lower": "it fell",
+    "less unequal": "the sparse network is less unequal",
+    "more unequal": "the sparse network is more unequal",
+}
 
 
 def _gap(record: Record) -> str:
     metric = words.NOTIONS[record["cells"]].gap
     found = record["audit"]["metrics"][metric]
     before, after, change = found["reference"], found["candidate"], found["change"]
-    form = words.value_form(metric)
-    name = f"{words.label(metric)} ({words.summary(metric).rstrip('.')})"
+    form, shift = words.value_form(metric), words.change_form(metric)
+    meaning = words.summary(metric).rstrip(".")
+    name = f"{words.label(metric)} ({meaning[0].lower()}{meaning[1:]})"
     name = name[0].upper() + name[1:]
-    names = record["audit"]["candidate"]["undefined"].get(metric, [])
     if not words.defined(change["value"]):
-        return f"{name} is undefined; {words.lacking(None, names)}."
-    now = f"{form(after['value'])} (95{SPACE}% interval {between(after['low'], after['high'], form)})"
+        names = record["audit"]["candidate"]["undefined"].get(metric, [])
+        return f"{name} is {words.lacking(names)}."
+    now = f"{form(after['value'])} ({interval(after, form)})"
+    outside = after["low"] is not None and after["value"] < after["low"]
+    note = " The interval lies above its own value: sampling spreads cells apart." * outside
     if words.is_dense(record):
-        return f"{name} is {now}."
-    told = {
-        "no change": "it did not change",
-        "data do not tell": "the data do not tell whether it changed",
-        "higher": "it rose",
-        "lower": "it fell",
-        words.UNDEFINED: "the data do not tell whether it changed",
-    }
-    verdict = words.reading(metric, change)
-    shift = words.change_form(metric)
+        return f"{name} is {now}.{note}"
+    verdict = _VERDICTS.get(
+        words.reading(metric, change), "the data do not tell whether it changed"
+    )
     return (
-        f"{name} was {form(before['value'])} and is {now}; of its change,"
-        f" {shift(change['value'])} (95{SPACE}% interval"
-        f" {between(change['low'], change['high'], shift)}), we can say:"
-        f" {told.get(verdict, 'the sparse network is ' + verdict)}."
+        f"{name} is {now} and was {form(before['value'])} in the dense network, a change of"
+        f" {shift(change['value'])} ({interval(change, shift)}): {verdict}.{note}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
@@ -87,7 +87,7 @@ def number(value: Number, spec: str, unit: str = "") -> str:
         return UNDEFINED
     text = format(value, spec)
     if not any(digit in text for digit in "123456789"):
-        text = text.lstrip("-")  # a rounded zero has no sign
+        text = text.lstrip("+-")  # a rounded zero has no sign
     return text.replace("-", "\N{MINUS SIGN}") + (SPACE + unit if unit else "")
 
 
@@ -107,12 +107,12 @@ def fraction(value: Number, sign: str = "") -> str:
 
 
 def sparsity(value: float) -> str:
-    """A sparsity with as many digits as it has.
+    """A sparsity with as many digits as it has, at most two after the point.
 
-    >>> sparsity(0.9985).replace(SPACE, " ")
-    '99.85 %'
+    >>> sparsity(0.9985), sparsity(0.90001)
+    ('99.85\xa0%', '90\xa0%')
     """
-    return number(100 * value, ".5g", "%")
+    return number(100 * round(value, 4), ".5g", "%")
 
 
 def p_value(p: Number) -> str:
@@ -125,6 +125,12 @@ def between(low: Number, high: Number, form: Callable[[Number], str]) -> str:
     if not (defined(low) and defined(high)):
         return f"interval {UNDEFINED}"
     return f"{form(low).split(SPACE)[0]} to {form(high)}"
+
+
+def interval(found: Mapping[str, Number], form: Callable[[Number], str]) -> str:
+    """A 95 % interval as a text mentions it."""
+    bounds = between(found["low"], found["high"], form)
+    return bounds if UNDEFINED in bounds else f"95{SPACE}% interval {bounds}"
 
 
 def value_form(metric: str) -> Callable[[Number], str]:
@@ -157,11 +163,11 @@ def ordered(metrics: Sequence[str]) -> list[str]:
 def reading(metric: str, change: dict[str, Number]) -> str:
     """What the interval of a change tells: less or more unequal, higher or lower, or nothing."""
     value, low, high = change["value"], change["low"], change["high"]
-    if value is None or low is None or high is None:
+    if value is None:
         return UNDEFINED
     if value == low == high == 0:
         return "no change"
-    if low <= 0 <= high:
+    if low is None or high is None or low <= 0 <= high:
         return "data do not tell"
     if metric in MEASURES and METRICS[metric].better == "higher":
         return "higher" if value > 0 else "lower"
@@ -178,11 +184,9 @@ def listing(names: Sequence[str], most: int = 8) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
-def lacking(value: Number, names: Sequence[str]) -> str:
-    """Which cells leave a value undefined; empty where it is defined."""
-    if defined(value):
-        return ""
-    return f"too few examples: {listing(names)}" if names else "no value"
+def lacking(names: Sequence[str]) -> str:
+    """Which cells leave a value undefined."""
+    return f"{UNDEFINED}, for there are too few examples of: {listing(names)}"
 
 
 def plural(n: int, what: str) -> str:
@@ -193,6 +197,21 @@ def plural(n: int, what: str) -> str:
     """
     ending = "es" if what.endswith("s") else "s"
     return f"{n:,} {what}{'' if n == 1 else ending}"
+
+
+def noun(kind: str) -> str:
+    """What to call cells of a kind in a sentence."""
+    return "cell" if kind == "class x group" else kind
+
+
+def size(found: Iterable[int]) -> str:
+    """A number of examples, as a range where seeds differ.
+
+    >>> size({231, 245}), size({7})
+    ('231–245', '7')
+    """
+    ends = sorted({min(numbers := list(found)), max(numbers)})
+    return "–".join(f"{n:,}" for n in ends)
 
 
 def model_name(record: Record) -> str:

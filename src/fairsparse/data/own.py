@@ -38,14 +38,15 @@ def task(
     ----------
     train, test : (x, y) or (x, y, group), or map-style Dataset
         Tensors or arrays: inputs (N, *f), classes (N,), groups (N,) with -1 where unknown. A data
-        set is read once for its labels; its inputs are read batch by batch when they are needed.
+        set is read once for its labels; its inputs, tensors or arrays that are not float64, are
+        read batch by batch when they are needed.
     cal, val : likewise, optional
         Taken from `train` when absent, stratified by class and group.
     class_names, group_names : sequence of str
         ``class 0``, ``group 0`` and so on when absent.
     name : str
     cal_share, val_share : float in (0, 0.5)
-        Shares of `train` to take.
+        Shares of `train` to take where `cal` or `val` is absent.
     standardize : bool
         Standardize inputs with constants of the training split: per channel for images, per
         feature for tables.
@@ -55,16 +56,20 @@ def task(
     Raises
     ------
     InputError
-        When lengths, labels or names do not agree.
+        When lengths, labels, shapes or names do not agree, or inputs are not finite.
     """
     whole = _split(train, "train")
     parts = {"test": _split(test, "test")}
     given = {"cal": cal, "val": val}
     parts |= {part: _split(v, part) for part, v in given.items() if v is not None}
-    shares = {"cal": cal_share if cal is None else 0.0, "val": val_share if val is None else 0.0}
-    for key, share in shares.items():
-        if not 0 <= share < 0.5:
-            raise InputError(f"{key}_share is {share}; allowed are shares in (0, 0.5)")
+    shares = {"cal": cal_share, "val": val_share}
+    shares = {part: share for part, share in shares.items() if given[part] is None}
+    for part, share in shares.items():
+        if not 0 < share < 0.5:
+            raise InputError(
+                f"{part}_share is {share}; allowed are shares in (0, 0.5): change it, or give"
+                f" {part} yourself"
+            )
     rows = _divide(whole, shares, seed)
     parts |= {part: whole.subset(index) for part, index in rows.items()}
     every = list(parts.values())
@@ -83,27 +88,77 @@ def _split(examples: Examples, part: str) -> Split:
             raise InputError(
                 f"{part}: got {len(examples)} arrays; give (x, y) or (x, y, group), or a Dataset"
             )
-        x, y, *rest = [
-            torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v) for v in examples
-        ]
-        if x.dtype == torch.float64:
-            x = x.float()
-        group = rest[0] if rest else torch.full((len(y),), UNKNOWN)
-        return Split(x, _codes(y, part), _codes(group, part))
+        x, y, *rest = (_tensor(values, part) for values in examples)
+        group = rest[0] if rest else torch.full(y.shape, UNKNOWN)
+        sizes = [len(v) if v.dim() else 0 for v in (x, y, group)]
+        if min(sizes) != max(sizes):
+            raise InputError(
+                f"{part}: got {sizes[0]} inputs, {sizes[1]} labels and {sizes[2]} groups; give one"
+                " of each per example"
+            )
+        split = Split(
+            x.float() if x.dtype == torch.float64 else x, _codes(y, part), _codes(group, part)
+        )
+    else:
+        split = _read(examples, part)
+    if len(split) == 0:
+        raise InputError(f"{part}: has no examples; give it some")
+    return split
+
+
+def _tensor(values: Any, part: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        return torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{part}: got a {type(values).__name__} that is no array of numbers ({error}); give"
+            " inputs as numbers and labels as codes 0, 1, ..."
+        ) from None
+
+
+def _read(examples: Examples, part: str) -> Split:
+    """Read a data set once: its labels are kept, its inputs are looked at and forgotten."""
     if not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
         raise InputError(
             f"{part}: got a {type(examples).__name__}; give tensors, or a map-style Dataset with"
             " __len__ and __getitem__"
         )
-    labels, groups = [], []
     dataset = cast("Dataset[Any]", examples)
+    labels, groups = [], []
+    shape = None
     for i in range(len(cast(Sized, examples))):
         item = dataset[i]
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise InputError(f"{part}: item {i} is not (x, y) or (x, y, group)")
-        labels.append(int(item[1]))
-        groups.append(int(item[2]) if len(item) == 3 else UNKNOWN)
+        x, *codes = item
+        shape = tuple(x.shape) if shape is None and hasattr(x, "shape") else shape
+        _check_input(x, shape, f"{part}: item {i}")
+        try:
+            label, group = int(codes[0]), int(codes[1]) if len(codes) > 1 else UNKNOWN
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(
+                f"{part}: item {i} has the label and group {codes}; they are whole numbers"
+            ) from None
+        labels.append(label)
+        groups.append(group)
     return Split(dataset, torch.tensor(labels), torch.tensor(groups))
+
+
+def _check_input(x: Any, shape: tuple[int, ...] | None, where: str) -> None:
+    if not isinstance(x, (Tensor, np.ndarray)):
+        raise InputError(f"{where} has a {type(x).__name__} as input; give a tensor or an array")
+    values = torch.as_tensor(x)
+    if tuple(values.shape) != shape:
+        raise InputError(
+            f"{where} has shape {tuple(values.shape)}, the ones before {shape}; bring all inputs to"
+            " one shape"
+        )
+    if values.dtype == torch.float64:
+        raise InputError(f"{where} is float64; have the data set give float32, as networks take")
+    if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+        raise InputError(f"{where} has NaN or infinite values; impute or drop such examples")
 
 
 def _codes(values: Tensor, part: str) -> Tensor:
@@ -112,17 +167,16 @@ def _codes(values: Tensor, part: str) -> Tensor:
             f"{part}: labels and groups are whole numbers of shape (N,), got"
             f" {values.dtype} of shape {tuple(values.shape)}"
         )
-    return values.long()
+    return values.long().cpu()
 
 
 def _divide(whole: Split, shares: dict[str, float], seed: int) -> dict[str, Tensor]:
-    wanted = {part: share for part, share in shares.items() if share > 0}
     pairs = torch.stack([whole.y, whole.group]).numpy()
     strata = np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
-    codes = assign(strata, tuple(wanted.values()), np.random.default_rng(seed))
+    codes = assign(strata, tuple(shares.values()), np.random.default_rng(seed))
     return {
         part: torch.from_numpy(np.flatnonzero(codes == code))
-        for code, part in enumerate(["train", *wanted])
+        for code, part in enumerate(["train", *shares])
     }
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from fairsparse.data import DATASETS
 from fairsparse.data.builders import terms
-from fairsparse.experiments.config import options_model
+from fairsparse.experiments.options import options_model, plain
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.methods import METHODS
 from fairsparse.models import MODELS
@@ -42,7 +43,7 @@ def rows(what: str) -> list[Row]:
                 Row(
                     name,
                     _summary(METHODS[name]),
-                    METHODS[name].reference,
+                    METHODS[name].reference.strip("-"),
                     _options(options_model(METHODS[name], 0, ("sparsity",))),
                 )
                 for name in METHODS
@@ -52,8 +53,8 @@ def rows(what: str) -> list[Row]:
                 Row(
                     name,
                     _summary(DATASETS[name]),
-                    terms(DATASETS[name]),
-                    _options(options_model(DATASETS[name])),
+                    f"Terms: {terms(DATASETS[name])}",
+                    _options(options_model(DATASETS[name]), parameters(DATASETS[name])),
                 )
                 for name in DATASETS
             ]
@@ -62,7 +63,7 @@ def rows(what: str) -> list[Row]:
                 Row(name, _summary(MODELS[name]), "", _options(options_model(MODELS[name], 2)))
                 for name in MODELS
             ]
-            own = "a callable of your own, (input_shape, n_classes) -> nn.Module"
+            own = "A callable of your own, (input_shape, n_classes, **options) -> nn.Module."
             return [*known, Row("module:factory", own)]
         case _:
             return [
@@ -75,10 +76,51 @@ def _summary(thing: Callable[..., Any]) -> str:
     return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
 
 
-def _options(model: type[BaseModel] | None) -> list[tuple[str, str, str]]:
+def _options(
+    model: type[BaseModel] | None, texts: Mapping[str, str] | None = None, prefix: str = ""
+) -> list[tuple[str, str, str]]:
     result = []
     for name, info in (model.model_fields if model is not None else {}).items():
-        required = info.default is PydanticUndefined
-        default = "(required)" if required else repr(info.default)
-        result.append((name, default, info.description or ""))
+        text = info.description or (texts or {}).get(name, "")
+        if get_origin(info.annotation) is Literal:
+            text = " | ".join(map(str, get_args(info.annotation))) + (f"; {text}" if text else "")
+        default = info.get_default(call_default_factory=True)
+        if dataclasses.is_dataclass(default):
+            result += _options(options_model(type(default)), prefix=f"{name}.")
+        else:
+            shown = "(required)" if info.is_required() else _yaml(plain(default))
+            result.append((prefix + name, shown, text))
     return result
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+
+
+def parameters(thing: Callable[..., Any]) -> dict[str, str]:
+    """Parameter -> its description, from the section of a docstring that lists them.
+
+    >>> def builder(size, cal, val):
+    ...     '''A set.
+    ...
+    ...     Parameters
+    ...     ----------
+    ...     size : int
+    ...         Pixels
+    ...         a side.
+    ...     cal, val : float
+    ...         Shares.
+    ...     '''
+    >>> parameters(builder)
+    {'size': 'Pixels a side.', 'cal': 'Shares.', 'val': 'Shares.'}
+    """
+    _, _, section = (inspect.getdoc(thing) or "").partition("Parameters\n----------\n")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.split("\n\n")[0].splitlines():
+        if line.startswith(" "):
+            found |= {name: f"{found[name]} {line.strip()}".strip() for name in names}
+        else:
+            names = line.partition(" : ")[0].split(", ")
+            found |= dict.fromkeys(names, "")
+    return found

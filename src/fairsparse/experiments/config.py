@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from fairsparse.data import DATASETS
+from fairsparse.experiments.options import Options, checked, complete, plain
 from fairsparse.fairness.cells import Notion
-from fairsparse.methods import METHODS, Method
+from fairsparse.methods import METHODS
 from fairsparse.methods.base import Sparsity
 from fairsparse.models import factory
-from fairsparse.registry import nearest
 from fairsparse.training import Recipe
 from fairsparse.types import InputError
-
-Options = dict[str, Any]
 
 
 class RunConfig(BaseModel):
@@ -54,14 +50,31 @@ class RunConfig(BaseModel):
     @field_validator("sparsities", "seeds", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (int, float)) else value
+        return [value] if isinstance(value, (int, float, str)) else value
+
+    @field_validator("sparsities", "seeds")
+    @classmethod
+    def _once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        again = [v for i, v in enumerate(values) if v in values[:i]]
+        if again:
+            raise PydanticCustomError("again", f"{again[0]} is there twice; name each once")
+        return values
 
     def to_dict(self) -> Options:
         """All settings as plain YAML-able values."""
         return plain(self.model_dump(mode="json"))
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        """All settings as a file that `read_config` takes back."""
+        return to_yaml(self.to_dict())
+
+
+def to_yaml(values: Options) -> str:
+    """Write settings in the order in which they are declared, in ASCII.
+
+    Text beyond it is escaped, because YAML takes some of its characters for line breaks.
+    """
+    return yaml.safe_dump(values, sort_keys=False)
 
 
 def make_config(values: Any) -> RunConfig:
@@ -83,16 +96,20 @@ def make_config(values: Any) -> RunConfig:
     config = check_config(values)
     data = complete(config.data, "data", lambda name: DATASETS[name])
     model = complete(config.model, "model", factory, skip=2)
-    methods = tuple(
-        complete(m, f"methods.{i}", lambda name: METHODS[name], leave_out=("sparsity",))
-        for i, m in enumerate(config.methods)
-    )
+    methods = tuple(complete_method(m, f"methods.{i}") for i, m in enumerate(config.methods))
+    for i, method in enumerate(methods):
+        if method in methods[:i]:
+            first = methods.index(method)
+            raise InputError(
+                f"methods.{i}: '{method['name']}' with the same options as methods.{first}; change"
+                " an option, or name it once"
+            )
     return config.model_copy(update={"data": data, "model": model, "methods": methods})
 
 
 def check_config(values: Mapping[str, Any]) -> RunConfig:
     """Check types and ranges, without looking up what the names stand for."""
-    config: RunConfig = _checked(RunConfig, values, "")
+    config: RunConfig = checked(RunConfig, values, "")
     return config
 
 
@@ -106,7 +123,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ``training.epochs=5``, ``methods.0.tolerance=0.02``; values are YAML.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot read the configuration ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -128,6 +145,8 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _override(values: Any, override: str) -> None:
+    if isinstance(values, dict) and isinstance(values.get("methods"), (str, dict)):
+        values["methods"] = [values["methods"]]
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set takes key=value, got '{override}'; for example training.epochs=5")
@@ -157,112 +176,6 @@ def _step(here: Any, part: str, key: str) -> Any:
     raise InputError(f"--set {key}: there is no '{part}' to set in {here!r}")
 
 
-def complete(
-    given: Options,
-    where: str,
-    lookup: Callable[[str], Callable[..., Any]],
-    skip: int = 0,
-    leave_out: Sequence[str] = (),
-) -> Options:
-    """Check ``{name, **options}`` against the signature of what it names and fill in defaults."""
-    if not isinstance(given.get("name"), str):
-        raise InputError(f"{where}: needs a name, got {given!r}")
-    name = given["name"]
-    try:
-        target = lookup(name)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    rest = {key: value for key, value in given.items() if key != "name"}
-    for key in leave_out:
-        if key in rest:
-            raise InputError(f"{where}.{key}: set it for all methods, under 'sparsities', not here")
-    model = options_model(target, skip, leave_out)
-    if model is None:
-        return given
-    return {"name": name, **plain(_checked(model, rest, where).model_dump(mode="json"))}
-
-
-def options_model(
-    target: Callable[..., Any], skip: int = 0, leave_out: Sequence[str] = ()
-) -> type[BaseModel] | None:
-    """A pydantic model of the keyword options of a function or of a method's fields.
-
-    None when `target` takes arbitrary keywords, as a user's own factory may.
-    """
-    fields: dict[str, Any] = {}
-    hints = get_type_hints(target, include_extras=True)
-    parameters = list(inspect.signature(target).parameters.values())
-    defaults = {}
-    if isinstance(target, type) and issubclass(target, Method):
-        defaults = {f.name: f for f in dataclasses.fields(target)}  # type: ignore[arg-type]
-    for parameter in parameters[skip:]:
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            return None
-        if parameter.name in leave_out:
-            continue
-        default: Any = parameter.default
-        if parameter.name in defaults:
-            default = getattr(target, parameter.name, None)
-            factory_ = defaults[parameter.name].default_factory
-            if factory_ is not dataclasses.MISSING:
-                default = factory_()
-        hint = hints.get(parameter.name, Any)
-        fields[parameter.name] = (hint, ... if default is inspect.Parameter.empty else default)
-    return create_model(
-        getattr(target, "__name__", "Options"),
-        __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True),
-        **fields,
-    )
-
-
-def _checked(model: type[Any], values: Mapping[str, Any], where: str) -> Any:
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise InputError(_first(error, model, where)) from None
-    except TypeError as error:
-        raise InputError(f"{where or 'configuration'}: {error}") from None
-
-
-def _first(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    problem = error.errors()[0]
-    loc = [str(part) for part in problem["loc"]]
-    key = ".".join([where, *loc] if where else loc)
-    kind, got = problem["type"], problem.get("input")
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _known(model, loc[:-1])
-        hint = nearest(loc[-1], known) or _suffix(loc[-1], known)
-        return f"{key}: unknown setting{hint}; known: {', '.join(sorted(known))}"
-    if kind in ("missing", "missing_argument"):
-        return f"{key}: missing; give it a value"
-    return f"{key}: {problem['msg']}, got {got!r}"
-
-
-def _suffix(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
-def _known(model: Any, path: Sequence[str]) -> list[str]:
-    for part in path:
-        field = getattr(model, "model_fields", {}).get(part)
-        annotation = field.annotation if field is not None else None
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        nested = [c for c in candidates if dataclasses.is_dataclass(c)]
-        if not nested:
-            return []
-        model = nested[0]
-    if dataclasses.is_dataclass(model):
-        return [f.name for f in dataclasses.fields(model)]
-    return list(model.model_fields)
-
-
-def plain(value: Any) -> Any:
-    """Turn tuples, paths and dataclasses into what YAML and JSON can hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+def complete_method(given: Options, where: str) -> Options:
+    """Check ``{name, **options}`` of a method and fill in defaults; the sparsity is not one."""
+    return complete(given, where, lambda name: METHODS[name], leave_out=("sparsity",))

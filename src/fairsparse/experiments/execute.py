@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -16,26 +18,30 @@ from fairsparse._version import __version__
 from fairsparse.audit.compare import compare
 from fairsparse.checkpoint import Stages, digest
 from fairsparse.data import Task
-from fairsparse.experiments.config import plain
-from fairsparse.experiments.result import Result
+from fairsparse.experiments.result import Result, confusion
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.counts import Confusion
+from fairsparse.fairness.metrics import plain
 from fairsparse.fairness.spread import Spread, spread
 from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import n_kept, select
 from fairsparse.methods import METHODS, Method, Outcome, train_dense
+from fairsparse.methods.fold import last_bias
+from fairsparse.methods.refine import Pressure, Refinement
 from fairsparse.models import check_outputs
-from fairsparse.training import Progress, Recipe, Trainer
+from fairsparse.training import Progress, Recipe, Trainer, augment
 from fairsparse.types import InputError, Predictions
 
 _STAGES = 1  # raise when what a stage computes changes, so that stored ones are not reused
 
 
-def check_fit(model: nn.Module, task: Task, method: Method, cells: Cells) -> None:
-    """Raise `InputError` unless model, task, method and cells can work together."""
-    x = task.train.prepare(task.train.raw(torch.tensor([0, 0])))
-    check_outputs(model, x, task.n_classes)
+def check_fit(model: nn.Module, task: Task, method: Method, cells: Cells, recipe: Recipe) -> None:
+    """Raise `InputError` unless model, task, method, cells and recipe can work together."""
+    raw = task.train.raw(torch.tensor([0, 0]))
+    check_outputs(model, task.train.prepare(raw), task.n_classes)
+    if recipe.augment:
+        augment(raw, recipe.augment, torch.Generator())
     for name in ("cal", "val"):
         split = getattr(task, name)
         index = cells.index(split.y, split.group)
@@ -49,6 +55,12 @@ def check_fit(model: nn.Module, task: Task, method: Method, cells: Cells) -> Non
     weights = method.weights(model)
     options = {key: getattr(method, key) for key in ("scope", "floor") if hasattr(method, key)}
     select(scorers.magnitude(weights), method.sparsity, **options)
+    levels(method.sparsity, explicit=getattr(method, "levels", ()))
+    refinement: Refinement | None = getattr(method, "refinement", None)
+    if refinement is not None:
+        Pressure(refinement, cells, task.training, refinement.strength)
+        if refinement.offsets:
+            last_bias(model)
 
 
 def execute(
@@ -64,22 +76,30 @@ def execute(
     config: dict[str, Any],
     model_info: dict[str, Any],
     resamples: int,
+    siblings: Sequence[Method] = (),
 ) -> Result:
-    """Train, prune, check and audit one model."""
+    """Train, prune, check and audit one model, which is changed and ends up in evaluation mode.
+
+    `siblings` are methods that will take the same dense network from `stages`: the states that
+    they need are stored with it, so that it is trained once.
+    """
     began = time.perf_counter()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    initial = digest(model.state_dict(), "")
+    # repr tells apart networks of equal weights: dropout rates, activations
+    initial = digest(model.state_dict(), repr(model))
     parent = Stages.key(_STAGES, task.fingerprint, initial, asdict(recipe), seed, cells.notion)
     trainer = Trainer(recipe, cells, seed, stages, parent, progress)
-    total = trainer.total_steps(task.train)
-    wanted = method.snapshots(total)
-    dense = train_dense(model, task.training, trainer, wanted)
-    dense_steps = trainer.steps
-    before = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
-    outcome = method.run(model, task.training, trainer, dense)
-    verify(model, method, outcome)
-    after = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
+    with _repeatable(trainer.device):
+        total = trainer.total_steps(task.train)
+        wanted = set().union(*(m.snapshots(total) for m in (method, *siblings)))
+        dense = train_dense(model, task.training, trainer, wanted)
+        dense_steps = trainer.steps
+        before = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
+        outcome = method.run(model, task.training, trainer, dense)
+        verify(model, method, outcome)
+        after = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
     model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model.eval()
+    data = describe(task)
     test = before["test"]
     comparison = compare(
         test.logits.argmax(1),
@@ -95,13 +115,13 @@ def execute(
         "fairsparse": __version__,
         "config": config,
         "environment": environment(trainer.device),
-        "data": describe(task),
+        "data": data,
         "model": describe_model(model, outcome.masks, task, model_info),
         "method": {
             "name": _name(method),
             "summary": (type(method).__doc__ or "").strip().splitlines()[0],
             "reference": method.reference,
-            "options": plain(method.settings()),
+            "options": method.settings(),
         },
         "seed": seed,
         "cells": cells.notion,
@@ -116,8 +136,8 @@ def execute(
         "rounds": outcome.rounds,
         "audit": comparison.to_dict(),
         "counts": {
-            "dense": _counts(before["test"], task),
-            "sparse": _counts(after["test"], task),
+            "dense": _counts(before["test"], data),
+            "sparse": _counts(after["test"], data),
         },
         "validation": {
             "dense": _spread(spread(cells, before["val"])),
@@ -127,7 +147,20 @@ def execute(
         "cost": {"steps": trainer.steps, "dense_steps": dense_steps},
         "timings": {**trainer.seconds, "total": time.perf_counter() - began},
     }
-    return Result(model, outcome.masks, record, dense.final, _arrays(before, after))
+    return Result(model, outcome.masks, plain(record), dense.final, _arrays(before, after))
+
+
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """Deterministic kernels and a random state of our own, both given back afterwards."""
+    was = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(was, warn_only=warned)
 
 
 def verify(model: nn.Module, method: Method, outcome: Outcome) -> None:
@@ -182,17 +215,20 @@ def describe_model(
         "parameters": sum(p.numel() for p in model.parameters()),
         "prunable": masks.n_total,
         "layers": [
-            {"name": n, "shape": list(m.shape), "total": m.numel(), "kept": int(m.sum())}
-            for n, m in masks.items()
+            {
+                "name": name,
+                "shape": list(weight.shape),
+                "total": weight.numel(),
+                "kept": int(masks[name].sum()),
+            }
+            for name, weight in model.named_parameters()  # masks from a store come in its order
+            if name in masks
         ],
     }
 
 
-def _counts(predictions: Predictions, task: Task) -> list[Any]:
-    """Confusion counts [group, true, predicted]; a last row for unknown groups, when present."""
-    logits, y, group = predictions
-    names = (task.class_names, task.group_names)
-    return Confusion.count(logits.argmax(1), y, group, *names).table.tolist()
+def _counts(predictions: Predictions, data: dict[str, Any]) -> list[Any]:
+    return confusion(data, *(t.numpy() for t in predictions))
 
 
 def _spread(value: Spread) -> dict[str, float]:

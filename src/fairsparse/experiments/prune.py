@@ -11,13 +11,14 @@ from torch import nn
 
 from fairsparse.checkpoint import Stages
 from fairsparse.data import Task
-from fairsparse.experiments.config import check_config, complete, plain
+from fairsparse.experiments.config import check_config, complete_method
 from fairsparse.experiments.execute import check_fit, execute
+from fairsparse.experiments.options import plain
 from fairsparse.experiments.result import Result
 from fairsparse.experiments.run import make_method
 from fairsparse.fairness.cells import Cells, Notion
-from fairsparse.methods import METHODS
 from fairsparse.training import Progress, Recipe
+from fairsparse.types import InputError
 
 
 def prune(
@@ -57,7 +58,7 @@ def prune(
         Folder in which finished stages are kept, so that a second call continues or shares them.
     progress : callable, optional
     **options
-        Of the method.
+        Of the method; ``refinement`` is a `Refinement` or a dict of its fields.
 
     Returns
     -------
@@ -68,6 +69,10 @@ def prune(
     InputError
         For unknown names, options out of range, or a model that does not fit the task.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; give a torch nn.Module")
+    if not isinstance(task, Task):
+        raise InputError(f"task is a {type(task).__name__}; make one with fairsparse.task(...)")
     values = {
         "data": task.name,
         "model": type(model).__name__,
@@ -79,13 +84,11 @@ def prune(
         "methods": [{"name": method, **plain(options)}],
     }
     config = check_config(values)
-    given = complete(
-        config.methods[0], "methods.0", lambda name: METHODS[name], leave_out=("sparsity",)
-    )
+    given = complete_method(config.methods[0], "method")
     made = make_method(given, sparsity)
     which = Cells(cells, task.class_names, task.group_names)
-    network = copy.deepcopy(model)
-    check_fit(network, task, made, which)
+    network = _copy(model)
+    check_fit(network, task, made, which, config.training)
     return execute(
         network,
         task,
@@ -99,3 +102,14 @@ def prune(
         model_info={"name": None, "options": {}},
         resamples=resamples,
     )
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:  # torch copies no tensor that was computed, as weight norm's are
+        reason = str(error).split(".")[0]
+        raise InputError(
+            f"the model cannot be copied ({reason}); remove weight norm and other"
+            " reparametrizations, so that its parameters are plain ones"
+        ) from None

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from torch import Tensor, nn
 
 from fairsparse.audit.report import run_report
 from fairsparse.checkpoint import read_tensors, write_bytes, write_json, write_tensors, write_text
+from fairsparse.experiments.config import to_yaml
+from fairsparse.fairness.counts import Confusion
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.models import build
 from fairsparse.training import State
@@ -27,7 +30,7 @@ class Result:
     Attributes
     ----------
     model : nn.Module
-        The pruned network; pruned weights are zero.
+        The pruned network in evaluation mode; pruned weights are zero.
     masks : MaskSet
     record : dict
         JSON-able: configuration, environment, data, sparsity, audit, history, costs, timings.
@@ -55,9 +58,10 @@ class Result:
     def save(self, folder: str | Path) -> Path:
         """Write the run directory; ``record.json`` comes last and marks it as complete."""
         folder = Path(folder)
-        config = self.record["config"]
-        write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        about = {key: self.record[key] for key in ("data", "model", "method", "seed", "sparsity")}
+        # without it the directory does not count as complete while files of two runs mix
+        (folder / "record.json").unlink(missing_ok=True)
+        write_text(folder / "config.yaml", to_yaml(self.record["config"]))
+        about = _about(self.record)
         write_tensors(folder / "dense.safetensors", self.dense, {**about, "kind": "dense"})
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
         tensors |= {f"mask/{name}": t for name, t in self.masks.items()}
@@ -87,10 +91,20 @@ def read_record(folder: Path) -> dict[str, Any]:
             " 'fairsparse run' or Result.save wrote"
         ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); run again") from None
-    if not isinstance(record, dict) or "audit" not in record:
-        raise InputError(f"{path}: not a fairsparse record; run again")
+        raise InputError(
+            f"{path}: cannot be read ({error}); restore it, or delete it and run again"
+        ) from None
+    if not isinstance(record, dict) or not record.keys() >= {"config", "data", "audit", "counts"}:
+        raise InputError(f"{path}: not a fairsparse record; restore it, or delete it and run again")
     return record
+
+
+def confusion(
+    data: dict[str, Any], logits: np.ndarray, y: np.ndarray, group: np.ndarray
+) -> list[Any]:
+    """Confusion counts [group, true, predicted]; a last row for unknown groups, when present."""
+    names = (data["class_names"], data["group_names"])
+    return Confusion.count(logits.argmax(1), y, group, *names).table.tolist()
 
 
 def load(folder: str | Path, model: nn.Module | None = None) -> Result:
@@ -107,12 +121,11 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
     Raises
     ------
     InputError
-        When a file is missing, truncated or changed, or the model does not fit.
+        When a file is missing, truncated, changed or of another run, or the model does not fit.
     """
     folder = Path(folder)
     record = read_record(folder)
-    tensors, _ = read_tensors(folder / "sparse.safetensors")
-    dense, _ = read_tensors(folder / "dense.safetensors")
+    tensors = _tensors(folder, "sparse", record)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "mask": {}}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
@@ -131,13 +144,52 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
         model.load_state_dict(parts["model"])
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: the weights do not fit the model: {reason}") from None
+        raise InputError(
+            f"{folder}: the weights do not fit the model ({reason}); pass one of the same"
+            " architecture"
+        ) from None
+    model.eval()
     masks = MaskSet(parts["mask"])
-    if not masks.is_applied(model):
-        raise InputError(f"{folder}: pruned weights are not zero; the files do not belong together")
+    if masks.digest() != record["masks"] or not masks.is_applied(model):
+        raise _mixed(folder / "sparse.safetensors")
+    return Result(model, masks, record, _tensors(folder, "dense", record), _arrays(folder, record))
+
+
+def _about(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in ("data", "model", "method", "seed", "sparsity", "masks")}
+
+
+def _tensors(folder: Path, kind: str, record: dict[str, Any]) -> State:
+    path = folder / f"{kind}.safetensors"
+    tensors, about = read_tensors(path)
+    if about != {**_about(record), "kind": kind}:
+        raise _mixed(path)
+    return tensors
+
+
+def _arrays(folder: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
+    path = folder / "predictions.npz"
     try:
-        with np.load(folder / "predictions.npz", allow_pickle=False) as archive:
-            predictions = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}/predictions.npz: cannot be read ({error})") from None
-    return Result(model, masks, record, dense, predictions)
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); restore it, or run again in another directory"
+        ) from None
+    for kind, counts in record["counts"].items():
+        try:
+            found = confusion(
+                record["data"], *(arrays[f"test_{part}"] for part in (kind, "y", "group"))
+            )
+        except (KeyError, InputError):
+            raise _mixed(path) from None
+        if found != counts:
+            raise _mixed(path)
+    return arrays
+
+
+def _mixed(path: Path) -> InputError:
+    return InputError(
+        f"{path}: does not belong to the record.json beside it (changed, or of another run);"
+        " restore it, or run again in another directory"
+    )

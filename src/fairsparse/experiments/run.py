@@ -13,16 +13,15 @@ from torch import nn
 from fairsparse.audit.report import comparison_report
 from fairsparse.checkpoint import Stages, write_text
 from fairsparse.data import DATASETS, Task
-from fairsparse.experiments.config import RunConfig, options_model
+from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.execute import check_fit, execute
+from fairsparse.experiments.options import options_model
 from fairsparse.experiments.result import read_record
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS, Method
 from fairsparse.models import build
 from fairsparse.training import Progress
 from fairsparse.types import InputError
-
-_STAGES = 1  # raise when what a stage computes changes, so that old ones are not reused
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Job:
     def name(self) -> str:
         if self.method["name"] == "dense":
             return f"dense-seed{self.seed}"
-        return f"{self.label}-{self.sparsity:g}-seed{self.seed}"
+        return f"{self.label}-{self.sparsity}-seed{self.seed}"
 
 
 def plan(config: RunConfig) -> list[Job]:
@@ -67,53 +66,89 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
     InputError
         For anything the user can mend, before training where it can be known before.
     """
-    claim(out, config)
+    check_out(out, config)
     task = make_task(config)
     jobs = plan(config)
     preflight(config, task, jobs)
+    folders = [out if len(jobs) == 1 else out / job.name for job in jobs]
+    done = [_finished(folder, task) for folder in folders]
+    claim(out, config)
     stages = Stages(out / "stages")
     records = []
-    for job in jobs:
-        folder = out if len(jobs) == 1 else out / job.name
-        if (folder / "record.json").exists():
-            records.append(read_record(folder))
-            continue
-        model = make_model(config, task, job.seed)
-        result = execute(
-            model,
-            task,
-            make_method(job.method, job.sparsity),
-            Cells(config.cells, task.class_names, task.group_names),
-            config.training,
-            seed=job.seed,
-            stages=stages,
-            progress=progress,
-            config=single(config, job).to_dict(),
-            model_info={"name": config.model["name"], "options": _options(config.model)},
-            resamples=config.resamples,
-        )
-        result.save(folder)
-        records.append(result.record)
+    for job, folder, record in zip(jobs, folders, done, strict=True):
+        if record is None:
+            result = execute(
+                make_model(config, task, job.seed),
+                task,
+                make_method(job.method, job.sparsity),
+                Cells(config.cells, task.class_names, task.group_names),
+                config.training,
+                seed=job.seed,
+                stages=stages,
+                progress=progress,
+                config=(config if len(jobs) == 1 else single(config, job)).to_dict(),
+                model_info={"name": config.model["name"], "options": _options(config.model)},
+                resamples=config.resamples,
+                siblings=[make_method(other.method, other.sparsity) for other in jobs],
+            )
+            result.save(folder)
+            record = result.record
+        records.append(record)
     if len(jobs) > 1:
-        links = {job.name: f"{job.name}/report.html" for job in jobs}
         names = [job.name for job in jobs]
+        links = {name: f"{name}/report.html" for name in names}
         named = [{**record, "run": name} for record, name in zip(records, names, strict=True)]
         write_text(out / "report.html", comparison_report(named, links))
     return records
 
 
-def claim(out: Path, config: RunConfig) -> None:
-    """Make `out` the directory of `config`, or raise when it is another one's."""
+def check_out(out: Path, config: RunConfig) -> None:
+    """Raise `InputError` unless `out` is absent, empty, or already the directory of `config`."""
     path = out / "config.yaml"
-    if path.exists():
-        if yaml.safe_load(path.read_text()) != config.to_dict():
+    if path.is_file():
+        there, here = _read(path), config.to_dict()
+        if there != here:
+            differing = [key for key in here if there.get(key) != here[key]]
             raise InputError(
-                f"{out} holds the runs of another configuration; choose another --out, or delete it"
+                f"{out} holds the runs of another configuration ({', '.join(differing)} differ);"
+                " choose another --out, or delete it"
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and not (out.is_dir() and all(_is_leftover(p) for p in out.iterdir())):
         raise InputError(f"{out} exists and is not a run directory; choose another --out")
-    else:
-        write_text(path, config.to_yaml())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        there = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError:
+        there = None
+    if not isinstance(there, dict):
+        raise InputError(f"{path} is damaged; restore it, or delete its directory and run again")
+    return there
+
+
+def claim(out: Path, config: RunConfig) -> None:
+    """Make `out` the directory of `config`, rid of what a killed run was writing."""
+    if not (out / "config.yaml").exists():
+        write_text(out / "config.yaml", config.to_yaml())
+    for path in [p for p in out.rglob(".*") if _is_leftover(p)]:
+        path.unlink(missing_ok=True)
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
+def _finished(folder: Path, task: Task) -> dict[str, Any] | None:
+    """The record of a run that is complete, or None; raise when it was of other data."""
+    if not (folder / "record.json").exists():
+        return None
+    record = read_record(folder)
+    if record["data"]["fingerprint"] != task.fingerprint:
+        raise InputError(
+            f"{folder}: the data have changed since this run; choose another --out, or delete it"
+        )
+    return record
 
 
 def single(config: RunConfig, job: Job) -> RunConfig:
@@ -154,4 +189,4 @@ def preflight(config: RunConfig, task: Task, jobs: Sequence[Job]) -> None:
     cells = Cells(config.cells, task.class_names, task.group_names)
     model = make_model(config, task, config.seeds[0])
     for job in jobs:
-        check_fit(model, task, make_method(job.method, job.sparsity), cells)
+        check_fit(model, task, make_method(job.method, job.sparsity), cells, config.training)

@@ -68,7 +68,8 @@ def select(
     .. [1] Evci et al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134.
     """
     names = sorted(scores)
-    values = {name: scores[name].detach().flatten().to(torch.float64) for name in names}
+    # a copy, for the marks that `within` and `floor` leave in it
+    values = {name: scores[name].detach().flatten().to(torch.float64, copy=True) for name in names}
     for name, value in values.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"scores of {name} are not finite; a scorer returns finite numbers")

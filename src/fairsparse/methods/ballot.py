@@ -11,14 +11,14 @@ References
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from fairsparse.data.task import TrainData
+from fairsparse.fairness.penalties import FairLoss
 from fairsparse.masks import conflict, scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
@@ -36,15 +36,10 @@ from fairsparse.methods.base import (
     rewind_step,
     stored,
 )
-from fairsparse.methods.evidence import (
-    cell_batches,
-    conflict_batches,
-    fair_loss,
-    stable_rewind,
-)
+from fairsparse.methods.evidence import Importance, conflict_points, importance, stable_rewind
 from fairsparse.methods.refine import Refinement, refine
-from fairsparse.training import Loop, State, Trainer, cross_entropy, state_of
-from fairsparse.types import Scores
+from fairsparse.training import Loop, Trainer, state_of
+from fairsparse.types import InputError, Scores
 
 
 @METHODS.register("ballot")
@@ -65,7 +60,7 @@ class Ballot(Method):
     lambda_conflict: Annotated[
         float, Field(description="strength of conflict; negative reverses it, as an ablation")
     ] = 0.5
-    importance: Literal["fair", "taylor", "magnitude", "lamp"] = "fair"
+    importance: Importance = "fair"
     norm: conflict.Norm = "rank"
     exact: Annotated[bool, Field(description="cosines of summed gradients")] = False
     alpha: Annotated[float, Field(ge=0, le=1, description="unit against weight conflict")] = 1.0
@@ -80,9 +75,10 @@ class Ballot(Method):
     mask: Annotated[
         Literal["scored", "random"], Field(description="random: same layer counts, as a control")
     ] = "scored"
-    fair_loss: Literal["both", "var", "rng"] = "both"
+    fair_loss: FairLoss = "both"
     points: Annotated[
-        tuple[float, ...], Field(description="shares of the schedule where conflict is measured")
+        tuple[Annotated[float, Field(gt=0, le=1)], ...],
+        Field(min_length=1, description="shares of the schedule where conflict is measured"),
     ] = (0.25, 0.5, 0.75, 1.0)
     conflict_share: Annotated[
         float, Field(gt=0, le=1, description="images measured a round / training images")
@@ -114,28 +110,37 @@ class Ballot(Method):
         rewind = {rewind_step(self.rewind_at, total)}
         if self.rewind == "search":
             rewind = {round(share * total) for share in (0, 0.005, 0.01, 0.02, 0.05, 0.1)}
-        return rewind | {round(share * total) for share in self.points}
+        return rewind | self._steps(total)
+
+    def _steps(self, total: int) -> set[int]:
+        return {round(share * total) for share in self.points}
 
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Prune and train `model` in place, round by round."""
         k = rewind_step(self.rewind_at, dense.total)
         masks = MaskSet.dense(self.weights(model))
-        parent = Round(masks, dense.final, {}, dense.states)
+        steps = self._steps(dense.total)
+        if self.rewind == "rule" and k >= max(steps):
+            raise InputError(
+                f"conflict is measured at {self.points} of the schedule, but tickets start at step"
+                f" {k} of {dense.total}; give a later point or a smaller rewind_at"
+            )
+        parent = Round(masks, dense.final, {}, {step: dense.states[step] for step in steps})
         key = self.rounds_key(trainer, "ballot")
         plan = levels(self.sparsity, self.fraction, self.levels)
         strength, missed = self.refinement.strength, 0
+        # without conflict and pressure there is nothing to halve: a retry would be the same round
+        retries = self.retries if self.lambda_conflict or self.refinement.form != "none" else 0
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
         best: Round | None = None
         for level in [self.sparsity] if self.one_shot else plan:
             if self.rewind == "search" and not rounds:
-                first = self.select(model, data, trainer, parent, level, self.lambda_conflict)[0]
-                candidates = sorted(s for s in self.snapshots(dense.total) if s < dense.total / 5)
-                k = stable_rewind(model, data, trainer, dense, first, candidates)
+                k = self._search(model, data, trainer, dense, parent, level, key)
             done = parent
-            for attempt in range(self.retries + 1):
+            for attempt in range(retries + 1):
                 weight = self.lambda_conflict / 2**attempt
-                last_try = attempt == self.retries > 0
+                last_try = attempt == retries > 0
                 key = trainer.stages.key(key, level, attempt)
 
                 def make(
@@ -168,6 +173,27 @@ class Ballot(Method):
         model.load_state_dict(parent.state)
         return Outcome(parent.masks, status, rounds, path)
 
+    def _search(
+        self,
+        model: nn.Module,
+        data: TrainData,
+        trainer: Trainer,
+        dense: Dense,
+        parent: Round,
+        level: float,
+        key: str,
+    ) -> int:
+        latest = min(dense.total / 5, max(parent.points))
+        candidates = sorted(s for s in self.snapshots(dense.total) if s < latest)
+
+        def make() -> Round:
+            first = self.select(model, data, trainer, parent, level, self.lambda_conflict)[0]
+            step = stable_rewind(model, data, trainer, dense, first, candidates)
+            return Round(first, state_of(model), {"step": step})
+
+        step: int = stored(trainer, trainer.stages.key(key, "search", level), make).log["step"]
+        return step
+
     def _round(
         self,
         model: nn.Module,
@@ -183,7 +209,6 @@ class Ballot(Method):
         model.load_state_dict(parent.state)
         masks, facts = self.select(model, data, trainer, parent, level, weight)
         model.load_state_dict(dense.states[k])
-        points = {round(share * dense.total) for share in self.points}
         loop = Loop(
             trainer,
             model,
@@ -191,7 +216,7 @@ class Ballot(Method):
             stage=f"ballot {level:.4g}",
             masks=masks,
             start=k,
-            snapshots={p for p in points if p > k},
+            snapshots={step for step in self._steps(dense.total) if step > k},
         )
         refinement = replace(self.refinement, tolerance=self.tolerance)
         log: dict[str, Any] = refine(loop, data, dense, refinement, strength)
@@ -222,11 +247,13 @@ class Ballot(Method):
             Strength of conflict.
         """
         weights = self.weights(model)
-        importance = self._importance(model, weights, data, trainer)
-        plain = select(importance, level, within=parent.masks, scope=self.scope, floor=self.floor)
+        scores = importance(self.importance, model, weights, data.cal, trainer)
+        plain = select(scores, level, within=parent.masks, scope=self.scope, floor=self.floor)
         masks, facts = plain, {"lambda": 0.0, "opposed_units": None, "decided_by_conflict": 0.0}
         if weight:
-            points = self._measure(model, data, trainer, parent)
+            points = conflict_points(
+                model, list(weights), data, trainer, parent, self.conflict_share, self.fair_loss
+            )
             kappa = conflict.combine(
                 points,
                 weights,
@@ -238,12 +265,19 @@ class Ballot(Method):
             )
             removed = parent.masks.n_kept - plain.n_kept
             while True:
-                scores = penalized(importance, kappa, weight)
                 masks = select(
-                    scores, level, within=parent.masks, scope=self.scope, floor=self.floor
+                    penalized(scores, kappa, weight),
+                    level,
+                    within=parent.masks,
+                    scope=self.scope,
+                    floor=self.floor,
                 )
                 moved = sum(int((plain[n] & ~masks[n]).sum()) for n in masks) / max(1, removed)
-                if moved <= self.quota or abs(weight) < 1e-3:
+                if moved <= self.quota:
+                    break
+                # so weak a conflict could only break ties, which a quota of 0 must not allow
+                if abs(weight) < 1e-3:
+                    masks, weight, moved = plain, 0.0, 0.0
                     break
                 weight /= 2
             facts = {
@@ -256,36 +290,6 @@ class Ballot(Method):
             noise = scorers.random(weights, trainer.generator("random mask", level))
             masks = select(noise, level, within=parent.masks, scope=counts)
         return masks, facts
-
-    def _importance(
-        self, model: nn.Module, weights: dict[str, Tensor], data: TrainData, trainer: Trainer
-    ) -> Scores:
-        if self.importance == "magnitude":
-            return scorers.magnitude(weights)
-        if self.importance == "lamp":
-            return scorers.lamp(weights)
-        batches = cell_batches(model, data.cal, trainer, favour_weak=self.importance == "fair")
-        return scorers.tempered(weights, scorers.taylor(model, weights, batches, cross_entropy))
-
-    def _measure(
-        self, model: nn.Module, data: TrainData, trainer: Trainer, parent: Round
-    ) -> list[dict[str, conflict.Layer]]:
-        total = max(parent.points)
-        steps = [s for s in (round(p * total) for p in self.points) if s in parent.points]
-        images = max(64, round(self.conflict_share * len(data.train) / len(steps)))
-        probe = copy.deepcopy(model)
-        measured = []
-        for step in steps:
-            state: State = parent.points[step]
-            probe.load_state_dict(state)
-            batches = conflict_batches(data.cal, trainer, images, step)
-            other = fair_loss(probe, batches, trainer.cells, self.fair_loss)
-            measured.append(
-                conflict.measure(
-                    probe, self.weights(probe), batches, cross_entropy, other, parent.masks
-                )
-            )
-        return measured
 
 
 def penalized(importance: Scores, kappa: Scores, weight: float) -> Scores:

@@ -197,6 +197,11 @@ def stored(
     History and step counts are taken from the store too, so an interrupted run that is started
     again reports what an uninterrupted one does.
     """
+
+    def spent(label: str, seconds: float) -> None:
+        # the retries of a round share its name
+        trainer.seconds[label] = trainer.seconds.get(label, 0.0) + seconds
+
     found = trainer.stages.load(key)
     if found is not None:
         tensors, meta = found
@@ -208,13 +213,13 @@ def stored(
         if set(needs) <= points.keys():
             trainer.history += meta["history"]
             trainer.steps += meta["steps"]
-            trainer.seconds[meta["label"]] = meta["seconds"]
+            spent(meta["label"], meta["seconds"])
             return Round(MaskSet(parts["mask"]), parts["model"], meta["log"], points)
     history, steps, began = len(trainer.history), trainer.steps, time.perf_counter()
     made = make()
     label = trainer.history[history]["stage"] if len(trainer.history) > history else key
     seconds = time.perf_counter() - began
-    trainer.seconds[label] = seconds
+    spent(label, seconds)
     tensors = {f"model/{name}": t for name, t in made.state.items()}
     tensors |= {f"mask/{name}": t for name, t in made.masks.items()}
     for step, state in made.points.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +12,59 @@ from torch import Tensor, nn
 from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.penalties import FairLoss, gap_loss, streaming_weights, weighted_sum
+from fairsparse.masks import conflict, scorers
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import Dense
-from fairsparse.training import Loop, State, Trainer, state_of
-from fairsparse.types import Batch, LossFn
+from fairsparse.methods.base import Dense, Round
+from fairsparse.training import Loop, State, Trainer, cross_entropy, state_of
+from fairsparse.types import Batch, LossFn, Scores
+
+Importance = Literal["fair", "taylor", "magnitude", "lamp"]
 
 _BATCH = 64
 _CELL_BATCH = 16
 _CELL_BATCHES = 4
 _WEAK = 0.1
 _STABLE = 0.02
+
+
+def importance(
+    kind: Importance, model: nn.Module, weights: Mapping[str, Tensor], cal: Split, trainer: Trainer
+) -> Scores:
+    """What each weight is worth by itself; ``fair`` asks the weak cells most, ``taylor`` all."""
+    if kind == "magnitude":
+        return scorers.magnitude(weights)
+    if kind == "lamp":
+        return scorers.lamp(weights)
+    batches = cell_batches(model, cal, trainer, favour_weak=kind == "fair")
+    return scorers.tempered(weights, scorers.taylor(model, weights, batches, cross_entropy))
+
+
+def conflict_points(
+    model: nn.Module,
+    names: Collection[str],
+    data: TrainData,
+    trainer: Trainer,
+    parent: Round,
+    share: float,
+    kind: FairLoss,
+) -> list[dict[str, conflict.Layer]]:
+    """Gradients of accuracy and of the gap at each stored point of the parent round, in order.
+
+    `share` of the training split's size is measured in all, at least 64 images a point.
+    """
+    images = max(64, round(share * len(data.train) / len(parent.points)))
+    probe = copy.deepcopy(model)
+    parameters = dict(probe.named_parameters())
+    measured = []
+    for step, state in sorted(parent.points.items()):
+        probe.load_state_dict(state)
+        batches = conflict_batches(data.cal, trainer, images, step)
+        other = fair_loss(probe, batches, trainer.cells, kind)
+        weights = {name: parameters[name] for name in names}
+        measured.append(
+            conflict.measure(probe, weights, batches, cross_entropy, other, parent.masks)
+        )
+    return measured
 
 
 def conflict_batches(cal: Split, trainer: Trainer, images: int, point: int) -> list[Batch]:

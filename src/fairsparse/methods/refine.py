@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.offsets import fit_offsets
 from fairsparse.fairness.penalties import (
     proportional_weights,
     spread_loss,
@@ -30,6 +29,7 @@ from fairsparse.fairness.penalties import (
 )
 from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.methods.base import Dense
+from fairsparse.methods.fold import fold_offsets
 from fairsparse.training import Loop, State, cross_entropy, state_of
 from fairsparse.types import Batch, InputError, LossFn, Predictions
 
@@ -123,7 +123,9 @@ def refine(
     }
     if settings.offsets:
         held = _join(trainer.predict(model, data.val), trainer.predict(model, data.cal))
-        log_["offset_strength"] = fold_offsets(model, held, trainer.cells, settings, dense)
+        log_["offset_strength"] = fold_offsets(
+            model, held, trainer.cells, dense, settings.tolerance
+        )
         result = spread(trainer.cells, trainer.predict(model, data.val))
     drop = dense.val.accuracy - result.accuracy
     if drop > settings.tolerance:
@@ -259,46 +261,6 @@ class Watch:
         self.factor = max(0.05, self.factor / 2)
         self.halvings += 1
         self.stale = 0
-
-
-def fold_offsets(
-    model: nn.Module, held: Predictions, cells: Cells, settings: Refinement, dense: Dense
-) -> float:
-    """Fit class offsets of several strengths, fold in the best, return its strength.
-
-    The best has the lowest objective among those within the tolerance on the held-out
-    predictions; 0 means that no offset helped.
-    """
-    bias = last_bias(model)
-    plain = spread(cells, held)
-    limit = min(dense.val.accuracy - settings.tolerance, plain.accuracy)
-    best, chosen, offsets = objective(plain, dense.val)[0], 0.0, None
-    for strength in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0):
-        candidate = fit_offsets(held, cells, strength)
-        now = spread(cells, replace_logits(held, held.logits + candidate))
-        value = objective(now, dense.val)[0]
-        if now.accuracy >= limit and value < best:
-            best, chosen, offsets = value, strength, candidate
-    if offsets is not None:
-        with torch.no_grad():
-            bias += offsets.to(bias.device)
-    return chosen
-
-
-def replace_logits(predictions: Predictions, logits: Tensor) -> Predictions:
-    """The same examples with other logits, (N, C)."""
-    return predictions._replace(logits=logits)
-
-
-def last_bias(model: nn.Module) -> Tensor:
-    """Bias of the last linear layer, into which class offsets fold."""
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    if not layers or layers[-1].bias is None:
-        raise InputError(
-            "offsets fold into the bias of the last linear layer, and this model has none;"
-            " give its last layer a bias or set offsets to false"
-        )
-    return layers[-1].bias
 
 
 def _join(a: Predictions, b: Predictions) -> Predictions:

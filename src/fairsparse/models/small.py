@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
 import math
 import os
@@ -215,17 +216,28 @@ def build(
         When the model does not take such inputs, or gives another number of outputs.
     """
     make = factory(name)
+    arguments: tuple[Any, ...] = (input_shape, n_classes)
+    if not options and not _takes(make, arguments) and _takes(make, ()):
+        arguments = ()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            model = make(input_shape, n_classes, **options)
+            model = make(*arguments, **options)
         except TypeError as error:
-            if ":" not in name or options:
-                raise InputError(f"model '{name}': {error}") from None
-            model = make()
+            raise InputError(f"model '{name}': {str(error).splitlines()[0]}") from None
     if not isinstance(model, nn.Module):
         raise InputError(f"model '{name}' made a {type(model).__name__}; give a torch nn.Module")
     return model
+
+
+def _takes(make: Callable[..., nn.Module], arguments: tuple[Any, ...]) -> bool:
+    try:
+        inspect.signature(make).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # written in C, without a signature: calling it is the only way to know
+    return True
 
 
 def check_outputs(model: nn.Module, x: Tensor, n_classes: int) -> None:

@@ -137,7 +137,9 @@ class Loop:
         trainer, accelerator = self.trainer, self.trainer.accelerator
         if self.step in self.snapshots:
             self.states[self.step] = state_of(self.model)
-        wrapped = accelerator.prepare_model(self.model)
+        # wrapping and its clean-up collect all garbage, which outlasts a short run of one process
+        spread = accelerator.use_distributed
+        wrapped = accelerator.prepare_model(self.model) if spread else self.model
         per_epoch = trainer.steps_per_epoch(self.train)
         try:
             while self.step < self.stop:
@@ -145,7 +147,8 @@ class Loop:
                 trainer.history.append(asdict(log))
                 yield log
         finally:
-            accelerator.free_memory()
+            if spread:
+                accelerator.free_memory()
 
     def _epoch(self, wrapped: nn.Module, epoch: int, per_epoch: int) -> EpochLog:
         trainer, recipe = self.trainer, self.trainer.recipe

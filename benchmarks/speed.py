@@ -1,0 +1,148 @@
+"""Ratios of cost, each taken in one process with the two sides in turn: python benchmarks/speed.py.
+
+Masked step against plain step; conflict measurement of a round against one training epoch; a whole
+Ballot search against lottery tickets with the same rounds. Data are random tensors of Fashion-MNIST's
+shape and size: cost does not depend on what the pixels show.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fairsparse.data import Split
+from fairsparse.data.task import TrainData
+from fairsparse.fairness.cells import Cells
+from fairsparse.masks import scorers
+from fairsparse.masks.maskset import MaskSet, prunable
+from fairsparse.masks.select import select
+from fairsparse.methods import train_dense
+from fairsparse.methods.ballot import Ballot
+from fairsparse.methods.base import Round
+from fairsparse.methods.lth import LotteryTicket
+from fairsparse.models import build
+from fairsparse.training import Loop, Recipe, Trainer
+
+OUT = Path(__file__).resolve().parent / "results" / "speed.json"
+CLASSES = tuple(str(i) for i in range(10))
+
+
+def data(n: int) -> TrainData:
+    """Random images in the layout of a task whose cal and val are an eighth of train each."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(size: int) -> Split:
+        x = torch.randint(256, (size, 1, 28, 28), dtype=torch.uint8, generator=generator)
+        y = torch.randint(10, (size,), generator=generator)
+        return Split(x, y, torch.full((size,), -1))
+
+    return TrainData(split(n), split(n // 8), split(n // 8), CLASSES, ())
+
+
+def trainer(epochs: int) -> Trainer:
+    """A trainer for CPU-friendly runs."""
+    recipe = Recipe(epochs=epochs, lr=0.01, precision="bf16", channels_last=True)
+    return Trainer(recipe, Cells("class", CLASSES))
+
+
+def ratio(a: Callable[[], None], b: Callable[[], None], pairs: int) -> dict[str, float]:
+    """Median ratio of the times of `a` and `b`, run in turn after one warm-up of each."""
+    a(), b()
+    times = []
+    for _ in range(pairs):
+        began = time.perf_counter()
+        a()
+        middle = time.perf_counter()
+        b()
+        times.append((middle - began, time.perf_counter() - middle))
+    ratios = sorted(x / y for x, y in times)
+    return {
+        "ratio": round(statistics.median(ratios), 4),
+        "lowest": round(ratios[0], 4), "highest": round(ratios[-1], 4),
+        "seconds": round(statistics.median(x for x, _ in times), 4),
+        "against seconds": round(statistics.median(y for _, y in times), 4),
+    }
+
+
+def masked_step() -> dict[str, float]:
+    """An epoch of masked steps against an epoch of plain ones, at sparsity 0.9."""
+    some = data(2560)
+
+    def epoch(masked: bool) -> Callable[[], None]:
+        model = build("small-cnn", (1, 28, 28), 10)
+        masks = select(scorers.magnitude(prunable(model)), 0.9) if masked else None
+
+        def run() -> None:
+            for _ in Loop(trainer(1), model, some.train, stage="speed", masks=masks):
+                pass
+
+        return run
+
+    return ratio(epoch(True), epoch(False), 15)
+
+
+def conflict_round() -> dict[str, float]:
+    """All of a round's conflict measurement against one epoch on 48,000 images."""
+    some, setting = data(48000), trainer(1)
+    model = build("small-cnn", (1, 28, 28), 10)
+    setting.place(model)
+    state = {name: t.clone() for name, t in model.state_dict().items()}
+    method = Ballot(sparsity=0.9)
+    parent = Round(MaskSet.dense(method.weights(model)), state, {}, dict.fromkeys(range(1, 5), state))
+
+    def measure() -> None:
+        method._measure(model, some, setting, parent)
+
+    def epoch() -> None:
+        for _ in Loop(trainer(1), model, some.train, stage="speed"):
+            pass
+
+    return ratio(measure, epoch, 5)
+
+
+def search() -> dict[str, float]:
+    """A Ballot search of four rounds without retries against LTH with the same rounds."""
+    some = data(16000)
+    levels = (0.5, 0.75, 0.9, 0.95)
+
+    def run(method: Ballot | LotteryTicket) -> Callable[[], None]:
+        setting = trainer(8)
+        model = build("small-cnn", (1, 28, 28), 10)
+        steps = Ballot(sparsity=0.95).snapshots(setting.total_steps(some.train))
+        dense = train_dense(model, some, setting, steps)
+
+        def whole() -> None:
+            model.load_state_dict(dense.final)
+            method.run(model, some, setting, dense)
+
+        return whole
+
+    return ratio(
+        run(Ballot(sparsity=0.95, levels=levels, retries=0)),
+        run(LotteryTicket(sparsity=0.95, levels=levels)),
+        2,
+    )
+
+
+def main() -> None:
+    """Measure, print, and write results/speed.json."""
+    torch.set_num_threads(1)
+    values = {}
+    for name, goal, measure in (
+        ("masked step / plain step", 1.03, masked_step),
+        ("conflict measurement / epoch", 0.05, conflict_round),
+        ("Ballot search / LTH search", 1.10, search),
+    ):
+        values[name] = {"goal": goal, **measure()}
+        print(name, values[name], flush=True)
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(values, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Write the tables of settings, data sets and measures into docs/*.md, from the code.
+
+    python docs/generate.py
+
+A table stands between two marker comments; what is around them is written by hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from fairsparse.data import DATASETS
+from fairsparse.data.builders import terms
+from fairsparse.experiments.config import RunConfig
+from fairsparse.experiments.options import options_model
+from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.methods import METHODS
+from fairsparse.methods.refine import Refinement
+from fairsparse.models import MODELS
+from fairsparse.training import Recipe
+
+DOCS = Path(__file__).parent
+Schema = dict[str, Any]
+
+WORDS = {
+    "methods": "list of a name, or of a mapping with name and options; see below",
+    "sparsities": "zero prunable weights / prunable weights; every method but dense runs at each",
+    "seeds": "one run of everything for each",
+    "training": "mapping; see below",
+    "batch_size": "examples a step",
+    "optimizer": "rule of the weight update",
+    "weight_decay": "L2 penalty (decoupled with adamw)",
+    "schedule": "how the learning rate, or the sparsity, moves over the steps",
+    "scope": "one ranking; equal sparsity in each layer; or layer densities by shape (ERK)",
+    "importance": "what a weight is worth before conflict is counted",
+    "norm": "how cosines become conflict: rank in the layer, clipped negative, or shifted",
+    "gate": "count conflict only where removing the unit lowers the gap, to first order",
+    "fair_loss": "gap whose gradient is held against accuracy's: variance, smooth range, both",
+    "refinement": "mapping; see below",
+    "prune_first": "also prune the first layer where it is a convolution",
+    "prune_last": "also prune the last layer, whose rows are the classes",
+    "hidden": "widths of the hidden layers",
+    "dropout": "share of hidden units dropped in training",
+    "width": "filters of the first stage",
+    "rewind": "what a ticket goes back to",
+}
+"""For settings that the code describes by their name and type alone."""
+
+
+def settings_tables() -> str:
+    """Every setting of a configuration file."""
+    parts = [section("Top level", table(RunConfig.model_json_schema()))]
+    parts.append(section("`training`", table(TypeAdapter(Recipe).json_schema())))
+    for title, registry, skip, leave_out in (
+        ("data", DATASETS, 0, ()),
+        ("model", MODELS, 2, ()),
+        ("methods", METHODS, 0, ("sparsity",)),
+    ):
+        for name in registry:
+            made = options_model(registry[name], skip, leave_out)
+            assert made is not None
+            text = f"{summary(registry[name])}\n\n{options(made, registry[name])}"
+            parts.append(section(f"`{title}: {name}`", text))
+    about = "Of `ballot`, and of `lth` and `magnitude` where it is given."
+    parts.append(
+        section("`refinement`", f"{about}\n\n{table(TypeAdapter(Refinement).json_schema())}")
+    )
+    return "\n\n".join(parts)
+
+
+def data_table() -> str:
+    """What each data set is, where its files are looked for, and its terms."""
+    parts = []
+    for name in DATASETS:
+        builder = DATASETS[name]
+        lines = [summary(builder), f"* Terms: {terms(builder)}"]
+        where = described(builder).get("path")
+        if where:
+            lines.insert(1, f"* Files: {where}")
+        parts.append(section(f"`{name}`", "\n\n".join(lines[:1]) + "\n\n" + "\n".join(lines[1:])))
+    return "\n\n".join(parts)
+
+
+def measures_table() -> str:
+    """What each measure is, in the words of `fairsparse list metrics`."""
+    rows = [
+        (f"`{name}`", registry[name].summary, registry[name].better, sizes(registry[name]))
+        for registry in (METRICS, DEGRADATIONS)
+        for name in registry
+    ]
+    return grid(("measure", "what it is", "better", "undefined when"), rows)
+
+
+def sizes(measure: Any) -> str:
+    """When a measure has no value."""
+    if measure.cells == "all":
+        return "never"
+    kind = measure.cells.replace("outcome", "class")
+    few = "no example" if measure.least == 1 else f"fewer than {measure.least} examples"
+    if measure.needs == "groups":
+        return f"a {kind} has {few}; absent without groups"
+    return f"a {kind} has {few}" + ("; classes stand in for groups" if "group" in kind else "")
+
+
+def section(title: str, text: str) -> str:
+    """A heading and what stands below it."""
+    return f"### {title}\n\n{text}"
+
+
+def summary(thing: Callable[..., Any]) -> str:
+    """The first paragraph of a docstring."""
+    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def options(model: type[BaseModel], target: Callable[..., Any]) -> str:
+    """The table of the options of a data set, a model or a method."""
+    schema = model.model_json_schema()
+    if not schema.get("properties"):
+        return "No options."
+    return table(schema, described(target))
+
+
+def table(schema: Schema, texts: dict[str, str] | None = None) -> str:
+    """One row for each property of a JSON schema."""
+    rows = []
+    for name, field in schema["properties"].items():
+        required = name in schema.get("required", ())
+        default = "required" if required else f"`{shown(field.get('default', {}))}`"
+        text = field.get("description") or (texts or {}).get(name) or WORDS.get(name)
+        if not text:
+            raise SystemExit(f"setting '{name}' has no description: add one to the code")
+        rows.append((f"`{name}`", allowed(field), default, text.rstrip(".")))
+    return grid(("setting", "allowed", "default", "what it is"), rows)
+
+
+def grid(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *map(list, rows)]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def shown(value: Any) -> str:
+    """A default as YAML shows it."""
+    if isinstance(value, dict):
+        return "{name: " + value["name"] + "}" if "name" in value else "{}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(shown, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def allowed(field: Schema) -> str:
+    """The values a JSON schema admits, in words."""
+    if "anyOf" in field:
+        return " or ".join(allowed(option) for option in field["anyOf"])
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "$ref" in field:
+        return "mapping"
+    match field.get("type"):
+        case "array":
+            least = ", at least one" if field.get("minItems") else ""
+            return f"list of {allowed(field['items'])}{least}"
+        case "integer" | "number" as kind:
+            return ("whole number" if kind == "integer" else "number") + span(field)
+        case "boolean":
+            return "`true`, `false`"
+        case "null":
+            return "`null`"
+        case "string":
+            return "path" if field.get("format") == "path" else "text"
+    return "mapping"
+
+
+def span(field: Schema) -> str:
+    """The range of a number, as an interval or as a bound."""
+    low, high = field.get("minimum"), field.get("maximum")
+    above, below = field.get("exclusiveMinimum"), field.get("exclusiveMaximum")
+    left = f"[{low:g}" if low is not None else f"({above:g}" if above is not None else ""
+    right = f"{high:g}]" if high is not None else f"{below:g})" if below is not None else ""
+    if left and right:
+        return f" in {left}, {right}"
+    if left:
+        return f" ≥ {low:g}" if low is not None else f" > {above:g}"
+    return ""
+
+
+def described(target: Callable[..., Any]) -> dict[str, str]:
+    """What a numpydoc section Parameters says: name -> text."""
+    body = (inspect.getdoc(target) or "").partition("Parameters\n----------\n")[2]
+    texts: dict[str, list[str]] = {}
+    names: list[str] = []
+    for line in body.splitlines():
+        if line.startswith(" "):
+            for name in names:
+                texts[name].append(line.strip())
+        elif " : " in line:
+            names = line.partition(" : ")[0].split(", ")
+            texts |= {name: [] for name in names}
+    found = {name: " ".join(lines).replace("``", "`") for name, lines in texts.items() if lines}
+    return {"seed": "Of the splits.", **found} if "seed" in texts else found
+
+
+FILES = {
+    "configuration.md": settings_tables,
+    "data.md": data_table,
+    "measures.md": measures_table,
+}
+
+
+def render(name: str) -> str:
+    """The text of a file of docs/ with its table as the code has it now."""
+    begin, end = "<!-- generated: python docs/generate.py -->", "<!-- end of generated -->"
+    pattern = re.compile(f"{begin}.*{end}", re.DOTALL)
+    block = f"{begin}\n\n{FILES[name]()}\n\n{end}"
+    text, found = pattern.subn(lambda _: block, (DOCS / name).read_text())
+    if found != 1:
+        raise SystemExit(f"{name}: needs one pair of the lines '{begin}' and '{end}'")
+    return text
+
+
+def main() -> None:
+    """Write all files."""
+    for name in FILES:
+        (DOCS / name).write_text(render(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""The tables of a run's report, ready to print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from fairsparse.audit import words
+from fairsparse.audit.words import Number, Record, between, number, percent, points
+
+Entry: TypeAlias = str | tuple[str, str] | dict[str, str]
+"""A text, a text with a small line below it, or a link (``text``, ``href``)."""
+
+FOLD = 20
+"""Longer tables are shown on demand."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as the templates take it.
+
+    Parameters
+    ----------
+    caption : str
+    head : sequence of str
+    rows : sequence of sequences of Entry
+        The first entry of a row names it.
+    text : tuple of int
+        Columns that hold words and not numbers.
+    folded : str
+        What to show in its place until it is opened; empty to show it at once.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Entry]]
+    text: tuple[int, ...] = ()
+    folded: str = ""
+
+
+def measures(record: Record) -> Table:
+    """Every measure of both networks with intervals, the change, and what it tells."""
+    audit = record["audit"]
+    rows: list[list[Entry]] = []
+    grouped = len(record["data"]["group_names"]) >= 2
+    for metric in words.ordered(audit["metrics"]):
+        if metric == "worst_cell_accuracy" and not grouped:
+            continue  # then cells are classes, and the worst of them has its row
+        found = audit["metrics"][metric]
+        row: list[Entry] = [_named(metric, audit["candidate"]["undefined"])]
+        for role in ("reference", "candidate"):
+            row.append(_estimate(found[role], words.value_form(metric)))
+        row.append(_estimate(found["change"], words.change_form(metric)))
+        row.append(words.reading(metric, found["change"]))
+        rows.append(row)
+    head = ["measure", "dense", "sparse", "change", "reading"]
+    caption = f"Dense and sparse network on {audit['n']:,} test examples, with 95 % intervals"
+    unknown = audit["candidate"]["n_unknown"]
+    if unknown:
+        caption += f"; the group of {unknown:,} of them is unknown, and they count in no group"
+    return Table(caption, head, rows, text=(4,))
+
+
+def _named(metric: str, undefined: dict[str, list[str]]) -> Entry:
+    note = words.summary(metric)
+    if metric in undefined:
+        note += f" It is {words.lacking(undefined[metric])}."
+    return words.label(metric), note
+
+
+def _estimate(found: dict[str, Number], form: Callable[[Number], str]) -> Entry:
+    if not words.defined(found["value"]):
+        return words.UNDEFINED
+    return form(found["value"]), between(found["low"], found["high"], form)
+
+
+def degradation(record: Record) -> Table:
+    """How unequally the drop in accuracy falls on the cells."""
+    audit = record["audit"]
+    rows: list[list[Entry]] = [
+        [_named(metric, audit["undefined"]), _estimate(audit["degradation"][metric], points)]
+        for metric in words.ordered(audit["degradation"])
+    ]
+    rows.append([("churn", "Share of the predictions that differ."), percent(audit["churn"])])
+    return Table(
+        "How unequally the drop in accuracy falls, with 95 % intervals",
+        ["measure", "value"],
+        [] if words.is_dense(record) else rows,
+    )
+
+
+def cells(record: Record) -> list[Table]:
+    """A table of cells for each kind, the largest drop first."""
+    head = [
+        "",
+        "n",
+        "dense",
+        "sparse",
+        "drop, points",
+        "95 % interval",
+        "lost",
+        "gained",
+        "adjusted p",
+    ]
+    found = []
+    for kind in ("class", "group", "class x group"):
+        chosen = [c for c in record["audit"]["cells"] if c["kind"] == kind]
+        if not chosen:
+            continue
+        title = f"By {kind}: {words.plural(len(chosen), 'cell')}, the largest drop first"
+        folded = title if len(chosen) > FOLD else ""
+        rows = [_cell(cell) for cell in words.by_drop(chosen)]
+        found.append(Table(title, [kind, *head[1:]], rows, folded=folded))
+    return found
+
+
+def _cell(cell: dict[str, Any]) -> list[Entry]:
+    return [
+        cell["name"],
+        f"{cell['n']:,}",
+        percent(cell["reference"], 1),
+        percent(cell["candidate"], 1),
+        _bare(cell["drop"]),
+        between(cell["low"], cell["high"], _bare),
+        f"{cell['lost']:,}",
+        f"{cell['gained']:,}",
+        words.p_value(cell["p_adjusted"]),
+    ]
+
+
+def _bare(value: Number) -> str:
+    return points(value, 1).split(words.SPACE)[0]
+
+
+def layers(record: Record) -> Table:
+    """What is left of each layer."""
+    found = record["model"]["layers"]
+    rows: list[list[Entry]] = [
+        [
+            layer["name"],
+            " x ".join(str(size) for size in layer["shape"]),
+            f"{layer['total']:,}",
+            f"{layer['kept']:,}",
+            words.sparsity(1 - layer["kept"] / layer["total"]),
+        ]
+        for layer in found
+    ]
+    size = record["sparsity"]
+    caption = (
+        f"Prunable weights by layer: {size['kept']:,} of {size['total']:,} are left;"
+        f" the model has {record['model']['parameters']:,} parameters in all"
+    )
+    head = ["layer", "shape", "weights", "left", "sparsity"]
+    folded = f"{words.plural(len(found), 'layer')} in numbers" if len(found) > FOLD else ""
+    return Table(caption, head, rows, text=(1,), folded=folded)
+
+
+def rounds(record: Record) -> Table:
+    """What the method logged in each pruning round; nested entries are left out."""
+    found = record["rounds"]
+    keys = [k for k in dict.fromkeys(key for entry in found for key in entry) if k != "sparsity"]
+    flat = [k for k in keys if not any(isinstance(e.get(k), (dict, list)) for e in found)]
+    rows = [
+        [
+            words.sparsity(entry["sparsity"]) if "sparsity" in entry else f"round {i + 1}",
+            *(_plain(entry.get(key)) for key in flat),
+        ]
+        for i, entry in enumerate(found)
+    ]
+    title = f"What the method logged in {words.plural(len(found), 'pruning round')}"
+    return Table(title, ["sparsity", *(k.replace("_", " ") for k in flat)], rows, folded=title)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (
+        number(value, ".5g") if isinstance(value, float) else "–" if value is None else str(value)
+    )
+
+
+def stages(record: Record) -> Table:
+    """The last epoch of every stage of training."""
+    last: dict[str, dict[str, Any]] = {}
+    epochs: dict[str, int] = {}
+    for entry in record["history"]:
+        last[entry["stage"]] = entry
+        epochs[entry["stage"]] = epochs.get(entry["stage"], 0) + 1
+    seconds = record["timings"]
+    rows: list[list[Entry]] = [
+        [
+            stage,
+            str(epochs[stage]),
+            number(entry["loss"], ".4f"),
+            percent(entry["accuracy"]),
+            (percent(entry["worst"]), entry["worst_cell"]),
+            number(seconds.get(stage), ".1f", "s") if stage in seconds else "–",
+        ]
+        for stage, entry in last.items()
+    ]
+    title = f"The last epoch of {words.plural(len(rows), 'training stage')}"
+    head = ["stage", "epochs", "loss", "accuracy", "worst cell", "time"]
+    return Table(title, head, rows, folded=title if len(rows) > 8 else "")
+
+
+def cost(record: Record) -> Table:
+    """Steps and seconds, and how many dense trainings they equal."""
+    steps, dense_steps = record["cost"]["steps"], record["cost"]["dense_steps"]
+    seconds, dense_seconds = record["timings"]["total"], record["timings"].get("dense")
+    rows = [
+        ["training steps", f"{dense_steps:,}", f"{steps:,}", ratio(steps, dense_steps)],
+        [
+            "seconds",
+            "–" if dense_seconds is None else number(dense_seconds, ",.1f"),
+            number(seconds, ",.1f"),
+            ratio(seconds, dense_seconds),
+        ],
+    ]
+    caption = "The whole run, dense training included, against the dense training alone"
+    return Table(caption, ["", "dense training", "whole run", "ratio"], rows)
+
+
+def ratio(value: Number, base: Number) -> str:
+    """How many times `base` a value is; a dash where there is nothing to compare with."""
+    return number(value / base, ".2f", "x") if value is not None and base else "–"
+
+
+def validation(record: Record) -> Table:
+    """What the method could see while it chose."""
+    found = record["validation"]
+    rows = [
+        [
+            "validation accuracy",
+            *(percent(found[role]["accuracy"]) for role in ("dense", "sparse")),
+        ],
+        ["variance over cells", *(words.fraction(found[r]["variance"]) for r in found)],
+        ["range over cells", *(percent(found[role]["range"]) for role in found)],
+    ]
+    caption = "On the validation split, from which the method chose: no unbiased measure"
+    return Table(caption, ["", "dense", "sparse"], rows)
+
+
+def facts(record: Record, several: bool = False) -> Table:
+    """Data, fingerprint, method and environment."""
+    data, method = record["data"], record["method"]
+    rows: list[list[Entry]] = [
+        ["data", f"{data['name']}, fingerprint {data['fingerprint']}"],
+        ["examples", ", ".join(f"{name} {n:,}" for name, n in data["sizes"].items())],
+        ["classes", f"{len(data['class_names'])}: {words.listing(data['class_names'], 12)}"],
+    ]
+    if data["group_names"]:
+        by = f" by {', '.join(data['attributes'])}" if data["attributes"] else ""
+        names = words.listing(data["group_names"], 12)
+        rows.append([f"groups{by}", f"{len(data['group_names'])}: {names}"])
+    if not several:
+        rows.append(["method", f"{method['name']}: {method['summary']}"])
+        rows.append(["reference", method["reference"]])
+        rows.append(["seed", str(record["seed"])])
+    rows += [[name, str(value)] for name, value in record["environment"].items()]
+    return Table("What this rests on", [], rows, text=(1,))

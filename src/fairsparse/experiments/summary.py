@@ -1,0 +1,98 @@
+"""The table a study ends with, as wide as the terminal allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from fairsparse.audit.sweep import DENSE, gather
+from fairsparse.audit.words import UNDEFINED, defined
+
+
+class Column(NamedTuple):
+    """A measure of the table: its title, and what a value is multiplied by."""
+
+    metric: str
+    title: str
+    scale: float
+
+
+COLUMNS = (
+    Column("accuracy", "accuracy\n%", 100),
+    Column("cwv", "CWV\nx 1e4", 1e4),
+    Column("mcd", "MCD\npoints", 100),
+    Column("worst_class_accuracy", "worst\nclass %", 100),
+    Column("accuracy_gap", "group\ngap", 100),
+    Column("equalized_odds", "odds\ngap", 100),
+)
+
+Estimate = Mapping[str, Any]
+
+
+def results(records: Sequence[dict[str, Any]], console: Console) -> Table:
+    """One row for the dense network and for each method at each sparsity, on the test split.
+
+    Values are means over seeds with the half-width of their 95 % t-interval or, for one seed, with
+    a 95 % bootstrap interval over test examples. Intervals go beside the value, under it, or are
+    left to the report: whatever is the first to fit `console`.
+    """
+    unbounded = console.options.update(max_width=1000)
+    for gap in (" ", "\n"):
+        table = _table(records, gap)
+        if Measurement.get(console, unbounded, table).maximum <= console.width:
+            return table
+    return _table(records, None)
+
+
+def _table(records: Sequence[dict[str, Any]], gap: str | None) -> Table:
+    sweep = gather(records)
+    seeds = sorted(sweep.dense)
+    about = (
+        f"mean over {len(seeds)} seeds ± half of its 95 % t-interval"
+        if len(seeds) > 1
+        else f"seed {seeds[0]}, 95 % bootstrap interval"
+    )
+    hidden = "; intervals are in the report" if gap is None else ""
+    table = Table(title=f"Test split: {about}{hidden}", title_justify="left", box=SIMPLE_HEAD)
+    columns = [c for c in COLUMNS if c.metric in records[0]["audit"]["metrics"]]
+    table.add_column("method", no_wrap=True)
+    table.add_column("sparsity\n%", justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(column.title, justify="right", no_wrap=True)
+
+    rows: list[tuple[str, float, Mapping[str, Estimate]]]
+    if len(seeds) > 1:
+        means = {c.metric: sweep.dense_mean(c.metric)._asdict() for c in columns}
+        rows = [(DENSE, 0.0, means)]
+        for row in sweep.rows:
+            means = {c.metric: row.mean(c.metric)._asdict() for c in columns}
+            rows.append((row.label, row.sparsity, means))
+    else:
+        rows = [(DENSE, 0.0, _of(records[0], "reference"))]
+        for row in sweep.rows:
+            rows.append((row.label, row.sparsity, _of(row.runs[seeds[0]], "candidate")))
+    for label, sparsity, estimates in rows:
+        texts = [_text(estimates[c.metric], c.scale, gap) for c in columns]
+        table.add_row(label, f"{100 * sparsity:.5g}", *texts)
+    return table
+
+
+def _of(record: dict[str, Any], model: str) -> dict[str, Estimate]:
+    return {name: both[model] for name, both in record["audit"]["metrics"].items()}
+
+
+def _text(estimate: Estimate, scale: float, gap: str | None) -> str:
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if not defined(value):
+        return UNDEFINED
+    text = f"{value * scale:.1f}"
+    if gap is None or not (defined(low) and defined(high)):
+        return text
+    if "n" in estimate:
+        return f"{text}{gap}[dim]± {(high - low) / 2 * scale:.1f}[/dim]"
+    return f"{text}{gap}[dim]\\[{low * scale:.1f}, {high * scale:.1f}][/dim]"

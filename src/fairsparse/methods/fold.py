@@ -1,0 +1,47 @@
+"""Class offsets folded into a network's last bias: free at inference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.offsets import fit_offsets
+from fairsparse.fairness.spread import objective, spread
+from fairsparse.methods.base import Dense
+from fairsparse.types import InputError, Predictions
+
+
+def fold_offsets(
+    model: nn.Module, held: Predictions, cells: Cells, dense: Dense, tolerance: float
+) -> float:
+    """Fit class offsets of several strengths, fold in the best, return its strength.
+
+    The best has the lowest objective among those within the tolerance on the held-out
+    predictions; 0 means that no offset helped.
+    """
+    bias = last_bias(model)
+    plain = spread(cells, held)
+    limit = min(dense.val.accuracy - tolerance, plain.accuracy)
+    best, chosen, offsets = objective(plain, dense.val)[0], 0.0, None
+    for strength in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0):
+        candidate = fit_offsets(held, cells, strength)
+        now = spread(cells, held._replace(logits=held.logits + candidate))
+        value = objective(now, dense.val)[0]
+        if now.accuracy >= limit and value < best:
+            best, chosen, offsets = value, strength, candidate
+    if offsets is not None:
+        with torch.no_grad():
+            bias += offsets.to(bias.device)
+    return chosen
+
+
+def last_bias(model: nn.Module) -> Tensor:
+    """Bias of the last linear layer, into which class offsets fold."""
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    if not layers or layers[-1].bias is None:
+        raise InputError(
+            "offsets fold into the bias of the last linear layer, and this model has none;"
+            " give its last layer a bias or set offsets to false"
+        )
+    return layers[-1].bias

@@ -1,0 +1,125 @@
+"""What every registered method promises, whatever it does inside."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.select import n_kept
+from fairsparse.methods import METHODS, Method
+from fairsparse.training import state_of
+from helpers import bench, dead_everywhere, equal, fingerprint
+
+# A method without an entry fails every test below: give it settings that end within a second.
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "dense": [{}],
+    "magnitude": [
+        {"sparsity": 0.7, "finetune": 0.5},
+        {"sparsity": 0.7, "schedule": "gradual"},
+        {"sparsity": 0.7, "scope": "erk", "refinement": {"strength": 0.5}},
+    ],
+    "lth": [
+        {"sparsity": 0.7, "levels": (0.4,)},
+        {"sparsity": 0.7, "levels": (0.4,), "refinement": {"form": "penalty"}},
+    ],
+    "ballot": [
+        {"sparsity": 0.7, "levels": (0.4,), "tolerance": 1.0},
+        {"sparsity": 0.7, "levels": (0.4,), "tolerance": 0.0, "retries": 1, "scope": "layerwise"},
+    ],
+}
+
+TASKS: dict[str, dict[str, Any]] = {
+    "plain": {"kind": "mlp"},
+    "three groups": {"kind": "mlp", "groups": 3, "notion": "group"},
+    "class by group": {"kind": "mlp", "groups": 3, "notion": "class-group"},
+    "rare class": {"kind": "mlp", "rare": True, "batch_size": 16},
+    "convolutions": {"kind": "conv"},
+    "residual": {"kind": "residual"},
+}
+
+
+def methods(name: str) -> list[Method]:
+    return [METHODS[name](**settings) for settings in SETTINGS[name]]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", list(METHODS))
+def test_contract(name: str, task: str) -> None:
+    for method in methods(name):
+        case = bench(method, **TASKS[task])
+        states = {step: fingerprint(state) for step, state in case.dense.states.items()}
+        splits = [
+            (s.x.clone(), s.y.clone(), s.group.clone()) for s in (case.data.train, case.data.cal)
+        ]
+        settings = method.settings()
+
+        outcome = case.run(method)
+
+        masks = outcome.masks
+        weights = case.weights(method)
+        assert {n: m.shape for n, m in masks.items()} == {n: w.shape for n, w in weights.items()}
+        assert masks.n_kept == n_kept(method.sparsity, masks.n_total)
+        end = state_of(case.model)
+        assert dead_everywhere(end, masks)
+        assert all(bool(t.isfinite().all()) for t in end.values())
+        # a kept weight is exactly zero only by accident
+        assert sum(int((end[n][m] == 0).sum()) for n, m in masks.items()) == 0
+        assert all(b <= a for a, b in itertools.pairwise([*outcome.path, masks]))
+        assert outcome.status in ("feasible", "eps_infeasible")
+
+        assert {step: fingerprint(state) for step, state in case.dense.states.items()} == states
+        for before, now in zip(splits, (case.data.train, case.data.cal), strict=True):
+            assert all(
+                torch.equal(a, b) for a, b in zip(before, (now.x, now.y, now.group), strict=True)
+            )
+        assert method.settings() == settings
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_the_same_seed_gives_the_same_bits_whatever_ran_before(name: str) -> None:
+    for method in methods(name):
+        ends = []
+        for noise in (1, 2):
+            case = bench(method, "conv")
+            torch.manual_seed(noise)
+            outcome = case.run(method)
+            ends.append((outcome.masks.digest(), state_of(case.model), outcome.rounds))
+        assert ends[0][0] == ends[1][0]
+        assert equal(ends[0][1], ends[1][1])
+        assert ends[0][2] == ends[1][2]
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_another_seed_gives_another_network(name: str) -> None:
+    method = methods(name)[0]
+    ends = []
+    for seed in (0, 1):
+        case = bench(method, seed=seed)
+        case.run(method)
+        ends.append(state_of(case.model))
+    assert not equal(*ends)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_no_sparsity_removes_nothing(name: str) -> None:
+    method = METHODS[name](**{**SETTINGS[name][0], "sparsity": 0.0})
+    case = bench(method)
+    assert case.run(method).masks == MaskSet.dense(case.weights(method))
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_a_method_describes_and_checks_itself(name: str) -> None:
+    method = METHODS[name]
+    assert (method.__doc__ or "").strip().splitlines()[0].endswith((".", ":"))
+    assert method.reference
+    for bad in ({"sparsity": 1.0}, {"sparsity": -0.1}, {"sparsty": 0.5}):
+        with pytest.raises(ValueError):
+            method(**bad)
+
+
+def test_settings_name_only_what_exists() -> None:
+    assert set(SETTINGS) == set(METHODS)

@@ -1,0 +1,205 @@
+"""What README and docs/ show is run, named settings exist, links lead somewhere, tables are new."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, NamedTuple, get_args
+
+import pytest
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from fairsparse import cli
+from fairsparse.data import DATASETS
+from fairsparse.experiments.config import RunConfig
+from fairsparse.experiments.options import options_model
+from fairsparse.fairness.cells import Notion
+from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.methods import METHODS
+from fairsparse.methods.refine import Refinement
+from fairsparse.models import MODELS
+from fairsparse.training import Recipe
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+BLOCK = re.compile(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, what follows the language, its text."""
+
+    language: str
+    note: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*found) for found in BLOCK.findall(page.read_text())]
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks and without what is generated."""
+    text = BLOCK.sub("", page.read_text())
+    return re.sub(r"<!-- generated.*?<!-- end of generated -->", "", text, flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings make."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def program(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """Run one command line of the program in this process."""
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Blocks of a page build on each other: files in one folder, names in one module.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
+    module = ModuleType(page.stem)
+    monkeypatch.setitem(sys.modules, page.stem, module)
+    for block in blocks(page):
+        if block.language == "yaml":
+            assert block.note, "a configuration needs a file name after 'yaml'"
+            Path(block.note).write_text(block.text)
+        elif block.language == "python":
+            code = compile(block.text, f"<{page.name}>", "exec", dont_inherit=True)
+            exec(code, module.__dict__)
+        elif block.note == "run":
+            for line in block.text.splitlines():
+                program(monkeypatch, line)
+
+
+def test_what_runs_is_marked() -> None:
+    marked = [b for page in PAGES for b in blocks(page) if b.language == "sh" and b.note == "run"]
+    assert all(line.startswith("fairsparse ") for b in marked for line in b.text.splitlines())
+    others = [b for page in PAGES for b in blocks(page) if b.language == "sh" and not b.note]
+    assert not any(line.startswith("fairsparse ") for b in others for line in b.text.splitlines())
+
+
+def test_commands_name_what_exists() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = "\n".join(page.read_text() for page in PAGES)
+    assert set(re.findall(r"^make (\w+)|`make (\w+)`", text, re.MULTILINE)) != set()
+    for pair in re.findall(r"^make (\w+)|`make (\w+)`", text, re.MULTILINE):
+        assert "".join(pair) in targets
+    scripts = re.findall(r"^python (\S+\.py)", text, re.MULTILINE)
+    assert scripts
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_example_runs(
+    example: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    runpy.run_path(str(example), run_name="__main__")
+    out = capsys.readouterr().out
+    assert out
+    assert "nan" not in out
+    for report in re.findall(r"^Report: (.*)$", out, re.MULTILINE):
+        assert Path(report).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), target
+
+
+@pytest.mark.parametrize("name", GENERATE["FILES"])
+def test_generated_tables_are_new(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == GENERATE["render"](name), "run: make docs"
+
+
+def test_own_words_are_needed() -> None:
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    for name, text in GENERATE["WORDS"].items():
+        assert re.search(rf"^\| `{name}` \|.*\| {re.escape(text)} \|$", table, re.MULTILINE), name
+
+
+def configurable() -> dict[str, list[Any]]:
+    """Every setting -> adapters of the values it can take, wherever it occurs."""
+    parts = [RunConfig, options_model(Recipe), options_model(Refinement)]
+    for registry, skip in ((DATASETS, 0), (MODELS, 2), (METHODS, 0)):
+        parts += [options_model(registry[name], skip) for name in registry]
+    found: dict[str, list[Any]] = {}
+    for model in parts:
+        assert model is not None
+        for name, field in model.model_fields.items():
+            hint: Any = Annotated[field.annotation, field]
+            found.setdefault(name, []).append(TypeAdapter(hint))
+    return found
+
+
+def test_settings_in_the_text_exist() -> None:
+    known = configurable()
+    named = 0
+    for page in PAGES:
+        for path, value in re.findall(r"`(?:--set )?([a-z][\w.]*)=([^`]+)`", prose(page)):
+            *parents, name = [part for part in path.split(".") if not part.isdigit()]
+            if (name, value) == ("key", "value"):
+                continue
+            named += 1
+            assert all(parent in known for parent in parents), f"{page.name}: {path}"
+            if name == "name":
+                assert any(value in r for r in (METHODS, DATASETS, MODELS)), f"{page.name}: {value}"
+                continue
+            assert name in known, f"{page.name}: {path}"
+            assert any(_takes(a, yaml.safe_load(value)) for a in known[name]), f"{path}={value}"
+    assert named > 20
+
+
+def _takes(adapter: Any, value: Any) -> bool:
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def test_names_with_underscores_exist() -> None:
+    formulas = {"v_k", "s_k", "a_k", "g_kb"}
+    known = {*configurable(), *METRICS, *DEGRADATIONS, *formulas, "eps_infeasible"}
+    for page in PAGES:
+        for name in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)`", prose(page)):
+            assert name in known, f"{page.name}: {name}"
+
+
+def test_readme_names_all_there_is() -> None:
+    text = (ROOT / "README.md").read_text()
+    for registry in (METHODS, DATASETS, MODELS):
+        assert [name for name in registry if f"`{name}`" not in text] == []
+
+
+def test_measures_and_notions_are_explained() -> None:
+    measures = prose(ROOT / "docs" / "measures.md")
+    explained = set(METRICS) | set(DEGRADATIONS)
+    # a worst case needs no formula: its line in the generated table says all
+    explained -= {name for name in METRICS if name.startswith("worst") or name == "accuracy"}
+    assert [name for name in explained if f"`{name}`" not in measures] == []
+    settings = (ROOT / "docs" / "configuration.md").read_text()
+    assert [notion for notion in get_args(Notion) if f"`{notion}`" not in settings] == []

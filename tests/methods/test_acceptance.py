@@ -1,0 +1,149 @@
+"""Ballot's acceptance loop, with rounds whose accuracy is scripted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fairsparse.masks.select import select
+from fairsparse.methods.ballot import Ballot
+from fairsparse.methods.base import Round
+from fairsparse.methods.refine import Refinement
+from fairsparse.training import state_of
+from helpers import bench, equal
+
+
+class Script:
+    """Stands in for training: each round keeps every other promise but drops as scripted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, drops: list[float]) -> None:
+        self.drops = iter(drops)
+        self.calls: list[dict[str, Any]] = []
+        self.rounds: list[Round] = []
+        script = self
+
+        def play(
+            method: Ballot,
+            model: Any,
+            data: Any,
+            trainer: Any,
+            dense: Any,
+            parent: Round,
+            level: float,
+            weight: float,
+            k: int,
+            strength: float,
+        ) -> Round:
+            scores = {
+                n: torch.arange(float(w.numel())).view(w.shape) for n, w in parent.masks.items()
+            }
+            masks = select(scores, level, within=parent.masks, scope="layerwise")
+            mark = float(len(script.calls) + 1)
+            state = {n: torch.full_like(t, mark) for n, t in dense.final.items()}
+            drop = next(script.drops)
+            script.calls.append(
+                {"level": level, "weight": weight, "strength": strength, "from": parent}
+            )
+            after = strength / 2 if drop > method.tolerance else strength
+            log = {"sparsity": masks.sparsity, "val_drop": drop, "strength": after}
+            script.rounds.append(Round(masks, state, log))
+            return script.rounds[-1]
+
+        monkeypatch.setattr(Ballot, "_round", play)
+
+    def each(self, what: str) -> list[Any]:
+        return [call[what] for call in self.calls]
+
+
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, drops: list[float], **options: Any
+) -> tuple[Script, Any, dict[str, Tensor]]:
+    settings = {"sparsity": 0.8, "levels": (0.4, 0.6), "lambda_conflict": 0.8, **options}
+    method = Ballot(tolerance=0.02, refinement=Refinement(strength=0.5), **settings)
+    case = bench(method)
+    script = Script(monkeypatch, drops)
+    outcome = case.run(method)
+    assert next(script.drops, None) is None
+    return script, outcome, state_of(case.model)
+
+
+def test_a_ticket_within_the_tolerance_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, outcome, state = scripted(monkeypatch, [0.0, 0.02, -0.1])
+    assert script.each("level") == [0.4, 0.6, 0.8]
+    assert script.each("weight") == [0.8] * 3
+    assert script.each("strength") == [0.5] * 3
+    assert outcome.status == "feasible"
+    assert [r["feasible"] for r in outcome.rounds] == [True] * 3
+    assert outcome.path == [r.masks for r in script.rounds]
+    assert equal(state, script.rounds[-1].state)
+
+
+def test_conflict_is_halved_and_on_the_last_try_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, outcome, _ = scripted(monkeypatch, [0.5, 0.5, 0.5, 0.01, 0.5, 0.0, 0.0], retries=3)
+    assert script.each("weight") == [0.8, 0.4, 0.2, 0.0, 0.8, 0.4, 0.8]
+    assert script.each("level") == [0.4] * 4 + [0.6] * 2 + [0.8]
+    # the pressure of a retry is halved too; the round that is kept sets that of the next one
+    assert script.each("strength") == [0.5, 0.25, 0.125, 0.0625, 0.0625, 0.03125, 0.03125]
+    parents = script.each("from")
+    assert parents[0] is parents[1] is parents[2] is parents[3]
+    assert parents[4].masks == parents[5].masks == script.rounds[3].masks
+    assert outcome.status == "feasible"
+    assert outcome.path == [script.rounds[i].masks for i in (3, 5, 6)]
+
+
+def test_two_retries_are_the_half_and_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, outcome, _ = scripted(monkeypatch, [0.5] * 3, levels=(), one_shot=True)
+    assert script.each("weight") == [0.8, 0.4, 0.0]
+    assert outcome.status == "eps_infeasible"
+
+
+def test_no_retries_keep_the_conflict_of_the_only_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, _, _ = scripted(monkeypatch, [0.5] * 3, retries=0)
+    assert script.each("weight") == [0.8] * 3
+
+
+def test_a_retry_that_would_change_nothing_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = Ballot(
+        sparsity=0.5, one_shot=True, lambda_conflict=0.0, tolerance=0.0, refinement=Refinement.off()
+    )
+    case = bench(method)
+    script = Script(monkeypatch, [0.5])
+    assert case.run(method).status == "eps_infeasible"
+    assert len(script.calls) == 1
+
+
+def test_going_on_ends_with_the_last_ticket_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, outcome, state = scripted(monkeypatch, [0.0, 0.5, 0.5], retries=0)
+    assert outcome.status == "eps_infeasible"
+    assert outcome.masks == script.rounds[2].masks
+    assert equal(state, script.rounds[2].state)
+    assert [r["feasible"] for r in outcome.rounds] == [True, False, False]
+
+
+def test_a_late_recovery_is_feasible(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, outcome, _ = scripted(monkeypatch, [0.5, 0.5, 0.0], retries=0)
+    assert outcome.status == "feasible"
+
+
+@pytest.mark.parametrize(
+    ("drops", "options"),
+    [([0.0, 0.5, 0.5], {}), ([0.0, 0.5, 0.5], {"levels": (0.4, 0.6, 0.7)})],
+)
+def test_stopping_returns_the_last_good_ticket(
+    monkeypatch: pytest.MonkeyPatch, drops: list[float], options: dict[str, Any]
+) -> None:
+    script, outcome, state = scripted(monkeypatch, drops, retries=0, infeasible="stop", **options)
+    assert outcome.status == "eps_infeasible"
+    assert outcome.masks == script.rounds[0].masks
+    assert outcome.path == [script.rounds[0].masks]
+    assert equal(state, script.rounds[0].state)
+    assert len(outcome.rounds) == 3
+
+
+def test_stopping_without_any_good_ticket_keeps_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, outcome, _ = scripted(monkeypatch, [0.5, 0.5], retries=0, infeasible="stop")
+    assert outcome.masks == script.rounds[1].masks
+    assert outcome.status == "eps_infeasible"

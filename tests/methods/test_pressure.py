@@ -1,0 +1,194 @@
+"""What presses on a ticket: penalties, margins, weights, and folded offsets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.offsets import fit_offsets
+from fairsparse.fairness.spread import objective, spread
+from fairsparse.methods.base import Dense
+from fairsparse.methods.fold import fold_offsets
+from fairsparse.methods.refine import Pressure, Refinement, weighted_loss
+from fairsparse.training import state_of
+from fairsparse.types import Batch, InputError, Predictions
+from helpers import equal, network, tiny, trainer_for
+
+
+def held_out(model: nn.Module, data: Any) -> Predictions:
+    with torch.no_grad():
+        return Predictions(model(data.train.x), data.train.y, data.train.group)
+
+
+def slopes(loss: Tensor, model: nn.Module) -> Tensor:
+    grads = torch.autograd.grad(loss, list(model.parameters()))
+    return torch.cat([g.flatten() for g in grads])
+
+
+@pytest.mark.parametrize("notion", ["class", "group", "class-group"])
+def test_the_penalty_has_the_gradient_of_twice_the_deviation(notion: Any) -> None:
+    data = tiny(groups=3)
+    cells = Cells(notion, data.class_names, data.group_names)
+    model = network("mlp")
+    pressure = Pressure(Refinement(form="penalty"), cells, data, strength=0.7)
+    loss = pressure.update(held_out(model, data))
+
+    def extra(index: Tensor) -> Tensor:
+        batch = data.train.batch(index)
+        logits = model(batch.x)
+        return slopes(loss(logits, batch) - F.cross_entropy(logits, batch.y), model)
+
+    logits = model(data.train.x)
+    p = logits.softmax(1).gather(1, data.train.y[:, None])[:, 0]
+    cell = cells.index(data.train.y, data.train.group)
+    s = torch.stack([p[cell == k].mean() for k in range(len(cells))])
+    exact = slopes(0.7 * 2 * s.std(correction=0), model)
+    everything = torch.arange(192)
+    assert torch.allclose(extra(everything), exact, rtol=1e-3, atol=1e-6)
+    assert exact.norm() > 1e-3
+    # the mean over equal batches, most of which lack some cell, is the same: no bias
+    order = torch.randperm(192, generator=torch.Generator().manual_seed(0))
+    parts = torch.stack([extra(index) for index in order.split(8)])
+    assert torch.allclose(parts.mean(0), exact, rtol=1e-3, atol=1e-6)
+
+
+def lopsided(n: int = 60) -> Predictions:
+    """Class 0 is always right, class 1 half of the time, class 2 never."""
+    y = torch.arange(n) % 3
+    said = torch.where((y == 2) | ((y == 1) & (torch.arange(n) % 2 == 0)), 0, y)
+    return Predictions(F.one_hot(said, 3).float(), y, torch.full((n,), -1))
+
+
+def pressure_for(form: Any, strength: float = 0.3, **settings: Any) -> Pressure:
+    data = tiny()
+    cells = Cells("class", data.class_names)
+    return Pressure(Refinement(form=form, **settings), cells, data, strength)
+
+
+def test_margins_lower_the_logits_of_lagging_classes() -> None:
+    pressure = pressure_for("margin")
+    loss = pressure.update(lopsided())
+    first = pressure.margins.clone()
+    assert float(first.sum()) == pytest.approx(0, abs=1e-6)
+    # s = (1, 1/2, 0) has deviation sqrt(1/6): the slopes are (2/3) (s - mean)/deviation
+    step = 0.3 * 3 * (2 / 3) * 0.5 / (1 / 6) ** 0.5
+    assert first.tolist() == pytest.approx([step, 0, -step], abs=1e-4)
+    logits = torch.zeros(3, 3)
+    batch = Batch(torch.zeros(3, 1), torch.arange(3), torch.full((3,), -1))
+    expected = F.cross_entropy(logits + first, batch.y)
+    assert float(loss(logits, batch)) == pytest.approx(float(expected))
+
+    def one(k: int) -> float:
+        return float(loss(logits[:1], Batch(batch.x[:1], batch.y[k : k + 1], batch.group[:1])))
+
+    assert one(2) > one(1) > one(0)
+    pressure.update(lopsided())
+    assert torch.allclose(pressure.margins, 2 * first)
+
+
+def test_weights_are_larger_where_accuracy_lags_and_one_outside_all_cells() -> None:
+    data = tiny(groups=2)
+    cells = Cells("group", data.class_names, data.group_names)
+    pressure = Pressure(Refinement(), cells, data, strength=0.5)
+    y = torch.zeros(8, dtype=torch.int64)
+    group = torch.tensor([0, 0, 0, 0, 1, 1, 1, -1])
+    logits = torch.tensor([[1.0, 0, 0]] * 4 + [[1.0, 0, 0]] + [[0, 1.0, 0]] * 2 + [[0, 0, 1.0]])
+    loss = pressure.update(Predictions(logits, y, group))
+    batch = Batch(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64), torch.tensor([0, 1, -1]))
+    each = [
+        float(loss(logits[:1], Batch(batch.x[:1], batch.y[:1], batch.group[i : i + 1])))
+        for i in range(3)
+    ]
+    plain = float(F.cross_entropy(logits[:1], batch.y[:1]))
+    # two cells lie one deviation above and below their mean: weights 1 -+ 0.5
+    assert [e / plain for e in each] == pytest.approx([0.5, 1.5, 1.0], abs=0.01)
+
+
+def test_cell_weights_multiply_the_loss_of_their_examples() -> None:
+    cells = Cells("class", ("a", "b"))
+    loss = weighted_loss(cells, torch.tensor([0.5, 3.0]))
+    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.3, 0.1]])
+    y = torch.tensor([0, 1, 1])
+    each = F.cross_entropy(logits, y, reduction="none")
+    got = loss(logits, Batch(logits, y, torch.full((3,), -1)))
+    assert torch.allclose(got, (0.5 * each[0] + 3 * each[1] + 3 * each[2]) / 3)
+
+
+def test_the_running_accuracy_remembers_its_share_of_the_past() -> None:
+    pressure = pressure_for("weights", memory=0.75)
+    pressure.update(lopsided())
+    perfect = lopsided()._replace(logits=F.one_hot(lopsided().y, 3).float())
+    pressure.update(perfect)
+    assert pressure.running is not None
+    assert pressure.running.tolist() == pytest.approx([1.0, 0.75 * 0.5 + 0.25, 0.25])
+
+
+def test_equal_cells_feel_no_pressure() -> None:
+    perfect = lopsided()._replace(logits=F.one_hot(lopsided().y, 3).float())
+    batch = Batch(perfect.logits, perfect.y, perfect.group)
+    for form in ("weights", "margin"):
+        loss = pressure_for(form, strength=1.0).update(perfect)
+        plain = F.cross_entropy(perfect.logits, perfect.y)
+        assert float(loss(perfect.logits, batch)) == pytest.approx(float(plain), rel=1e-4)
+
+
+def test_forms_that_cannot_serve_a_notion_are_refused() -> None:
+    data = tiny(groups=2)
+    groups = Cells("group", data.class_names, data.group_names)
+    with pytest.raises(InputError, match="'margin' needs the fairness notion 'class', got 'group'"):
+        Pressure(Refinement(form="margin"), groups, data, 0.5)
+    parity = Cells("demographic-parity", ("no", "yes"), data.group_names)
+    with pytest.raises(InputError, match="cannot reach demographic parity; use form 'penalty'"):
+        Pressure(Refinement(form="weights"), parity, data, 0.5)
+
+
+def weak_class(data: Any) -> nn.Module:
+    """A trained network whose last bias was turned against the last class."""
+    model = network("mlp")
+    trainer_for(data, epochs=4).fit(model, data.train, stage="x")
+    with torch.no_grad():
+        model[-1].bias[2] -= 1.5  # type: ignore[index]
+    return model
+
+
+def test_folding_adds_the_fitted_offsets_to_the_logits_and_helps() -> None:
+    data = tiny()
+    model, cells = weak_class(data), Cells("class", data.class_names)
+    trainer = trainer_for(data)
+    held = trainer.predict(model, data.cal)
+    before = state_of(model)
+    reference = Dense({}, 1, spread(cells, held))
+    chosen = fold_offsets(model, held, cells, reference, 0.01)
+    assert chosen > 0
+    after = trainer.predict(model, data.cal)
+    offsets = fit_offsets(held, cells, chosen)
+    assert torch.allclose(after.logits - held.logits, offsets.expand(96, 3), atol=1e-5)
+    assert offsets[2] > 0.5
+    changed = {n for n, t in state_of(model).items() if not torch.equal(t, before[n])}
+    assert changed == {"4.bias"}
+    one, two = spread(cells, held), spread(cells, after)
+    assert two.accuracy >= one.accuracy
+    assert objective(two, reference.val)[0] < objective(one, reference.val)[0]
+
+
+def test_offsets_that_do_not_help_are_not_folded() -> None:
+    data = tiny()
+    model, cells = network("mlp"), Cells("class", data.class_names)
+    y = data.cal.y
+    held = Predictions(20 * F.one_hot(y, 3).float(), y, data.cal.group)
+    before = state_of(model)
+    assert fold_offsets(model, held, cells, Dense({}, 1, spread(cells, held)), 0.01) == 0.0
+    assert equal(before, state_of(model))
+
+
+@pytest.mark.parametrize("last", [nn.Linear(4, 3, bias=False), nn.Conv2d(1, 3, 1)])
+def test_offsets_need_a_bias_to_fold_into(last: nn.Module) -> None:
+    held = lopsided()
+    dense = Dense({}, 1, spread(Cells("class", ("a", "b", "c")), held))
+    with pytest.raises(InputError, match="offsets fold into the bias of the last linear layer"):
+        fold_offsets(nn.Sequential(last), held, Cells("class", ("a", "b", "c")), dense, 0.01)

@@ -1,0 +1,226 @@
+"""Refinement: what it watches, what it changes in the loss, what it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fairsparse.fairness.spread import Spread, objective, spread
+from fairsparse.methods import refine as module
+from fairsparse.methods.base import Dense
+from fairsparse.methods.lth import LotteryTicket
+from fairsparse.methods.refine import Refinement, Watch, refine
+from fairsparse.training import Loop, state_of
+from helpers import bench, equal
+
+
+def seen(accuracy: float, variance: float = 0.01, range_: float = 0.2) -> Spread:
+    return Spread(accuracy, variance, range_, torch.ones(2), torch.ones(2))
+
+
+REFERENCE = Dense({}, 10, seen(0.8))
+
+
+class Counter(nn.Module):
+    """A model whose only weight is the number of epochs it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = nn.Parameter(torch.zeros(()))
+
+
+def watch_all(
+    settings: Refinement, epochs: list[Spread], first_eligible: int = 0
+) -> tuple[Watch, list[float], list[int | None]]:
+    """The watch after all epochs, and each epoch's rate factor and epoch to rewind to."""
+    watch, model = Watch(settings, REFERENCE), Counter()
+    factors: list[float] = []
+    backs: list[int | None] = []
+    for i, now in enumerate(epochs):
+        nn.init.constant_(model.epoch, i)
+        back = watch.see(now, model, i >= first_eligible)
+        factors.append(watch.factor)
+        backs.append(None if back is None else int(back["epoch"]))
+    return watch, factors, backs
+
+
+def kept(watch: Watch) -> int:
+    assert watch.best is not None
+    return int(watch.best["epoch"])
+
+
+def test_the_objective_orders_the_epochs_within_the_tolerance() -> None:
+    epochs = [seen(0.8, 0.001), seen(0.8, 0.02), seen(0.8, 0.005), seen(0.8, 0.006)]
+    # the fairest epoch of all comes too early to be shipped
+    assert kept(watch_all(Refinement(), epochs, first_eligible=1)[0]) == 2
+    assert kept(watch_all(Refinement(), epochs)[0]) == 0
+
+
+def test_an_epoch_within_the_tolerance_beats_any_outside() -> None:
+    epochs = [seen(0.7, 0.0, 0.0), seen(0.795, 0.05, 0.6), seen(0.78, 0.0, 0.0)]
+    assert kept(watch_all(Refinement(tolerance=0.01), epochs)[0]) == 1
+
+
+def test_outside_the_tolerance_the_most_accurate_epoch_is_kept() -> None:
+    epochs = [seen(0.6, 0.0, 0.0), seen(0.7, 0.05, 0.6), seen(0.65, 0.0, 0.0)]
+    assert kept(watch_all(Refinement(tolerance=0.01), epochs)[0]) == 1
+
+
+def test_no_epoch_is_kept_before_one_is_eligible() -> None:
+    assert watch_all(Refinement(), [seen(0.8)] * 3, first_eligible=3)[0].best is None
+
+
+def test_the_rate_is_halved_after_a_plateau_and_has_a_lowest_value() -> None:
+    _, factors, _ = watch_all(Refinement(plateau=2), [seen(0.8)] * 14)
+    # the first epoch is progress; then two stale epochs for each halving
+    assert factors[:7] == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125]
+    assert factors[-1] == 0.05
+
+
+def test_progress_keeps_the_rate_and_creeping_does_not() -> None:
+    def falling(by: float) -> list[Spread]:
+        return [seen(0.8, 0.01 * (1 - by) ** i, 0.2 * (1 - by) ** i) for i in range(8)]
+
+    assert watch_all(Refinement(plateau=2), falling(0.05))[1][-1] == 1
+    assert watch_all(Refinement(plateau=2), falling(1e-4))[1][-1] < 1
+    assert watch_all(Refinement(plateau=0), [seen(0.8)] * 14)[1][-1] == 1
+
+
+def diverging(epochs: int) -> list[Spread]:
+    return [seen(0.8, 0.01)] + [seen(0.79, 0.02)] * epochs
+
+
+def test_three_diverging_epochs_ask_for_the_best_state_and_half_the_rate() -> None:
+    settings = Refinement(plateau=0, rewinds=3)
+    _, factors, backs = watch_all(settings, diverging(4))
+    assert backs == [None, None, None, 0, None]
+    assert factors == [1, 1, 1, 0.5, 0.5]
+
+
+def test_rewinds_are_limited() -> None:
+    for limit in (0, 1, 2):
+        watch, _, backs = watch_all(Refinement(plateau=0, rewinds=limit), diverging(20))
+        assert watch.rewinds == limit == sum(back is not None for back in backs)
+
+
+def test_neither_a_gain_in_accuracy_nor_a_pause_is_divergence() -> None:
+    settings = Refinement(plateau=0)
+    rising = [seen(0.8, 0.01)] + [seen(0.8 + 0.01 * i, 0.02) for i in range(1, 8)]
+    pausing = [seen(0.8, 0.01)] + [seen(0.79, 0.02), seen(0.79, 0.02), seen(0.79, 0.01)] * 3
+    slight = [seen(0.8, 0.01)] + [seen(0.79, 0.0124)] * 8
+    for epochs in (rising, pausing, slight):
+        assert watch_all(settings, epochs)[0].rewinds == 0
+
+
+def test_nothing_is_rewound_to_before_a_state_is_kept() -> None:
+    watch, _, backs = watch_all(Refinement(plateau=0), diverging(6), first_eligible=99)
+    assert watch.rewinds == 0
+    assert backs == [None] * 7
+
+
+def tickets(settings: Refinement, **recipe: Any) -> tuple[Any, dict[str, Any], Loop]:
+    case = bench(LotteryTicket(rewind_at=0.0), "conv", **recipe)
+    loop = Loop(case.trainer, case.model, case.data.train, stage="ticket", snapshots=range(99))
+    case.model.load_state_dict(case.dense.states[0])
+    return case, refine(loop, case.data, case.dense, settings), loop
+
+
+def test_off_is_plain_training() -> None:
+    case, log, _ = tickets(Refinement.off(), epochs=3)
+    assert equal(state_of(case.model), case.dense.final)
+    assert log["val_drop"] == 0
+    assert log["objective"] == pytest.approx(objective(case.dense.val, case.dense.val)[0])
+
+
+def test_the_best_eligible_epoch_is_kept_not_the_last() -> None:
+    settings = Refinement(recalibrate=0, plateau=0, rewinds=0, tolerance=1.0)
+    case, log, loop = tickets(settings, epochs=6, lr=0.3, schedule="constant")
+    ends = {}
+    for step in (24, 30, 36):  # the epochs after the first half of 36 steps
+        case.model.load_state_dict(loop.states[step])
+        now = spread(case.trainer.cells, case.trainer.predict(case.model, case.data.val))
+        ends[step] = objective(now, case.dense.val)[0]
+    assert len(set(ends.values())) == 3
+    assert log["objective"] == pytest.approx(min(ends.values()))
+
+
+def test_recalibration_changes_the_statistics_alone() -> None:
+    plain = {"plateau": 0, "rewinds": 0, "form": "none", "keep": "last", "warmup": 0}
+    ends = [
+        state_of(tickets(Refinement(**plain, recalibrate=n))[0].model)  # type: ignore[arg-type]
+        for n in (0, 20)
+    ]
+    changed = {n for n in ends[0] if not torch.equal(ends[0][n], ends[1][n])}
+    assert changed
+    assert all("running" in n or "num_batches" in n for n in changed)
+
+
+@pytest.mark.parametrize("form", ["weights", "penalty", "margin"])
+def test_every_form_changes_training_from_the_second_epoch_on(form: Any) -> None:
+    quiet = {"plateau": 0, "rewinds": 0, "keep": "last", "recalibrate": 0, "warmup": 0}
+    case, _, loop = tickets(Refinement(form=form, strength=0.5, **quiet), epochs=2)  # type: ignore[arg-type]
+    _, _, plain = tickets(Refinement.off(), epochs=2)
+    assert equal(loop.states[6], plain.states[6])
+    assert not equal(loop.states[12], plain.states[12])
+    assert case.trainer.history[-1]["loss"] > 0
+
+
+def test_a_rewind_in_the_run_restores_the_best_epoch_at_half_the_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # dense validation first, then eight epochs: from the sixth on the gap is twice the best
+    good, bad = seen(0.9, 0.01), seen(0.89, 0.03)
+    script = iter([good] * 5 + [bad] * 3 + [good] * 3)
+    settings = Refinement(form="none", warmup=0, plateau=0, recalibrate=0)
+    case = bench(LotteryTicket(rewind_at=0.0), epochs=10, schedule="constant", lr=0.1)
+    monkeypatch.setattr(module, "spread", lambda *_: next(script))
+    loop = Loop(case.trainer, case.model, case.data.train, stage="ticket")
+    case.model.load_state_dict(case.dense.states[0])
+    dense = replace(case.dense, val=good)
+    restored: list[Any] = []
+    plain = loop.restore
+    monkeypatch.setattr(
+        loop, "restore", lambda state: restored.append((loop.step, state)) or plain(state)
+    )
+    # eligible from the sixth of ten epochs: the first rewind is to the end of the sixth
+    log = refine(loop, case.data, dense, settings)
+    rates = [entry["lr"] for entry in case.trainer.history if entry["stage"] == "ticket"]
+    assert rates == pytest.approx([0.1] * 8 + [0.05] * 2)
+    assert log["rewinds"] == log["halvings"] == 1
+    # the rewind after the eighth epoch, and the return to the best at the end
+    assert [step for step, _ in restored] == [48, 60]
+
+
+def test_a_drop_beyond_the_tolerance_halves_the_next_pressure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for accuracy, after in ((0.795, 0.4), (0.78, 0.2)):
+        case = bench(LotteryTicket(rewind_at=0.0))
+        monkeypatch.setattr(module, "spread", lambda *_, a=accuracy: seen(a))
+        loop = Loop(case.trainer, case.model, case.data.train, stage="x")
+        dense = replace(case.dense, val=seen(0.8))
+        log = refine(loop, case.data, dense, Refinement(tolerance=0.01), strength=0.4)
+        monkeypatch.undo()
+        assert log["strength"] == after
+        assert log["val_drop"] == pytest.approx(0.8 - accuracy)
+
+
+def test_warm_up_is_counted_in_epochs() -> None:
+    case = bench(LotteryTicket(rewind_at=0.0), schedule="constant", lr=0.1)
+    loop = Loop(case.trainer, case.model, case.data.train, stage="x")
+    rates: list[float] = []
+    loop.optimizer.register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
+    refine(loop, case.data, case.dense, replace(Refinement.off(), warmup=0.5))
+    assert rates == pytest.approx([0.1 / 3, 0.2 / 3] + [0.1] * 10)
+
+
+def test_offsets_are_part_of_a_ticket() -> None:
+    case, log, _ = tickets(replace(Refinement.off(), offsets=True))
+    assert "offset_strength" in log
+    now = spread(case.trainer.cells, case.trainer.predict(case.model, case.data.val))
+    assert log["val_accuracy"] == now.accuracy
+    assert log["val_variance"] == now.variance

@@ -1,0 +1,110 @@
+"""Stored rounds: shared between runs, and taken up after an interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairsparse.methods import ballot, lth
+from fairsparse.methods.ballot import Ballot
+from fairsparse.methods.lth import LotteryTicket
+from fairsparse.training import state_of
+from helpers import Bench, bench, equal
+
+LEVELS = (0.3, 0.6)
+
+
+def counting(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[str]:
+    """Names of the rounds that were really trained."""
+    trained: list[str] = []
+    plain = module.refine
+
+    def refine(loop: Any, *args: Any) -> Any:
+        trained.append(loop.stage)
+        return plain(loop, *args)
+
+    monkeypatch.setattr(module, "refine", refine)
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("make", "module"),
+    [
+        (lambda s: LotteryTicket(sparsity=s, levels=(0.5, 0.9, 0.95)), lth),
+        (lambda s: Ballot(sparsity=s, levels=(0.5, 0.9, 0.95), tolerance=1.0), ballot),
+    ],
+    ids=["lth", "ballot"],
+)
+def test_runs_to_different_sparsities_share_their_rounds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make: Any, module: Any
+) -> None:
+    trained = counting(monkeypatch, module)
+    nearer, farther = make(0.9), make(0.95)
+    first = bench(nearer, folder=tmp_path).run(nearer)
+    assert len(trained) == 2
+    shared = bench(farther, folder=tmp_path)
+    second = shared.run(farther)
+    assert [t.split()[1] for t in trained] == ["0.5", "0.9", "0.95"]
+    assert first.path == second.path[:2]
+    assert first.rounds == second.rounds[:2]
+    alone = bench(farther)
+    assert alone.run(farther).path == second.path
+    assert equal(state_of(alone.model), state_of(shared.model))
+
+
+def test_a_changed_option_shares_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trained = counting(monkeypatch, lth)
+    for floor in (0.0, 0.01):
+        method = LotteryTicket(sparsity=0.5, levels=(0.5,), floor=floor)
+        bench(method, folder=tmp_path).run(method)
+    assert len(trained) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "module"),
+    [
+        (LotteryTicket(sparsity=0.8, levels=LEVELS), lth),
+        (Ballot(sparsity=0.8, levels=LEVELS, tolerance=0.0, retries=1), ballot),
+        (Ballot(sparsity=0.8, levels=LEVELS, tolerance=1.0, rewind="search"), ballot),
+    ],
+    ids=["lth", "ballot", "ballot-search"],
+)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: Any, module: Any
+) -> None:
+    whole = bench(method, "conv", epochs=3)
+    expected = whole.run(method)
+    calls = 0
+    plain = module.refine
+
+    def refine(loop: Any, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            next(iter(loop))
+            raise KeyboardInterrupt
+        return plain(loop, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "refine", refine)
+        broken = bench(method, "conv", epochs=3, folder=tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            broken.run(method)
+    trained = counting(monkeypatch, module)
+    again: Bench = bench(method, "conv", epochs=3, folder=tmp_path)
+    outcome = again.run(method)
+    assert outcome == expected
+    assert equal(state_of(again.model), state_of(whole.model))
+    assert again.trainer.history == whole.trainer.history
+    assert again.trainer.steps == whole.trainer.steps
+    assert again.trainer.seconds.keys() == whole.trainer.seconds.keys()
+    again_trained = len(trained)
+    # the first round came from the store, the others did not
+    assert again_trained >= 2
+    assert sum(log["stage"].startswith(trained[0]) for log in again.trainer.history) > 0
+    finished = bench(method, "conv", epochs=3, folder=tmp_path)
+    assert finished.run(method) == expected
+    assert len(trained) == again_trained
+    assert finished.trainer.history == whole.trainer.history

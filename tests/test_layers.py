@@ -1,0 +1,124 @@
+"""Who may import whom: data flows down, and siblings do not know each other."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fairsparse.types
+
+SOURCE = Path(fairsparse.types.__file__).parent
+LEVELS = (
+    {"types", "registry", "checkpoint", "_version"},
+    {"data", "models", "masks", "fairness"},
+    set(),
+    {"training"},
+    {"methods", "audit", "export"},
+    {"experiments"},
+    {"cli", "__main__"},
+    {"__init__"},
+)
+LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
+MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
+# the other files of methods/ are what methods share
+METHOD_FILES = {
+    path.stem
+    for path in (SOURCE / "methods").glob("*.py")
+    if "\n@METHODS.register(" in path.read_text()
+}
+
+
+def imported(source: str) -> set[tuple[str, ...]]:
+    """Paths within the package of everything a source imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        # importing the package itself is importing its root
+        found |= {tuple(n.split(".")[1:]) or ("__init__",) for n in names if in_package(n)}
+    return found
+
+
+def in_package(name: str) -> bool:
+    return name.split(".")[0] == "fairsparse"
+
+
+def unit_of(path: tuple[str, ...]) -> str:
+    # a name of the root module, such as a re-exported class, belongs to the root
+    return path[0] if path[0] in LEVEL else "__init__"
+
+
+def violations(module: Path, source: str) -> list[str]:
+    parts = module.with_suffix("").parts
+    unit = parts[0]
+    wrong = []
+    for path in imported(source):
+        target = unit_of(path)
+        if target == unit:
+            inside = unit == "methods" and parts[1] != "__init__"
+            if inside and path[1] in METHOD_FILES:
+                wrong.append(f"{module}: imports the method {'.'.join(path)}")
+        elif not (LEVEL[target] < LEVEL[unit] or LEVEL[target] == LEVEL[unit] == 0):
+            wrong.append(f"{module}: {unit} imports {'.'.join(path)}")
+    return wrong
+
+
+def test_every_part_of_the_package_has_a_level() -> None:
+    assert {module.with_suffix("").parts[0] for module in MODULES} - LEVEL.keys() == set()
+    assert len(MODULES) > 30
+    assert {"lth", "ballot"} <= METHOD_FILES
+    assert not METHOD_FILES & {"base", "refine", "evidence", "__init__"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_point_down(module: Path) -> None:
+    assert violations(module, (SOURCE / module).read_text()) == []
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.parts[0] == "data"], ids=str)
+def test_data_knows_no_networks(module: Path) -> None:
+    tree = ast.parse((SOURCE / module).read_text())
+    assert not any(
+        isinstance(n, ast.alias) and n.name in ("nn", "torch.nn") for n in ast.walk(tree)
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("masks/a.py", "from fairsparse.fairness.cells import Cells"),
+        ("fairness/a.py", "import fairsparse.masks.select"),
+        ("fairness/a.py", "from fairsparse import masks"),
+        ("data/a.py", "def f():\n    from fairsparse.training import Trainer"),
+        ("training/a.py", "from fairsparse.methods.base import Method"),
+        ("audit/a.py", "from fairsparse.methods import METHODS"),
+        ("methods/lth.py", "from fairsparse.methods.ballot import Ballot"),
+        ("methods/lth.py", "from fairsparse.methods import ballot"),
+        ("methods/refine.py", "from fairsparse.methods import lth"),
+        ("experiments/a.py", "from fairsparse import Task"),
+        ("experiments/a.py", "import fairsparse"),
+        ("types.py", "from fairsparse.masks.maskset import MaskSet"),
+    ],
+)
+def test_the_rule_notices(module: str, source: str) -> None:
+    assert len(violations(Path(module), source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("masks/a.py", "from fairsparse.masks.maskset import MaskSet\nimport torch, fairsparsely"),
+        ("registry.py", "from fairsparse.types import InputError"),
+        ("methods/lth.py", "from fairsparse.methods.refine import refine"),
+        ("methods/__init__.py", "from fairsparse.methods import ballot, lth"),
+        ("cli.py", "from fairsparse import _version"),
+        ("__init__.py", "from fairsparse.experiments.run import run"),
+    ],
+)
+def test_the_rule_allows(module: str, source: str) -> None:
+    assert violations(Path(module), source) == []
