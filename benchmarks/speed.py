@@ -1,8 +1,8 @@
 """Ratios of cost, each taken in one process with the two sides in turn: python benchmarks/speed.py.
 
 Masked step against plain step; conflict measurement of a round against one training epoch; a whole
-Ballot search against lottery tickets with the same rounds. Data are random tensors of Fashion-MNIST's
-shape and size: cost does not depend on what the pixels show.
+Ballot search against lottery tickets with the same rounds. Data are random tensors of
+Fashion-MNIST's shape and size: cost does not depend on what the pixels show.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fairsparse.masks.select import select
 from fairsparse.methods import train_dense
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.base import Round
+from fairsparse.methods.evidence import conflict_points
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.models import build
 from fairsparse.training import Loop, Recipe, Trainer
@@ -63,7 +64,8 @@ def ratio(a: Callable[[], None], b: Callable[[], None], pairs: int) -> dict[str,
     ratios = sorted(x / y for x, y in times)
     return {
         "ratio": round(statistics.median(ratios), 4),
-        "lowest": round(ratios[0], 4), "highest": round(ratios[-1], 4),
+        "lowest": round(ratios[0], 4),
+        "highest": round(ratios[-1], 4),
         "seconds": round(statistics.median(x for x, _ in times), 4),
         "against seconds": round(statistics.median(y for _, y in times), 4),
     }
@@ -93,10 +95,19 @@ def conflict_round() -> dict[str, float]:
     setting.place(model)
     state = {name: t.clone() for name, t in model.state_dict().items()}
     method = Ballot(sparsity=0.9)
-    parent = Round(MaskSet.dense(method.weights(model)), state, {}, dict.fromkeys(range(1, 5), state))
+    points = dict.fromkeys(range(1, 5), state)
+    parent = Round(MaskSet.dense(method.weights(model)), state, {}, points)
 
     def measure() -> None:
-        method._measure(model, some, setting, parent)
+        conflict_points(
+            model,
+            method.weights(model),
+            some,
+            setting,
+            parent,
+            method.conflict_share,
+            method.fair_loss,
+        )
 
     def epoch() -> None:
         for _ in Loop(trainer(1), model, some.train, stage="speed"):

@@ -84,39 +84,48 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "magnitude": {"name": "magnitude"},
     "lth": LTH,
     "ballot": BALLOT,
+    "ballot, strength 0.25": {**BALLOT, "refinement": {"strength": 0.25}},
+    "ballot, strength 1": {**BALLOT, "refinement": {"strength": 1.0}},
     "ballot, selection off": {**BALLOT, "lambda_conflict": 0.0, "importance": "magnitude"},
     "ballot, refinement off": {
         **BALLOT,
-        "refinement": {"form": "none", "warmup": 0, "plateau": 0, "rewinds": 0, "keep": "last",
-                       "recalibrate": 0},
+        "refinement": {
+            "form": "none",
+            "warmup": 0,
+            "plateau": 0,
+            "rewinds": 0,
+            "keep": "last",
+            "recalibrate": 0,
+        },
     },
     "ballot, conflict reversed": {**BALLOT, "lambda_conflict": -0.5},
     "ballot, random mask": {**BALLOT, "mask": "random"},
     "lth, same refinement": {**LTH, "refinement": {}},
 }
 MAIN = ("dense", "magnitude", "lth", "ballot")
+ABLATED = ("fashion-mnist", "adult-sex", "adult-race")
+ABLATED_SEEDS = 3
 NARROW = (3, 4, 6, 8)
 """Widths of the narrower dense networks that are matched to a pruned one by validation accuracy."""
 
 
 def jobs(only: list[str], variants: list[str]) -> list[tuple[str, str, float, int]]:
-    """(task, variant, sparsity, seed) of the whole study, the main comparison first."""
+    """(task, variant, sparsity, seed) of the whole study, each seed's main comparison first."""
     todo = []
     for task, setting in TASKS.items():
-        if only and task not in only:
-            continue
-        sparsities = [0.9, 0.95, 0.98] if setting["model"] == "mlp" else [0.9, 0.95]
+        mlp = setting["model"] == "mlp"
         for seed in range(setting["seeds"]):
-            for variant in VARIANTS:
-                if (variants and variant not in variants) or (
-                    variant not in MAIN and (task != "fashion-mnist" or seed > 2)
-                    and not setting["model"] == "mlp"
-                ):
+            wanted = list(VARIANTS)
+            if task not in ABLATED or seed >= ABLATED_SEEDS:
+                wanted = list(MAIN)
+            elif not mlp:
+                wanted += [f"narrow {width}" for width in NARROW]
+            for variant in wanted:
+                if (only and task not in only) or (variants and variant not in variants):
                     continue
-                for sparsity in (0.0,) if variant == "dense" else sparsities:
-                    todo.append((task, variant, sparsity, seed))
-            if task == "fashion-mnist" and seed < 3 and not variants:
-                todo += [(task, f"narrow {w}", 0.0, seed) for w in NARROW]
+                pruned = [0.9, 0.95, 0.98] if mlp else [0.9, 0.95]
+                dense = variant == "dense" or variant.startswith("narrow")
+                todo += [(task, variant, s, seed) for s in ([0.0] if dense else pruned)]
     return todo
 
 
@@ -129,8 +138,13 @@ def configuration(task: str, variant: str, sparsity: float, seed: int) -> dict[s
     if setting["model"] == "mlp" and "levels" in method:
         method = {**method, "levels": [*ROUNDS, 0.98]}
     return {
-        "data": setting["data"], "model": model, "training": setting["training"],
-        "cells": setting["cells"], "methods": [method], "sparsities": [sparsity], "seeds": [seed],
+        "data": setting["data"],
+        "model": model,
+        "training": setting["training"],
+        "cells": setting["cells"],
+        "methods": [method],
+        "sparsities": [sparsity],
+        "seeds": [seed],
     }
 
 
@@ -168,9 +182,16 @@ def work(task: str, seed: int, variants: list[str], data: Path, folder: Path) ->
         made = cached = cached or make_task(config)
         cells = Cells(config.cells, made.class_names, made.group_names)
         result = execute(
-            make_model(config, made, seed), made, make_method(config.methods[0], sparsity), cells,
-            config.training, seed=seed, stages=Stages(folder / "stages" / task), progress=None,
-            config=plain, model_info={"name": plain["model"]["name"], "options": {}},
+            make_model(config, made, seed),
+            made,
+            make_method(config.methods[0], sparsity),
+            cells,
+            config.training,
+            seed=seed,
+            stages=Stages(folder / "stages" / task),
+            progress=None,
+            config=plain,
+            model_info={"name": plain["model"]["name"], "options": {}},
             resamples=200,
         )
         record({**summary(task, variant, sparsity, seed, result, cells), "config": plain})
@@ -202,16 +223,28 @@ def summary(
         for name, p in (("val", val), ("test", test)):
             moved = p._replace(logits=p.logits + offsets)
             now = spread(cells, moved)
-            row |= {f"{name}_accuracy": now.accuracy, f"{name}_variance": now.variance,
-                    f"{name}_range": now.range}
+            row |= {
+                f"{name}_accuracy": now.accuracy,
+                f"{name}_variance": now.variance,
+                f"{name}_range": now.range,
+            }
         curve.append(row)
     return {
-        "task": task, "variant": variant, "sparsity": sparsity, "seed": seed,
-        "metrics": metrics, "validation": record["validation"]["sparse"],
-        "test": _spread(spread(cells, test)), "offsets": curve, "status": record["status"],
-        "rounds": record["rounds"], "steps": record["cost"]["steps"],
-        "dense_steps": record["cost"]["dense_steps"], "seconds": record["timings"],
-        "parameters": record["model"]["parameters"], "environment": record["environment"],
+        "task": task,
+        "variant": variant,
+        "sparsity": sparsity,
+        "seed": seed,
+        "metrics": metrics,
+        "validation": record["validation"]["sparse"],
+        "test": _spread(spread(cells, test)),
+        "offsets": curve,
+        "status": record["status"],
+        "rounds": record["rounds"],
+        "steps": record["cost"]["steps"],
+        "dense_steps": record["cost"]["dense_steps"],
+        "seconds": record["timings"],
+        "parameters": record["model"]["parameters"],
+        "environment": record["environment"],
         "fingerprint": record["data"]["fingerprint"],
     }
 
@@ -227,15 +260,19 @@ def record(line: dict[str, Any]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(json.dumps(line, sort_keys=True) + "\n")
     test = line["test"]
-    print(f"{line['task']:22s} {line['variant']:26s} {line['sparsity']:<5} seed {line['seed']}"
-          f"  accuracy {test['accuracy']:.4f}  variance {test['variance']:.5f}"
-          f"  range {test['range']:.3f}", flush=True)
+    print(
+        f"{line['task']:22s} {line['variant']:26s} {line['sparsity']:<5} seed {line['seed']}"
+        f"  accuracy {test['accuracy']:.4f}  variance {test['variance']:.5f}"
+        f"  range {test['range']:.3f}",
+        flush=True,
+    )
 
 
 def main() -> None:
     """Train what is missing, or write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/study"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -261,9 +298,23 @@ def main() -> None:
         while sum(p.poll() is None for p in running) >= args.jobs:
             time.sleep(0.5)
         extra = [part for v in args.variants for part in ("--variants", v)]
-        running.append(subprocess.Popen(
-            [sys.executable, __file__, "--data", str(args.data), "--work", str(args.work),
-             "--one", task, str(seed), *extra], env=env))
+        running.append(
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    __file__,
+                    "--data",
+                    str(args.data),
+                    "--work",
+                    str(args.work),
+                    "--one",
+                    task,
+                    str(seed),
+                    *extra,
+                ],
+                env=env,
+            )
+        )
     codes = [p.wait() for p in running]
     sys.exit(max(codes, default=0))
 

@@ -18,14 +18,24 @@ POINT = 0.005
 """Half a point of accuracy: what the comparison at equal accuracy may spend against LTH."""
 
 MEASURES = {
-    "class": (("CWV x1e4", "cwv", 1e4), ("corrected CWV x1e4", "cwv_corrected", 1e4),
-              ("MCD", "mcd", 100), ("worst class", "worst_class_accuracy", 100)),
-    "group": (("accuracy gap", "accuracy_gap", 100), ("worst group", "worst_group_accuracy", 100),
-              ("equalized odds", "equalized_odds", 100), ("class CWV x1e4", "cwv", 1e4)),
-    "equalized-odds": (("equalized odds", "equalized_odds", 100),
-                       ("average odds", "average_odds", 100),
-                       ("accuracy gap", "accuracy_gap", 100),
-                       ("demographic parity", "demographic_parity", 100)),
+    "class": (
+        ("CWV x1e4", "cwv", 1e4),
+        ("corrected CWV x1e4", "cwv_corrected", 1e4),
+        ("MCD", "mcd", 100),
+        ("worst class", "worst_class_accuracy", 100),
+    ),
+    "group": (
+        ("accuracy gap", "accuracy_gap", 100),
+        ("worst group", "worst_group_accuracy", 100),
+        ("equalized odds", "equalized_odds", 100),
+        ("class CWV x1e4", "cwv", 1e4),
+    ),
+    "equalized-odds": (
+        ("equalized odds", "equalized_odds", 100),
+        ("average odds", "average_odds", 100),
+        ("accuracy gap", "accuracy_gap", 100),
+        ("demographic parity", "demographic_parity", 100),
+    ),
 }
 GOALS = {"class": ("cwv", "mcd"), "group": ("accuracy_gap",), "equalized-odds": ("equalized_odds",)}
 
@@ -66,21 +76,30 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
                 row.append(_mean(_equal(index, sparsity)[0], 100, 0, "%"))
                 row.append(_mean(_equal(index, sparsity)[1], 100, 2))
                 rows.append(row)
-    head = ["task", "sparsity", "measure", "Ballot against magnitude", "Ballot against LTH",
-            "accuracy against LTH, points", "both with offsets: variance against LTH",
-            "both with offsets: accuracy against LTH"]
+    head = [
+        "task",
+        "sparsity",
+        "measure",
+        "Ballot against magnitude",
+        "Ballot against LTH",
+        "accuracy against LTH, points",
+        "both with offsets: variance against LTH",
+        "both with offsets: accuracy against LTH",
+    ]
     lines = []
     for kind in ("per class", "per group"):
         for rival in RIVALS:
             values = pooled[kind, rival]
             if values:
-                lines.append(f"- {kind}, against {rival}: {_mean(values, 100, 1, '%')} over"
-                             f" {len(values)} cells (task x sparsity x measure)")
+                lines.append(
+                    f"- {kind}, against {rival}: {_mean(values, 100, 1, '%')} over"
+                    f" {len(values)} cells (task x sparsity x measure)"
+                )
     return [
         "## Ballot against its rivals",
         "Relative change of each measure, paired by seed: negative is less unequal. The last two"
-        " columns give every method class offsets fitted on validation, the strength chosen there as"
-        " the least unequal one within half a point of plain LTH's accuracy, and compare what is"
+        " columns give every method class offsets fitted on validation, the strength chosen there"
+        " as the least unequal one within half a point of plain LTH's accuracy, and compare what is"
         " left of the variance over cells.",
         _table(head, rows),
         "Average over cells:\n\n" + "\n".join(lines),
@@ -96,23 +115,36 @@ def _task(task: str, runs: list[Run]) -> list[str]:
         for sparsity in sorted({r["sparsity"] for r in runs if r["variant"] == variant}):
             chosen = index[variant, sparsity]
             cost = [r["steps"] / r["dense_steps"] for r in chosen.values()]
-            seconds = [sum(v for k, v in r["seconds"].items() if k != "total")
-                       for r in chosen.values()]
-            rows.append([
-                variant, f"{sparsity:g}", str(len(chosen)),
-                _mean([r["metrics"]["accuracy"] for r in chosen.values()], 100, 2),
-                *(_mean([r["metrics"][name] for r in chosen.values()], scale, 1)
-                  for _, name, scale in columns),
-                f"{statistics.mean(cost):.1f}x", f"{statistics.mean(seconds):.0f}",
-            ])
+            seconds = [
+                sum(v for k, v in r["seconds"].items() if k != "total") for r in chosen.values()
+            ]
+            rows.append(
+                [
+                    variant,
+                    f"{sparsity:g}",
+                    str(len(chosen)),
+                    _mean([r["metrics"]["accuracy"] for r in chosen.values()], 100, 2),
+                    *(
+                        _mean([r["metrics"][name] for r in chosen.values()], scale, 1)
+                        for _, name, scale in columns
+                    ),
+                    f"{statistics.mean(cost):.1f}x",
+                    f"{statistics.mean(seconds):.0f}",
+                ]
+            )
     head = ["method", "sparsity", "seeds", "accuracy", *(c[0] for c in columns), "steps", "seconds"]
     about = (
         f"{config['data']}; model {config['model']['name']}; {config['training']}; compared are"
         f" cells of notion `{kind}`; {runs[0]['environment']['device']}, torch"
         f" {runs[0]['environment']['torch']}. Steps are relative to dense training."
     )
-    return [f"## {task}", about, _table(head, rows), *_offsets(task, index, runs),
-            *_matched(index, runs)]
+    return [
+        f"## {task}",
+        about,
+        _table(head, rows),
+        *_offsets(task, index, runs),
+        *_matched(index, runs),
+    ]
 
 
 def _offsets(task: str, index: dict[Any, dict[int, Run]], runs: list[Run]) -> list[str]:
@@ -122,10 +154,17 @@ def _offsets(task: str, index: dict[Any, dict[int, Run]], runs: list[Run]) -> li
             chosen = list(index[variant, sparsity].values())
             row = [variant, f"{sparsity:g}", _pair([r["test"] for r in chosen])]
             for i in range(len(chosen[0]["offsets"])):
-                row.append(_pair([
-                    {key: r["offsets"][i][f"test_{key}"] for key in ("accuracy", "variance")}
-                    for r in chosen
-                ]))
+                row.append(
+                    _pair(
+                        [
+                            {
+                                key: r["offsets"][i][f"test_{key}"]
+                                for key in ("accuracy", "variance")
+                            }
+                            for r in chosen
+                        ]
+                    )
+                )
             rows.append(row)
     strengths = [f"offsets {o['strength']:g}" for o in runs[0]["offsets"]]
     return [
@@ -148,19 +187,29 @@ def _matched(index: dict[Any, dict[int, Run]], runs: list[Run]) -> list[str]:
                 dense = [index[n, 0.0][seed] for n in (*narrow, "dense") if seed in index[n, 0.0]]
                 if not any(r["variant"] != "dense" for r in dense):
                     continue
-                match = min(dense, key=lambda r: abs(
-                    r["validation"]["accuracy"] - run["validation"]["accuracy"]))
+                match = min(
+                    dense,
+                    key=lambda r: abs(r["validation"]["accuracy"] - run["validation"]["accuracy"]),
+                )
                 gaps.append(run["metrics"]["cwv"] / match["metrics"]["cwv"] - 1)
                 accuracies.append(run["metrics"]["accuracy"] - match["metrics"]["accuracy"])
-            rows.append([variant, f"{sparsity:g}", str(len(gaps)), _mean(gaps, 100, 0, "%"),
-                         _mean(accuracies, 100, 2)])
+            rows.append(
+                [
+                    variant,
+                    f"{sparsity:g}",
+                    str(len(gaps)),
+                    _mean(gaps, 100, 0, "%"),
+                    _mean(accuracies, 100, 2),
+                ]
+            )
     return [
         "### Against a dense network of the same accuracy",
         f"Dense networks of smaller width ({', '.join(n.split()[1] for n in narrow)}, and the full"
         " one), matched by validation accuracy seed by seed: how much of the gap is not just"
         " accuracy.",
-        _table(["method", "sparsity", "seeds", "CWV against the match", "accuracy against it"],
-               rows),
+        _table(
+            ["method", "sparsity", "seeds", "CWV against the match", "accuracy against it"], rows
+        ),
     ]
 
 
@@ -181,9 +230,12 @@ def _within(run: Run, least: float) -> dict[str, float]:
     """The least unequal point of a run's offset curve, chosen and constrained on validation."""
     curve = [(run["validation"], run["test"])]
     for row in run["offsets"]:
-        curve.append(tuple(  # type: ignore[arg-type]
-            {key: row[f"{split}_{key}"] for key in ("accuracy", "variance")}
-            for split in ("val", "test")))
+        curve.append(
+            tuple(  # type: ignore[arg-type]
+                {key: row[f"{split}_{key}"] for key in ("accuracy", "variance")}
+                for split in ("val", "test")
+            )
+        )
     allowed = [p for p in curve if p[0]["accuracy"] >= least]
     if not allowed:
         return max(curve, key=lambda p: p[0]["accuracy"])[1]
@@ -211,14 +263,18 @@ def _sparsities(runs: list[Run]) -> list[float]:
 
 def _relative(index: Any, sparsity: float, rival: str, name: str) -> list[float]:
     ours, theirs = index["ballot", sparsity], index[rival, sparsity]
-    return [ours[s]["metrics"][name] / theirs[s]["metrics"][name] - 1
-            for s in sorted(ours.keys() & theirs.keys())]
+    return [
+        ours[s]["metrics"][name] / theirs[s]["metrics"][name] - 1
+        for s in sorted(ours.keys() & theirs.keys())
+    ]
 
 
 def _difference(index: Any, sparsity: float, rival: str, name: str) -> list[float]:
     ours, theirs = index["ballot", sparsity], index[rival, sparsity]
-    return [ours[s]["metrics"][name] - theirs[s]["metrics"][name]
-            for s in sorted(ours.keys() & theirs.keys())]
+    return [
+        ours[s]["metrics"][name] - theirs[s]["metrics"][name]
+        for s in sorted(ours.keys() & theirs.keys())
+    ]
 
 
 def _mean(values: list[float], scale: float, digits: int, unit: str = "") -> str:
@@ -250,8 +306,15 @@ def _speed() -> list[str]:
         if path.exists():
             values = json.loads(path.read_text())
             rows = [[str(k), str(v)] for k, v in values.items() if not isinstance(v, (dict, list))]
-            rows += [[f"{k}: {i}", str(w)] for k, v in values.items() if isinstance(v, dict)
-                     for i, w in v.items()]
-            parts += [f"## {name.capitalize()}", f"Written by `python benchmarks/{name}.py`.",
-                      _table(["what", "value"], rows)]
+            rows += [
+                [f"{k}: {i}", str(w)]
+                for k, v in values.items()
+                if isinstance(v, dict)
+                for i, w in v.items()
+            ]
+            parts += [
+                f"## {name.capitalize()}",
+                f"Written by `python benchmarks/{name}.py`.",
+                _table(["what", "value"], rows),
+            ]
     return parts

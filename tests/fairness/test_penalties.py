@@ -15,6 +15,7 @@ from fairsparse.fairness.cells import Cells, Notion
 from fairsparse.fairness.penalties import (
     TAU,
     FairLoss,
+    family_scale,
     gap_loss,
     proportional_weights,
     spread_loss,
@@ -155,7 +156,7 @@ ACCURACIES = st.lists(st.floats(0, 1), min_size=2, max_size=10)
 def test_proportional_weights_favour_the_worse_served(means: list[float], strength: float) -> None:
     e = torch.tensor(means, dtype=torch.float64)
     families = torch.zeros(len(e), dtype=torch.int64)
-    weights = proportional_weights(e, families, strength)
+    weights = proportional_weights(e, families, strength, torch.full_like(e, 0.1))
     assert float(weights.mean()) == pytest.approx(1)
     in_order = weights[e.argsort()]
     assert bool((in_order[1:] <= in_order[:-1] + 1e-12).all())
@@ -166,16 +167,27 @@ def test_proportional_weights_favour_the_worse_served(means: list[float], streng
 def test_proportional_weights_by_hand() -> None:
     e = torch.tensor([0.8, 0.6, 0.5, 0.5, 0.9, float("nan"), 0.3])
     families = torch.tensor([0, 0, 1, 1, 2, 2, 3])
-    lag = 0.1 / (0.1 + 1e-3)
-    weights = proportional_weights(e, families, 0.5)
-    expected = [1 - 0.5 * lag, 1 + 0.5 * lag, 1, 1, 1, 1, 1]
-    assert weights.tolist() == pytest.approx(expected, rel=1e-5)
-    # strength 5: clipped to 0.3 and 3, then brought to mean 1
-    clipped = proportional_weights(e, families, 5.0)[:2].tolist()
+    scale = torch.tensor([0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1])
+    weights = proportional_weights(e, families, 0.5, scale)
+    assert weights.tolist() == pytest.approx([0.75, 1.25, 1, 1, 1, 1, 1])
+    # half the lag, half the pressure
+    nearer = proportional_weights(0.7 + (e - 0.7) / 2, families, 0.5, scale)
+    assert nearer[:2].tolist() == pytest.approx([0.875, 1.125])
+    # strength 10: clipped to 0.3 and 3, then brought to mean 1
+    clipped = proportional_weights(e, families, 10.0, scale)[:2].tolist()
     assert clipped == pytest.approx([0.3 / 1.65, 3 / 1.65])
+
+
+def test_the_scale_is_the_deviation_of_the_family_and_never_tiny() -> None:
+    means = torch.tensor([0.9, 0.5, 0.70, 0.71, 0.3])
+    scale = family_scale(means, torch.tensor([0, 0, 1, 1, 2]), least=0.02)
+    assert scale.tolist() == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.02])
 
 
 def test_equal_accuracies_weigh_the_same() -> None:
     assert (
-        proportional_weights(torch.full((4,), 0.7), torch.zeros(4).long(), 2.0).tolist() == [1] * 4
+        proportional_weights(
+            torch.full((4,), 0.7), torch.zeros(4).long(), 2.0, torch.full((4,), 0.1)
+        ).tolist()
+        == [1] * 4
     )

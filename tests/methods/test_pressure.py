@@ -14,7 +14,7 @@ from fairsparse.fairness.offsets import fit_offsets
 from fairsparse.fairness.spread import objective, spread
 from fairsparse.methods.base import Dense
 from fairsparse.methods.fold import fold_offsets
-from fairsparse.methods.refine import Pressure, Refinement, weighted_loss
+from fairsparse.methods.refine import Pressure, Refinement, check_form, weighted_loss
 from fairsparse.training import state_of
 from fairsparse.types import Batch, InputError, Predictions
 from helpers import equal, network, tiny, trainer_for
@@ -35,7 +35,7 @@ def test_the_penalty_has_the_gradient_of_twice_the_deviation(notion: Any) -> Non
     data = tiny(groups=3)
     cells = Cells(notion, data.class_names, data.group_names)
     model = network("mlp")
-    pressure = Pressure(Refinement(form="penalty"), cells, data, strength=0.7)
+    pressure = Pressure(Refinement(form="penalty"), cells, data, 0.7, torch.ones(len(cells)))
     loss = pressure.update(held_out(model, data))
 
     def extra(index: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def lopsided(n: int = 60) -> Predictions:
 def pressure_for(form: Any, strength: float = 0.3, **settings: Any) -> Pressure:
     data = tiny()
     cells = Cells("class", data.class_names)
-    return Pressure(Refinement(form=form, **settings), cells, data, strength)
+    return Pressure(Refinement(form=form, **settings), cells, data, strength, torch.full((3,), 0.5))
 
 
 def test_margins_lower_the_logits_of_lagging_classes() -> None:
@@ -94,7 +94,8 @@ def test_margins_lower_the_logits_of_lagging_classes() -> None:
 def test_weights_are_larger_where_accuracy_lags_and_one_outside_all_cells() -> None:
     data = tiny(groups=2)
     cells = Cells("group", data.class_names, data.group_names)
-    pressure = Pressure(Refinement(), cells, data, strength=0.5)
+    # right are 4 of 4 in group 0 and 1 of 3 in group 1: a deviation of 1/3
+    pressure = Pressure(Refinement(), cells, data, 0.5, torch.full((2,), 1 / 3))
     y = torch.zeros(8, dtype=torch.int64)
     group = torch.tensor([0, 0, 0, 0, 1, 1, 1, -1])
     logits = torch.tensor([[1.0, 0, 0]] * 4 + [[1.0, 0, 0]] + [[0, 1.0, 0]] * 2 + [[0, 0, 1.0]])
@@ -105,7 +106,7 @@ def test_weights_are_larger_where_accuracy_lags_and_one_outside_all_cells() -> N
         for i in range(3)
     ]
     plain = float(F.cross_entropy(logits[:1], batch.y[:1]))
-    # two cells lie one deviation above and below their mean: weights 1 -+ 0.5
+    # the cells lie one scale above and below their mean: weights 1 -+ 0.5
     assert [e / plain for e in each] == pytest.approx([0.5, 1.5, 1.0], abs=0.01)
 
 
@@ -141,10 +142,10 @@ def test_forms_that_cannot_serve_a_notion_are_refused() -> None:
     data = tiny(groups=2)
     groups = Cells("group", data.class_names, data.group_names)
     with pytest.raises(InputError, match="'margin' needs the fairness notion 'class', got 'group'"):
-        Pressure(Refinement(form="margin"), groups, data, 0.5)
+        check_form(Refinement(form="margin"), groups)
     parity = Cells("demographic-parity", ("no", "yes"), data.group_names)
     with pytest.raises(InputError, match="cannot reach demographic parity; use form 'penalty'"):
-        Pressure(Refinement(form="weights"), parity, data, 0.5)
+        check_form(Refinement(form="weights"), parity)
 
 
 def weak_class(data: Any) -> nn.Module:

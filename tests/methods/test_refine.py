@@ -19,7 +19,7 @@ from helpers import bench, equal
 
 
 def seen(accuracy: float, variance: float = 0.01, range_: float = 0.2) -> Spread:
-    return Spread(accuracy, variance, range_, torch.ones(2), torch.ones(2))
+    return Spread(accuracy, variance, range_, torch.ones(3), torch.ones(3))
 
 
 REFERENCE = Dense({}, 10, seen(0.8))

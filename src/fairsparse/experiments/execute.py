@@ -28,7 +28,7 @@ from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import n_kept, select
 from fairsparse.methods import METHODS, Method, Outcome, train_dense
 from fairsparse.methods.fold import last_bias
-from fairsparse.methods.refine import Pressure, Refinement
+from fairsparse.methods.refine import Refinement, check_form
 from fairsparse.models import check_outputs
 from fairsparse.training import Progress, Recipe, Trainer, augment
 from fairsparse.types import InputError, Predictions
@@ -58,7 +58,7 @@ def check_fit(model: nn.Module, task: Task, method: Method, cells: Cells, recipe
     levels(method.sparsity, explicit=getattr(method, "levels", ()))
     refinement: Refinement | None = getattr(method, "refinement", None)
     if refinement is not None:
-        Pressure(refinement, cells, task.training, refinement.strength)
+        check_form(refinement, cells)
         if refinement.offsets:
             last_bias(model)
 

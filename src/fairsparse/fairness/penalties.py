@@ -92,20 +92,47 @@ def weighted_sum(weights: Tensor, cells: Cells, logits: Tensor, y: Tensor, group
 
 
 def proportional_weights(
-    means: Tensor, families: Tensor, strength: float, low: float = 0.3, high: float = 3.0
+    means: Tensor,
+    families: Tensor,
+    strength: float,
+    scale: Tensor,
+    low: float = 0.3,
+    high: float = 3.0,
 ) -> Tensor:
-    """Training weight of each cell, larger where the measured statistic lags: shape (K,), mean 1.
+    """Training weight of each cell, larger where the measured statistic lags: shape (K,).
 
-    ``clip(1 - strength * (e_k - mean e) / std e, low, high)`` within each family: proportional to
-    the present lag, not to its sum over time, so it settles instead of driving all cells to one
-    accuracy at any price. Cells without a measurement weigh 1.
+    ``clip(1 - strength * (e_k - mean e) / scale, low, high)`` within each family, divided by the
+    family's mean: proportional to the present lag, not to its sum over time. The scale is held
+    constant, so the pressure fades as the gap closes and training settles instead of driving all
+    cells to one accuracy at any price.
+
+    Parameters
+    ----------
+    means : Tensor, shape (K,)
+        Running statistic of each cell; a cell without a measurement (NaN) weighs 1.
+    families : Tensor of int64, shape (K,)
+    strength : float
+        At 1, a cell one scale below its family's mean weighs twice as much.
+    scale : Tensor, shape (K,)
+        Spread that counts as large, such as `family_scale` of the dense network.
     """
     weights = torch.ones_like(means)
     for f in families.unique():
         member = (families == f) & ~means.isnan()
         e = means[member]
         if len(e) > 1:
-            lag = (e - e.mean()) / (e.std(correction=0) + 1e-3)
-            w = (1 - strength * lag).clamp(low, high)
+            w = (1 - strength * (e - e.mean()) / scale[member]).clamp(low, high)
             weights[member] = w / w.mean()
     return weights
+
+
+def family_scale(means: Tensor, families: Tensor, least: float = 0.02) -> Tensor:
+    """Standard deviation of each cell's family, at least `least`: shape (K,).
+
+    The floor keeps sampling noise of a family that is already even from being amplified.
+    """
+    scale = torch.full_like(means, least)
+    for f in families.unique():
+        member = families == f
+        scale[member] = means[member].std(correction=0).clamp_min(least)
+    return scale

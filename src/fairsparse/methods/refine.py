@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.penalties import (
+    family_scale,
     proportional_weights,
     spread_loss,
     streaming_weights,
@@ -98,7 +99,8 @@ def refine(
     strength = settings.strength if strength is None else strength
     per_epoch = trainer.steps_per_epoch(data.train)
     loop.warm = round(settings.warmup * per_epoch)
-    pressure = Pressure(settings, trainer.cells, data, strength)
+    scale = family_scale(dense.val.means, trainer.cells.families)
+    pressure = Pressure(settings, trainer.cells, data, strength, scale)
     watch = Watch(settings, dense)
     for log in loop:
         last = loop.step >= loop.stop
@@ -140,25 +142,31 @@ def refine(
     }
 
 
+def check_form(settings: Refinement, cells: Cells) -> None:
+    """Raise `InputError` when a form cannot act on the cells."""
+    if settings.form == "margin" and cells.notion != "class":
+        raise InputError(
+            f"refinement form 'margin' needs the fairness notion 'class', got"
+            f" '{cells.notion}'; use 'weights' or 'penalty'"
+        )
+    if settings.form == "weights" and cells.notion == "demographic-parity":
+        raise InputError(
+            "refinement form 'weights' equalizes accuracies and cannot reach"
+            " demographic parity; use form 'penalty'"
+        )
+
+
 class Pressure:
     """Turns the cells' held-out accuracies into the next epoch's loss."""
 
     def __init__(
-        self, settings: Refinement, cells: Cells, data: TrainData, strength: float
+        self, settings: Refinement, cells: Cells, data: TrainData, strength: float, scale: Tensor
     ) -> None:
-        if settings.form == "margin" and cells.notion != "class":
-            raise InputError(
-                f"refinement form 'margin' needs the fairness notion 'class', got"
-                f" '{cells.notion}'; use 'weights' or 'penalty'"
-            )
-        if settings.form == "weights" and cells.notion == "demographic-parity":
-            raise InputError(
-                "refinement form 'weights' equalizes accuracies and cannot reach"
-                " demographic parity; use form 'penalty'"
-            )
+        check_form(settings, cells)
         self.settings, self.cells, self.strength = settings, cells, strength
         index = cells.index(data.train.y, data.train.group)
         self.train_share = torch.bincount(index[index >= 0], minlength=len(cells)) / len(index)
+        self.scale = scale
         self.running: Tensor | None = None
         self.margins = torch.zeros(len(data.class_names))
 
@@ -177,9 +185,8 @@ class Pressure:
         else:
             self.running = self.settings.memory * self.running + (1 - self.settings.memory) * now
         if form == "weights":
-            return weighted_loss(
-                cells, proportional_weights(self.running, cells.families, self.strength)
-            )
+            weights = proportional_weights(self.running, cells.families, self.strength, self.scale)
+            return weighted_loss(cells, weights)
         slope = streaming_weights(
             spread_loss, self.running, torch.ones_like(self.running), cells.families
         )
