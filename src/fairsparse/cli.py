@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,8 @@ def root(
 @app.command(epilog="Example: [bold]fairsparse demo --out runs/demo[/bold]")
 def demo(out: Out = None) -> None:
     """Prune a small network on long-tailed digits by three methods and compare who lost."""
+    # networks this small lose more to a second thread than they gain; set before torch is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from fairsparse.experiments.config import read_config
     from fairsparse.experiments.demo import DEMO
 

@@ -229,6 +229,7 @@ def training(history: Sequence[dict[str, Any]], alt: str) -> Markup:
                     color=MUTED,
                     va="bottom",
                 )
+        top.set_xlim(0.5, max(len(history), 2) + 0.5)  # one epoch leaves room for its name too
         top.set_ylabel("loss")
         bottom.set_ylabel("accuracy, %")
         bottom.set_xlabel("epoch, all stages in a row")

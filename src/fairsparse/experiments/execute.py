@@ -52,6 +52,7 @@ def check_fit(model: nn.Module, task: Task, method: Method, cells: Cells, recipe
                 f"{task.name}: cell '{empty}' has no examples in the {name} split; use a larger"
                 f" {name} share, or coarser cells than '{cells.notion}'"
             )
+    method.snapshots(Trainer(recipe, cells).total_steps(task.train))
     weights = method.weights(model)
     options = {key: getattr(method, key) for key in ("scope", "floor") if hasattr(method, key)}
     select(scorers.magnitude(weights), method.sparsity, **options)
@@ -99,6 +100,7 @@ def execute(
         after = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
     model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
+    reached = spread(cells, after["val"])
     data = describe(task)
     test = before["test"]
     comparison = compare(
@@ -132,7 +134,7 @@ def execute(
             "total": outcome.masks.n_total,
         },
         "masks": outcome.masks.digest(),
-        "status": outcome.status,
+        "status": "collapsed" if guesses(reached, task.n_classes) else outcome.status,
         "rounds": outcome.rounds,
         "audit": comparison.to_dict(),
         "counts": {
@@ -141,7 +143,7 @@ def execute(
         },
         "validation": {
             "dense": _spread(spread(cells, before["val"])),
-            "sparse": _spread(spread(cells, after["val"])),
+            "sparse": _spread(reached),
         },
         "history": trainer.history,
         "cost": {"steps": trainer.steps, "dense_steps": dense_steps},
@@ -175,6 +177,11 @@ def verify(model: nn.Module, method: Method, outcome: Outcome) -> None:
         raise RuntimeError("the method returned masks that are not applied to the model")
     if not all(b <= a for a, b in pairwise(outcome.path)):
         raise RuntimeError("the method's rounds are not nested")
+
+
+def guesses(reached: Spread, n_classes: int) -> bool:
+    """Whether accuracy is within a fifth of what guessing among the classes gives."""
+    return reached.accuracy <= 1.2 / n_classes
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def weighted_sum(weights: Tensor, cells: Cells, logits: Tensor, y: Tensor, group
 def proportional_weights(
     means: Tensor,
     families: Tensor,
-    strength: float,
+    strength: Tensor,
     scale: Tensor,
     low: float = 0.3,
     high: float = 3.0,
@@ -111,7 +111,7 @@ def proportional_weights(
     means : Tensor, shape (K,)
         Running statistic of each cell; a cell without a measurement (NaN) weighs 1.
     families : Tensor of int64, shape (K,)
-    strength : float
+    strength : Tensor, shape (K,) or ()
         At 1, a cell one scale below its family's mean weighs twice as much.
     scale : Tensor, shape (K,)
         Spread that counts as large, such as `family_scale` of the dense network.
@@ -121,7 +121,8 @@ def proportional_weights(
         member = (families == f) & ~means.isnan()
         e = means[member]
         if len(e) > 1:
-            w = (1 - strength * (e - e.mean()) / scale[member]).clamp(low, high)
+            pull = (strength / scale)[member]
+            w = (1 - pull * (e - e.mean())).clamp(low, high)
             weights[member] = w / w.mean()
     return weights
 

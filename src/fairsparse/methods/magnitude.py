@@ -25,6 +25,7 @@ from fairsparse.methods.base import (
 )
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.training import Loop, Trainer, state_of
+from fairsparse.types import InputError
 
 
 @METHODS.register("magnitude")
@@ -50,6 +51,15 @@ class Magnitude(Method):
     floor: Floor = 0.005
     prune_first: bool = False
     prune_last: bool = False
+
+    def snapshots(self, total: int) -> set[int]:
+        """None beyond the first and the last; refuses options that exclude each other."""
+        if self.schedule == "gradual" and self.refinement is not None:
+            raise InputError(
+                "magnitude: refinement trains under masks that stay, and schedule 'gradual' moves"
+                " them; use schedule 'one-shot', or leave refinement out"
+            )
+        return set()
 
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Prune and fine-tune `model` in place."""

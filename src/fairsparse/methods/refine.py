@@ -168,6 +168,7 @@ class Pressure:
         self.train_share = torch.bincount(index[index >= 0], minlength=len(cells)) / len(index)
         self.scale = scale
         self.running: Tensor | None = None
+        self.lag: Tensor | None = None
         self.margins = torch.zeros(len(data.class_names))
 
     def update(self, held_out: Predictions) -> LossFn:
@@ -179,13 +180,21 @@ class Pressure:
             if form == "penalty"
             else cells.hard(held_out.logits, held_out.y)
         )
-        now = cells.means(values, index)
+        now, counts = cells.means(values, index), cells.sums(values, index)[1]
+        lag = now - _family_means(now, cells.families)
+        if self.lag is not None and float((lag * self.lag).nansum()) < 0:
+            self.strength /= 2  # the cells changed places: the pressure overshot
+        self.lag = lag
         if self.running is None:
             self.running = now
         else:
             self.running = self.settings.memory * self.running + (1 - self.settings.memory) * now
         if form == "weights":
-            weights = proportional_weights(self.running, cells.families, self.strength, self.scale)
+            noise = now * (1 - now) / counts
+            reliable = self.scale.square() / (self.scale.square() + noise)
+            weights = proportional_weights(
+                self.running, cells.families, self.strength * reliable, self.scale
+            )
             return weighted_loss(cells, weights)
         slope = streaming_weights(
             spread_loss, self.running, torch.ones_like(self.running), cells.families
@@ -197,6 +206,14 @@ class Pressure:
             return _margin_loss(self.margins)
         weights = self.strength * slope / self.train_share.clamp_min(1e-9)
         return _penalty_loss(cells, weights)
+
+
+def _family_means(values: Tensor, families: Tensor) -> Tensor:
+    """Mean of each cell's family, (K,), over the cells that were measured."""
+    result = torch.empty_like(values)
+    for f in families.unique():
+        result[families == f] = values[families == f].nanmean()
+    return result
 
 
 def weighted_loss(cells: Cells, weights: Tensor) -> LossFn:
