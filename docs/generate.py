@@ -40,6 +40,7 @@ WORDS = {
     "schedule": "how the learning rate, or the sparsity, moves over the steps",
     "scope": "one ranking; equal sparsity in each layer; or layer densities by shape (ERK)",
     "importance": "what a weight is worth before conflict is counted",
+    "combine": "how conflict lowers importance: by a factor exp(-lambda kappa), or by rank",
     "norm": "how cosines become conflict: rank in the layer, clipped negative, or shifted",
     "gate": "count conflict only where removing the unit lowers the gap, to first order",
     "fair_loss": "gap whose gradient is held against accuracy's: variance, smooth range, both",

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from fairsparse.masks import conflict, scorers
+from fairsparse.masks.conflict import penalized
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import n_kept, select
 from fairsparse.methods import ballot, evidence
-from fairsparse.methods.ballot import Ballot, penalized
+from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.base import Round, rewind_step
 from fairsparse.training import derive, state_of
 from fairsparse.types import InputError
@@ -29,6 +30,15 @@ def test_the_keep_score_in_closed_form() -> None:
     assert torch.allclose(penalized(scores, kappa, torch.log(torch.tensor(2.0)).item())["w"], half)
     assert torch.equal(penalized(scores, kappa, 0.0)["w"], scores["w"])
     assert float(penalized(scores, kappa, -1.0)["w"][1]) > 2
+
+
+def test_conflict_by_rank_ignores_how_far_importances_lie_apart() -> None:
+    scores = {"a": torch.tensor([1e-9, 3.0]), "b": torch.tensor([[7.0], [7.0], [1e9]])}
+    kappa = {"a": torch.tensor([0.0, 1.0]), "b": torch.tensor([[0.0], [1.0], [1.0]])}
+    got = penalized(scores, kappa, 0.5, "rank")
+    # ranks 0, 1, 2, 2, 3 of three steps
+    assert got["a"].tolist() == pytest.approx([0, 1 / 3 - 0.5])
+    assert got["b"].flatten().tolist() == pytest.approx([2 / 3, 2 / 3 - 0.5, 1 - 0.5])
 
 
 def planted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:

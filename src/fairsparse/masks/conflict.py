@@ -25,6 +25,7 @@ from fairsparse.types import Batch, LossFn, Scores
 
 Norm = Literal["rank", "clip", "sym"]
 Gate = Literal["off", "hard", "soft"]
+Rule = Literal["exp", "rank"]
 _FEWEST_ALIVE = 5
 _FEWEST_UNITS = 4
 
@@ -188,6 +189,27 @@ def combine(
             kappa = kappa + (1 - alpha) * own
         result[name] = kappa * open_.view(shape)
     return result
+
+
+def penalized(importance: Scores, kappa: Scores, weight: float, rule: Rule = "exp") -> Scores:
+    """Keep scores: importance, lowered by conflict.
+
+    ``exp``: ``importance * exp(-weight * kappa)``, so a weight in full conflict competes as if it
+    were ``e^-weight`` times as important. ``rank``: the rank of the importance among all weights,
+    scaled to [0, 1], less ``weight * kappa``; for importances with heavy tails.
+    """
+    if rule == "exp":
+        return {name: score * (-weight * kappa[name]).exp() for name, score in importance.items()}
+    names = sorted(importance)
+    values = torch.cat([importance[name].flatten() for name in names])
+    # equal importances share a rank, so that they still tie where conflict is equal
+    distinct, rank = values.unique(return_inverse=True)
+    scaled = rank.double() / max(1, len(distinct) - 1)
+    parts = scaled.split([importance[name].numel() for name in names])
+    return {
+        name: part.view(importance[name].shape) - weight * kappa[name]
+        for name, part in zip(names, parts, strict=True)
+    }
 
 
 def opposed_share(points: list[dict[str, Layer]]) -> float:

@@ -39,7 +39,7 @@ from fairsparse.methods.base import (
 from fairsparse.methods.evidence import Importance, conflict_points, importance, stable_rewind
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.training import Loop, Trainer, state_of
-from fairsparse.types import InputError, Scores
+from fairsparse.types import InputError
 
 
 @METHODS.register("ballot")
@@ -61,6 +61,7 @@ class Ballot(Method):
         float, Field(description="strength of conflict; negative reverses it, as an ablation")
     ] = 0.5
     importance: Importance = "fair"
+    combine: conflict.Rule = "exp"
     norm: conflict.Norm = "rank"
     exact: Annotated[bool, Field(description="cosines of summed gradients")] = False
     alpha: Annotated[float, Field(ge=0, le=1, description="unit against weight conflict")] = 1.0
@@ -266,7 +267,7 @@ class Ballot(Method):
             removed = parent.masks.n_kept - plain.n_kept
             while True:
                 masks = select(
-                    penalized(scores, kappa, weight),
+                    conflict.penalized(scores, kappa, weight, self.combine),
                     level,
                     within=parent.masks,
                     scope=self.scope,
@@ -290,8 +291,3 @@ class Ballot(Method):
             noise = scorers.random(weights, trainer.generator("random mask", level))
             masks = select(noise, level, within=parent.masks, scope=counts)
         return masks, facts
-
-
-def penalized(importance: Scores, kappa: Scores, weight: float) -> Scores:
-    """Keep score ``importance * exp(-weight * kappa)``."""
-    return {name: score * (-weight * kappa[name]).exp() for name, score in importance.items()}
