@@ -77,7 +77,7 @@ def masked_step() -> dict[str, float]:
 
     def epoch(masked: bool) -> Callable[[], None]:
         model = build("small-cnn", (1, 28, 28), 10)
-        masks = select(scorers.magnitude(prunable(model)), 0.9) if masked else None
+        masks = select(scorers.magnitude(prunable(model)), 0.9, floor=0.005) if masked else None
 
         def run() -> None:
             for _ in Loop(trainer(1), model, some.train, stage="speed", masks=masks):

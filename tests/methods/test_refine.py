@@ -34,7 +34,7 @@ class Counter(nn.Module):
 
 
 def watch_all(
-    settings: Refinement, epochs: list[Spread], first_eligible: int = 0
+    settings: Refinement, epochs: list[Spread]
 ) -> tuple[Watch, list[float], list[int | None]]:
     """The watch after all epochs, and each epoch's rate factor and epoch to rewind to."""
     watch, model = Watch(settings, REFERENCE), Counter()
@@ -42,7 +42,7 @@ def watch_all(
     backs: list[int | None] = []
     for i, now in enumerate(epochs):
         nn.init.constant_(model.epoch, i)
-        back = watch.see(now, model, i >= first_eligible)
+        back = watch.see(now, model)
         factors.append(watch.factor)
         backs.append(None if back is None else int(back["epoch"]))
     return watch, factors, backs
@@ -55,9 +55,8 @@ def kept(watch: Watch) -> int:
 
 def test_the_objective_orders_the_epochs_within_the_tolerance() -> None:
     epochs = [seen(0.8, 0.001), seen(0.8, 0.02), seen(0.8, 0.005), seen(0.8, 0.006)]
-    # the fairest epoch of all comes too early to be shipped
-    assert kept(watch_all(Refinement(), epochs, first_eligible=1)[0]) == 2
     assert kept(watch_all(Refinement(), epochs)[0]) == 0
+    assert kept(watch_all(Refinement(), epochs[1:])[0]) == 1
 
 
 def test_an_epoch_within_the_tolerance_beats_any_outside() -> None:
@@ -68,10 +67,6 @@ def test_an_epoch_within_the_tolerance_beats_any_outside() -> None:
 def test_outside_the_tolerance_the_most_accurate_epoch_is_kept() -> None:
     epochs = [seen(0.6, 0.0, 0.0), seen(0.7, 0.05, 0.6), seen(0.65, 0.0, 0.0)]
     assert kept(watch_all(Refinement(tolerance=0.01), epochs)[0]) == 1
-
-
-def test_no_epoch_is_kept_before_one_is_eligible() -> None:
-    assert watch_all(Refinement(), [seen(0.8)] * 3, first_eligible=3)[0].best is None
 
 
 def test_the_rate_is_halved_after_a_plateau_and_has_a_lowest_value() -> None:
@@ -116,12 +111,6 @@ def test_neither_a_gain_in_accuracy_nor_a_pause_is_divergence() -> None:
         assert watch_all(settings, epochs)[0].rewinds == 0
 
 
-def test_nothing_is_rewound_to_before_a_state_is_kept() -> None:
-    watch, _, backs = watch_all(Refinement(plateau=0), diverging(6), first_eligible=99)
-    assert watch.rewinds == 0
-    assert backs == [None] * 7
-
-
 def tickets(settings: Refinement, **recipe: Any) -> tuple[Any, dict[str, Any], Loop]:
     case = bench(LotteryTicket(rewind_at=0.0), "conv", **recipe)
     loop = Loop(case.trainer, case.model, case.data.train, stage="ticket", snapshots=range(99))
@@ -136,9 +125,9 @@ def test_off_is_plain_training() -> None:
     assert log["objective"] == pytest.approx(objective(case.dense.val, case.dense.val)[0])
 
 
-def test_the_best_eligible_epoch_is_kept_not_the_last() -> None:
+def test_the_best_epoch_of_the_later_half_is_kept_not_the_last() -> None:
     settings = Refinement(recalibrate=0, plateau=0, rewinds=0, tolerance=1.0)
-    case, log, loop = tickets(settings, epochs=6, lr=0.3, schedule="constant")
+    case, log, loop = tickets(settings, epochs=6, lr=0.1, schedule="constant")
     ends = {}
     for step in (24, 30, 36):  # the epochs after the first half of 36 steps
         case.model.load_state_dict(loop.states[step])
@@ -172,9 +161,9 @@ def test_every_form_changes_training_from_the_second_epoch_on(form: Any) -> None
 def test_a_rewind_in_the_run_restores_the_best_epoch_at_half_the_rate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # dense validation first, then eight epochs: from the sixth on the gap is twice the best
+    # Watched are the last five of ten epochs: one good, then three with three times the gap.
     good, bad = seen(0.9, 0.01), seen(0.89, 0.03)
-    script = iter([good] * 5 + [bad] * 3 + [good] * 3)
+    script = iter([good] + [bad] * 3 + [good] * 2)
     settings = Refinement(form="none", warmup=0, plateau=0, recalibrate=0)
     case = bench(LotteryTicket(rewind_at=0.0), epochs=10, schedule="constant", lr=0.1)
     monkeypatch.setattr(module, "spread", lambda *_: next(script))
@@ -186,13 +175,12 @@ def test_a_rewind_in_the_run_restores_the_best_epoch_at_half_the_rate(
     monkeypatch.setattr(
         loop, "restore", lambda state: restored.append((loop.step, state)) or plain(state)
     )
-    # eligible from the sixth of ten epochs: the first rewind is to the end of the sixth
     log = refine(loop, case.data, dense, settings)
     rates = [entry["lr"] for entry in case.trainer.history if entry["stage"] == "ticket"]
-    assert rates == pytest.approx([0.1] * 8 + [0.05] * 2)
+    assert rates == pytest.approx([0.1] * 9 + [0.05])
     assert log["rewinds"] == log["halvings"] == 1
-    # the rewind after the eighth epoch, and the return to the best at the end
-    assert [step for step, _ in restored] == [48, 60]
+    # the rewind after the ninth epoch, and the return to the best at the end
+    assert [step for step, _ in restored] == [54, 60]
 
 
 def test_a_drop_beyond_the_tolerance_halves_the_next_pressure(

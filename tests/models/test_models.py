@@ -200,3 +200,15 @@ def test_inputs_of_another_shape_are_refused_and_the_mode_is_kept() -> None:
     check_outputs(model, torch.ones(2, 8), 2)
     assert model.training
     assert not model[1].running_mean.any()
+
+
+def test_a_module_that_fails_on_import_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_on_import.py").write_text("import not_there_at_all\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="importing broken_on_import failed with ModuleNotFound"):
+        factory("broken_on_import:make")
+    with pytest.raises(InputError, match="no module 'not_there_at_all"):
+        factory("not_there_at_all.models:make")

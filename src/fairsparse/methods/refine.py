@@ -70,7 +70,7 @@ class Refinement:
 
     @property
     def watches(self) -> bool:
-        """Whether validation is measured every epoch."""
+        """Whether validation is measured, at each epoch of the later half."""
         return self.keep == "best" or self.plateau > 0 or self.rewinds > 0
 
 
@@ -106,11 +106,10 @@ def refine(
         last = loop.step >= loop.stop
         if settings.form != "none" and not last:
             loop.loss = pressure.update(trainer.predict(model, data.cal))
-        if settings.watches:
+        # an early epoch of a long schedule is never the network one wants to ship
+        if settings.watches and log.step > loop.start + (loop.stop - loop.start) // 2:
             now = spread(trainer.cells, trainer.predict(model, data.val))
-            # an early epoch of a long schedule is never the network one wants to ship
-            eligible = log.step > loop.start + (loop.stop - loop.start) // 2
-            back = watch.see(now, model, eligible)
+            back = watch.see(now, model)
             loop.lr_factor = watch.factor
             if back is not None and not last:
                 loop.restore(back)
@@ -255,14 +254,14 @@ class Watch:
         self.stale = self.diverging = self.rewinds = self.halvings = 0
         self.factor = 1.0
 
-    def see(self, now: Spread, model: nn.Module, eligible: bool) -> State | None:
+    def see(self, now: Spread, model: nn.Module) -> State | None:
         """Take in an epoch; return a state to rewind to, or None."""
         settings = self.settings
         value, _ = objective(now, self.dense.val)
         infeasible = self.dense.val.accuracy - now.accuracy > settings.tolerance
         # among epochs outside the tolerance the most accurate one is the nearest to it
         rank = (infeasible, 1 - now.accuracy if infeasible else value)
-        if eligible and rank < self.best_rank:
+        if rank < self.best_rank:
             self.best_rank, self.best = rank, state_of(model)
         self.stale = 0 if value < self.lowest * (1 - 1e-3) else self.stale + 1
         self.lowest = min(self.lowest, value)

@@ -184,12 +184,14 @@ def factory(name: str) -> Callable[..., nn.Module]:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and module_name.split(".")[0] != error.name.split(".")[0]:
-            raise
+    except Exception as error:  # whatever the user's module raises while it is imported
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name.split(".")[0]:
+            raise InputError(
+                f"model '{name}': no module '{module_name}' on the Python path or in {here}"
+            ) from None
         raise InputError(
-            f"model '{name}': no module '{module_name}' on the Python path or in {here}"
-        ) from None
+            f"model '{name}': importing {module_name} failed with {type(error).__name__}: {error}"
+        ) from error
     made = getattr(module, attribute, None)
     if not callable(made):
         raise InputError(f"model '{name}': {module_name} has no callable '{attribute}'")
