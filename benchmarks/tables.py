@@ -66,7 +66,8 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
         index = _index(runs)
         for sparsity in _sparsities(runs):
             for name in GOALS[_cells(runs)]:
-                row = [task, f"{sparsity:g}", name]
+                paired = _relative(index, sparsity, "lth", name)
+                row = [task, f"{sparsity:g}", name, str(len(paired))]
                 for rival in RIVALS:
                     change = _relative(index, sparsity, rival, name)
                     if change:
@@ -80,6 +81,7 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
         "task",
         "sparsity",
         "measure",
+        "seeds",
         "Ballot against magnitude",
         "Ballot against LTH",
         "accuracy against LTH, points",
