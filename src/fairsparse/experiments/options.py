@@ -86,7 +86,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def checked(model: type[Any], values: Mapping[str, Any], where: str) -> Any:
-    """Make `model` of `values`, or raise `InputError` naming the first bad setting under `where`."""
+    """Make `model` of `values`; an `InputError` names the first bad setting, under `where`."""
     _refuse_infinite(values, where)
     try:
         return model(**values)
