@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,30 @@ def write(runs: list[Run]) -> None:
         " to read the measures: docs/measures.md.",
         *_summary(by_task),
     ]
+    parts += _missing(by_task)
     for task in by_task:
         parts += _task(task, by_task[task])
     parts += _speed()
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _missing(by_task: dict[str, list[Run]]) -> list[str]:
+    """What the study plans and has not recorded yet: a table that looks complete must be."""
+    from study import TASKS, jobs
+
+    planned = Counter(task for task, *_ in jobs([], []))
+    rows = [
+        [task, str(len(by_task.get(task, []))), str(planned[task])]
+        for task in TASKS
+        if len(by_task.get(task, [])) < planned[task]
+    ]
+    if not rows:
+        return []
+    return [
+        "### Not complete",
+        "Runs recorded so far, of those planned; `study.py` trains the rest.",
+        _table(["task", "recorded", "planned"], rows),
+    ]
 
 
 def _summary(by_task: dict[str, list[Run]]) -> list[str]:
