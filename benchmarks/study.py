@@ -22,11 +22,13 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "study.jsonl"
+TUNED = HERE / "results" / "tuned.json"
 SMALL = {"lr": 0.05, "precision": "bf16", "channels_last": True}
 ROUNDS = [0.5, 0.75, 0.9, 0.95]
 OFFSETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -53,22 +55,23 @@ TASKS: dict[str, dict[str, Any]] = {
         "cells": "group",
         "seeds": 5,
     },
+    # gender is the target, so race x gender is the class within the group
     "utkface-race-x-gender": {
-        "data": {"name": "utkface", "target": "gender", "groups": ["race", "gender"]},
+        "data": {"name": "utkface", "target": "gender", "groups": ["race"]},
         "model": "small-cnn",
         "training": {"epochs": 5, **SMALL, "augment": ["flip"]},
-        "cells": "group",
+        "cells": "class-group",
         "seeds": 5,
     },
     "adult-sex": {
-        "data": {"name": "adult", "groups": ["sex"]},
+        "data": {"name": "adult", "groups": ["sex"], "cal": 0.2, "val": 0.2},
         "model": "mlp",
         "training": {"epochs": 8, "lr": 0.05},
         "cells": "equalized-odds",
         "seeds": 5,
     },
     "adult-race": {
-        "data": {"name": "adult", "groups": ["race"]},
+        "data": {"name": "adult", "groups": ["race"], "cal": 0.2, "val": 0.2},
         "model": "mlp",
         "training": {"epochs": 8, "lr": 0.05},
         "cells": "equalized-odds",
@@ -96,6 +99,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "rewinds": 0,
             "keep": "last",
             "recalibrate": 0,
+            "offsets": False,
         },
     },
     "ballot, conflict reversed": {**BALLOT, "lambda_conflict": -0.5},
@@ -103,6 +107,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lth, same refinement": {**LTH, "refinement": {}},
 }
 MAIN = ("dense", "magnitude", "lth", "ballot")
+BLIND = ("dense", "magnitude", "lth")
+"""Variants that look at no cells: trained once for tasks that differ in these alone."""
 ABLATED = ("fashion-mnist", "adult-sex", "adult-race")
 ABLATED_SEEDS = 3
 NARROW = (3, 4, 6, 8)
@@ -123,23 +129,38 @@ def jobs(only: list[str], variants: list[str]) -> list[tuple[str, str, float, in
             for variant in wanted:
                 if (only and task not in only) or (variants and variant not in variants):
                     continue
-                pruned = [0.9, 0.95, 0.98] if mlp else [0.9, 0.95]
                 dense = variant == "dense" or variant.startswith("narrow")
-                todo += [(task, variant, s, seed) for s in ([0.0] if dense else pruned)]
+                todo += [(task, variant, s, seed) for s in ([0.0] if dense else sparsities(task))]
     return todo
 
 
 def configuration(task: str, variant: str, sparsity: float, seed: int) -> dict[str, Any]:
     """The run configuration of one job, without the place of the data."""
+    method = VARIANTS.get(variant, {"name": "dense"})
+    if variant == "lth, same refinement":
+        method = {**method, "refinement": tuned(task).get("ballot", {}).get("refinement", {})}
+    chosen = tuned(task).get(method["name"], {})
     setting = TASKS[task]
-    model, method = {"name": setting["model"]}, VARIANTS.get(variant, {"name": "dense"})
-    if variant.startswith("narrow"):
-        model["width"] = int(variant.split()[1])
+    if variant in BLIND:
+        same = [t for t in TASKS.values() if {**t, "cells": ""} == {**setting, "cells": ""}]
+        setting = same[0]
+    width = int(variant.split()[1]) if variant.startswith("narrow") else None
+    return configuration_of(setting, merged(chosen, method), sparsity, seed, width)
+
+
+def configuration_of(
+    setting: dict[str, Any],
+    method: dict[str, Any],
+    sparsity: float,
+    seed: int,
+    width: int | None = None,
+) -> dict[str, Any]:
+    """The run configuration of a method in the setting of a task."""
     if setting["model"] == "mlp" and "levels" in method:
         method = {**method, "levels": [*ROUNDS, 0.98]}
     return {
         "data": setting["data"],
-        "model": model,
+        "model": {"name": setting["model"]} | ({"width": width} if width else {}),
         "training": setting["training"],
         "cells": setting["cells"],
         "methods": [method],
@@ -148,21 +169,64 @@ def configuration(task: str, variant: str, sparsity: float, seed: int) -> dict[s
     }
 
 
-def key(config: dict[str, Any]) -> str:
-    """Text that identifies a job by all that determines it."""
-    return json.dumps(config, sort_keys=True)
+def merged(chosen: dict[str, Any], method: dict[str, Any]) -> dict[str, Any]:
+    """A variant on top of tuned settings; the refinement's options are merged one by one."""
+    result = {**chosen, **method}
+    if isinstance(chosen.get("refinement"), dict) and isinstance(method.get("refinement"), dict):
+        result["refinement"] = {**chosen["refinement"], **method["refinement"]}
+    return result
 
 
-def finished() -> dict[str, dict[str, Any]]:
-    """Recorded runs by their configuration."""
-    if not RESULTS.exists():
+@cache
+def tuned(task: str) -> dict[str, dict[str, Any]]:
+    """Settings that `tune.py` chose for each method on a task."""
+    if not TUNED.exists():
         return {}
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    return {key(line["config"]): line for line in lines}
+    settings: dict[str, dict[str, Any]] = json.loads(TUNED.read_text()).get(task, {})
+    return settings
+
+
+def sparsities(task: str) -> list[float]:
+    """Sparsities a task's networks are pruned to."""
+    return [0.9, 0.95, 0.98] if TASKS[task]["model"] == "mlp" else [0.9, 0.95]
+
+
+def key(task: str, config: dict[str, Any]) -> str:
+    """Text that identifies a job by all that determines it."""
+    return json.dumps([task, config], sort_keys=True)
+
+
+def finished(path: Path) -> dict[str, dict[str, Any]]:
+    """Recorded runs by their configuration."""
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {key(line["task"], line["config"]): line for line in lines}
 
 
 def work(task: str, seed: int, variants: list[str], data: Path, folder: Path) -> None:
     """Do the runs of one task and seed that are not recorded yet."""
+    from fairsparse.fairness.cells import Cells
+
+    for name, variant, sparsity, which in jobs([task], variants):
+        plain = configuration(name, variant, sparsity, which)
+        if which != seed or key(task, plain) in finished(RESULTS):
+            continue
+        result, task_ = run_one(plain, data, folder)
+        cells = Cells(TASKS[task]["cells"], task_.class_names, task_.group_names)
+        line = {**summary(task, variant, sparsity, seed, result, cells), "config": plain}
+        test = line["test"]
+        append(RESULTS, line)
+        print(
+            f"{task:22s} {variant:26s} {sparsity:<5} seed {seed}"
+            f"  accuracy {test['accuracy']:.4f}  variance {test['variance']:.5f}"
+            f"  range {test['range']:.3f}",
+            flush=True,
+        )
+
+
+def run_one(plain: dict[str, Any], data: Path, folder: Path) -> tuple[Any, Any]:
+    """Train what a configuration asks for; return its `Result` and its `Task`."""
     import torch
 
     from fairsparse.checkpoint import Stages
@@ -172,29 +236,31 @@ def work(task: str, seed: int, variants: list[str], data: Path, folder: Path) ->
     from fairsparse.fairness.cells import Cells
 
     torch.set_num_threads(1)
-    cached = None
-    for name, variant, sparsity, which in jobs([task], variants):
-        plain = configuration(name, variant, sparsity, which)
-        if which != seed or key(plain) in finished():
-            continue
-        path = data / FOLDERS[plain["data"]["name"]]
-        config = make_config({**plain, "data": {**plain["data"], "path": str(path)}})
-        made = cached = cached or make_task(config)
-        cells = Cells(config.cells, made.class_names, made.group_names)
-        result = execute(
-            make_model(config, made, seed),
-            made,
-            make_method(config.methods[0], sparsity),
-            cells,
-            config.training,
-            seed=seed,
-            stages=Stages(folder / "stages" / task),
-            progress=None,
-            config=plain,
-            model_info={"name": plain["model"]["name"], "options": {}},
-            resamples=200,
-        )
-        record({**summary(task, variant, sparsity, seed, result, cells), "config": plain})
+    path = str(data / FOLDERS[plain["data"]["name"]])
+    config = make_config({**plain, "data": {**plain["data"], "path": path}})
+    name = json.dumps(config.data, sort_keys=True)
+    made = _tasks[name] = _tasks.get(name) or make_task(config)
+    cells = Cells(config.cells, made.class_names, made.group_names)
+    seed, sparsity = config.seeds[0], config.sparsities[0]
+    result = execute(
+        make_model(config, made, seed),
+        made,
+        make_method(config.methods[0], sparsity),
+        cells,
+        config.training,
+        seed=seed,
+        stages=Stages(folder / "stages" / plain["data"]["name"]),
+        progress=None,
+        config=plain,
+        model_info={"name": plain["model"]["name"], "options": {}},
+        resamples=200,
+        siblings=[make_method(m, sparsity or 0.9) for m in (LTH, BALLOT)],
+    )
+    return result, made
+
+
+_tasks: dict[str, Any] = {}
+"""Tasks by their data section: each is read once a process."""
 
 
 def summary(
@@ -253,19 +319,12 @@ def _spread(value: Any) -> dict[str, float]:
     return {"accuracy": value.accuracy, "variance": value.variance, "range": value.range}
 
 
-def record(line: dict[str, Any]) -> None:
-    """Append one run to the results; writers of several processes take turns."""
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    with RESULTS.open("a") as file:
+def append(path: Path, line: dict[str, Any]) -> None:
+    """Append one line to a file of results; writers of several processes take turns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(json.dumps(line, sort_keys=True) + "\n")
-    test = line["test"]
-    print(
-        f"{line['task']:22s} {line['variant']:26s} {line['sparsity']:<5} seed {line['seed']}"
-        f"  accuracy {test['accuracy']:.4f}  variance {test['variance']:.5f}"
-        f"  range {test['range']:.3f}",
-        flush=True,
-    )
 
 
 def main() -> None:
@@ -284,7 +343,8 @@ def main() -> None:
     if args.tables:
         from tables import write
 
-        write(list(finished().values()))
+        planned = {key(job[0], configuration(*job)) for job in jobs([], [])}
+        write([run for name, run in finished(RESULTS).items() if name in planned])
         return
     if args.data is None:
         parser.error("--data is needed to train; --tables writes the tables alone")

@@ -21,6 +21,7 @@ from fairsparse.data.builders import terms
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.masks.criteria import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.refine import Refinement
 from fairsparse.models import MODELS
@@ -69,7 +70,7 @@ def settings_tables() -> str:
             assert made is not None
             text = f"{summary(registry[name])}\n\n{options(made, registry[name])}"
             parts.append(section(f"`{title}: {name}`", text))
-    about = "Of `ballot`, and of `lth` and `magnitude` where it is given."
+    about = "Of `ballot`, and of `init`, `lth` and `magnitude` where it is given."
     parts.append(
         section("`refinement`", f"{about}\n\n{table(TypeAdapter(Refinement).json_schema())}")
     )
@@ -87,6 +88,22 @@ def data_table() -> str:
             lines.insert(1, f"* Files: {where}")
         parts.append(section(f"`{name}`", "\n\n".join(lines[:1]) + "\n\n" + "\n".join(lines[1:])))
     return "\n\n".join(parts)
+
+
+def criteria_table() -> str:
+    """What each criterion computes, and what it has to see."""
+    seen = {"nothing": "no", "shape": "shape of an input", "inputs": "inputs", "labels": "labelled"}
+    rows = [
+        (
+            f"`{name}`",
+            CRITERIA[name].summary.rstrip("."),
+            CRITERIA[name].reference,
+            seen[CRITERIA[name].needs],
+            "filters" if CRITERIA[name].of_filters else "weights",
+        )
+        for name in CRITERIA
+    ]
+    return grid(("criterion", "what it computes", "source", "data", "of"), rows)
 
 
 def measures_table() -> str:
@@ -164,6 +181,8 @@ def allowed(field: Schema) -> str:
     """The values a JSON schema admits, in words."""
     if "anyOf" in field:
         return " or ".join(allowed(option) for option in field["anyOf"])
+    if "const" in field:
+        return f"`{field['const']}`"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "$ref" in field:
@@ -216,6 +235,7 @@ FILES = {
     "configuration.md": settings_tables,
     "data.md": data_table,
     "measures.md": measures_table,
+    "methods.md": criteria_table,
 }
 
 

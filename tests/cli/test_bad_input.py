@@ -44,6 +44,14 @@ CONFIGS = {
         changed(methods=[{"name": "ballot", "refinement": {"strenght": 1}}]),
         ["methods.0.refinement.strenght: unknown", "'strength'"],
     ),
+    "word of a union": (
+        changed(methods=[{"name": "ballot", "rewind_at": "serch"}]),
+        ["methods.0.rewind_at: ", "a valid number", "or 'search', got 'serch'"],
+    ),
+    "number of a union": (
+        changed(methods=[{"name": "ballot", "rewind_at": 1.5}]),
+        ["methods.0.rewind_at: Input should be less than 1 or 'search', got 1.5"],
+    ),
     "method": (changed(methods=["balot"]), ["methods.0: unknown method 'balot'", "'ballot'"]),
     "data set": (changed(data="digit"), ["unknown data set 'digit'", "'digits'"]),
     "model": (changed(model="resnet2"), ["unknown model 'resnet2'", "'resnet20'"]),

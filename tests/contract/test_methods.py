@@ -14,6 +14,8 @@ from fairsparse.methods import METHODS, Method
 from fairsparse.training import state_of
 from helpers import bench, dead_everywhere, equal, fingerprint
 
+LAYERS = {"grouping": "filter", "scope": "layerwise"}
+
 # A method without an entry fails every test below: give it settings that end within a second.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "dense": [{}],
@@ -21,20 +23,64 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"sparsity": 0.7, "finetune": 0.5},
         {"sparsity": 0.7, "schedule": "gradual"},
         {"sparsity": 0.7, "scope": "erk", "refinement": {"strength": 0.5}},
+        {"sparsity": 0.7, "criterion": "entropy", **LAYERS},
+        {"sparsity": 0.5, "criterion": "obd", "grouping": "1:2"},
     ],
     "lth": [
         {"sparsity": 0.7, "levels": (0.4,)},
         {"sparsity": 0.7, "levels": (0.4,), "refinement": {"form": "penalty"}},
+        {"sparsity": 0.7, "levels": (0.4,), "criterion": "fpgm", **LAYERS},
+        {"sparsity": 0.7, "levels": (0.4,), "criterion": "taylor", "grouping": "channel"},
+    ],
+    "init": [
+        {"sparsity": 0.7},
+        {"sparsity": 0.7, "criterion": "grasp", "refinement": {"form": "none"}},
+        {"sparsity": 0.7, "criterion": "synflow", "scope": "erk"},
+        {"sparsity": 0.5, "criterion": "random", "grouping": "1:2"},
+    ],
+    "ceag": [
+        # buffers that fill within a step, so that the multipliers move
+        {"sparsity": 0.7, "ramp": 0.4, "eps": 0.0, "dual_rate": 0.5, "memory": 2},
+        {"sparsity": 0.7, "schedule": "one-shot", "memory": 2},
+    ],
+    "equalized-loss": [
+        {"sparsity": 0.7, "ramp": 0.4, "dual_rate": 0.5},
+        {"sparsity": 0.7, "schedule": "one-shot", "finetune": 0.5},
+    ],
+    "performance-weighted": [
+        {"sparsity": 0.7, "theta": 0.3},
+        {"sparsity": 0.7, "schedule": "gradual", "soft": False, "gamma": 0.5},
+    ],
+    "distill": [
+        {"sparsity": 0.7},
+        {"sparsity": 0.7, "schedule": "one-shot", "alpha": 0.5, "temperature": 2.0},
     ],
     "ballot": [
         {"sparsity": 0.7, "levels": (0.4,), "tolerance": 1.0},
         {"sparsity": 0.7, "levels": (0.4,), "tolerance": 0.0, "retries": 1, "scope": "layerwise"},
+    ],
+    "fair-scratch": [
+        {"sparsity": 0.7},
+        {"sparsity": 0.7, "granularity": "filter", "init": "kaiming", "rest": "trained"},
+        {"sparsity": 0.7, "granularity": "kernel", "term": "none", "scope": "erk", "keep": "last"},
+    ],
+    "safecompress": [
+        {"sparsity": 0.7, "interval": 3, "probe": 2},
+        {"sparsity": 0.7, "interval": 3, "branches": ("magnitude/random",), "scope": "layerwise"},
+        {
+            "sparsity": 0.7,
+            "interval": 4,
+            "test": "membership",
+            "rule": "lexicographic",
+            "branches": ("taylor/random", "magnitude/gradient-largest"),
+        },
     ],
 }
 
 TASKS: dict[str, dict[str, Any]] = {
     "plain": {"kind": "mlp"},
     "three groups": {"kind": "mlp", "groups": 3, "notion": "group"},
+    "within a class": {"kind": "mlp", "groups": 3, "notion": "equalized-odds"},
     "class by group": {"kind": "mlp", "groups": 3, "notion": "class-group"},
     "rare class": {"kind": "mlp", "rare": True, "batch_size": 16},
     "convolutions": {"kind": "conv"},

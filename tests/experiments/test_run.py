@@ -15,6 +15,7 @@ from fairsparse import DATASETS, METHODS, MaskSet, Outcome, make_config, run
 from fairsparse.experiments.catalog import parameters, rows
 from fairsparse.experiments.execute import verify
 from fairsparse.experiments.run import check_out, make_model, make_task, plan, preflight
+from fairsparse.types import InputError
 from runs import TINY, study, tree
 
 
@@ -122,3 +123,16 @@ def test_the_study_names_its_versions() -> None:
     assert record["environment"]["torch"] == torch.__version__
     assert record["environment"]["threads"] == 1
     assert record["environment"]["device"].startswith(("cpu (", "cuda ("))
+
+
+def test_a_directory_from_before_a_setting_existed_is_continued(tmp_path: Path) -> None:
+    config = make_config({"data": "digits", "model": "mlp", "methods": ["lth"]})
+    there = config.to_dict()
+    for name in ("criterion", "grouping"):
+        del there["methods"][0][name]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(there))
+    check_out(tmp_path, config)
+    there["methods"][0]["fraction"] = 0.3
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(there))
+    with pytest.raises(InputError, match="another configuration"):
+        check_out(tmp_path, config)

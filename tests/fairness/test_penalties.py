@@ -18,6 +18,7 @@ from fairsparse.fairness.penalties import (
     family_scale,
     gap_loss,
     proportional_weights,
+    sampling_variance,
     spread_loss,
     streaming_weights,
     weighted_sum,
@@ -173,6 +174,15 @@ def test_proportional_weights_by_hand() -> None:
     # half the lag, half the pressure
     nearer = proportional_weights(0.7 + (e - 0.7) / 2, families, 0.5, scale)
     assert nearer[:2].tolist() == pytest.approx([0.875, 1.125])
+    # x = -2.25 (three times), 0.75 and 6: a lag beyond one scale counts with power 1.5
+    far = proportional_weights(
+        torch.tensor([0.725, 0.725, 0.725, 0.425, -0.1]),
+        ONE.new_zeros(5),
+        0.1,
+        torch.full((5,), 0.1),
+    )
+    expected = torch.tensor([1 - 0.1 * 2.25 * 1.5] * 3 + [1 + 0.1 * 0.75, 1 + 0.1 * 6 * 6**0.5])
+    assert far.tolist() == pytest.approx((expected / expected.mean()).tolist(), rel=1e-4)
     # strength 10: clipped to 0.3 and 3, then brought to mean 1
     clipped = proportional_weights(e, families, 10.0, scale)[:2].tolist()
     assert clipped == pytest.approx([0.3 / 1.65, 3 / 1.65])
@@ -180,8 +190,24 @@ def test_proportional_weights_by_hand() -> None:
 
 def test_the_scale_is_the_deviation_of_the_family_and_never_tiny() -> None:
     means = torch.tensor([0.9, 0.5, 0.70, 0.71, 0.3])
-    scale = family_scale(means, torch.tensor([0, 0, 1, 1, 2]), least=0.02)
-    assert scale.tolist() == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.02])
+    families = torch.tensor([0, 0, 1, 1, 2])
+    scale = family_scale(means, torch.full((5,), 1e6), families, least=0.02)
+    assert scale.tolist() == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.02], rel=1e-4)
+
+
+def test_the_scale_leaves_out_what_sampling_alone_would_give() -> None:
+    torch.manual_seed(0)
+    families = torch.zeros(4000, dtype=torch.int64)
+    true = torch.tensor([0.6, 0.8]).repeat(2000)
+    seen = torch.binomial(torch.full((4000,), 20.0), true) / 20
+    assert float(seen.std()) > 0.13
+    scale = family_scale(seen, torch.full((4000,), 20.0), families)
+    assert float(scale[0]) == pytest.approx(0.1, abs=0.005)
+
+
+def test_few_examples_are_never_certain() -> None:
+    variance = sampling_variance(torch.tensor([1.0, 0.5]), torch.tensor([1.0, 100.0]))
+    assert variance.tolist() == pytest.approx([2 / 9, 0.0025])
 
 
 def test_equal_accuracies_weigh_the_same() -> None:

@@ -48,7 +48,7 @@ class Script:
                 {"level": level, "weight": weight, "strength": strength, "from": parent}
             )
             after = strength / 2 if drop > method.tolerance else strength
-            log = {"sparsity": masks.sparsity, "val_drop": drop, "strength": after}
+            log = {"sparsity": masks.sparsity, "val_drop": drop, "next_strength": after}
             script.rounds.append(Round(masks, state, log))
             return script.rounds[-1]
 

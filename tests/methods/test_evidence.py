@@ -10,13 +10,14 @@ import torch
 
 from fairsparse.methods import ballot, evidence
 from fairsparse.methods.ballot import Ballot
+from fairsparse.types import InputError
 from helpers import bench, equal
 
 QUICK: dict[str, Any] = {"tolerance": 1.0, "retries": 0}
 
 
 def test_the_search_takes_the_first_stable_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = Ballot(sparsity=0.6, levels=(0.3,), rewind="search", **QUICK)
+    method = Ballot(sparsity=0.6, levels=(0.3,), rewind_at="search", **QUICK)
     case = bench(method, epochs=8)
     # 48 steps: the candidates are 0 (0 to 1 %), 1 (2 %), 2 (5 %) and 5 (10 %)
     asked: list[int] = []
@@ -38,8 +39,14 @@ def test_the_search_takes_the_first_stable_candidate(monkeypatch: pytest.MonkeyP
     assert starts == [2, 2]
 
 
+def test_a_search_for_weights_needs_weights_to_go_back_to() -> None:
+    method = Ballot(rewind_at="search", rewind="lr", **QUICK)
+    with pytest.raises(InputError, match=r"looks for weights to go back to, but rewind is"):
+        bench(method)
+
+
 def test_a_finished_search_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    method = Ballot(sparsity=0.6, levels=(0.3,), rewind="search", **QUICK)
+    method = Ballot(sparsity=0.6, levels=(0.3,), rewind_at="search", **QUICK)
     first = bench(method, epochs=8, folder=tmp_path)
     expected = first.run(method)
     monkeypatch.delattr(ballot, "stable_rewind")

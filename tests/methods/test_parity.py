@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
+from fairsparse.masks import criteria
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
 from fairsparse.masks.select import n_kept
@@ -66,10 +67,8 @@ def test_gradual_pruning_follows_the_cubic_and_never_goes_back(
     method = Magnitude(sparsity=0.9, schedule="gradual", ramp=0.5)
     case = bench(method, epochs=8)
     seen: list[MaskSet] = []
-    plain = magnitude.select
-    monkeypatch.setattr(
-        magnitude, "select", lambda *a, **k: seen.append(plain(*a, **k)) or seen[-1]
-    )
+    plain = criteria.select
+    monkeypatch.setattr(criteria, "select", lambda *a, **k: seen.append(plain(*a, **k)) or seen[-1])
     masks = case.run(method).masks
     total = masks.n_total
     counts = list(dict.fromkeys(m.n_kept for m in seen))
@@ -239,6 +238,24 @@ def test_both_refine_a_ticket_in_the_same_way() -> None:
         importance="magnitude",
         refinement=refinement,
         retries=0,
+    )
+    one, two = bench(ticket), bench(plain)
+    one.run(ticket)
+    two.run(plain)
+    assert equal(state_of(one.model), state_of(two.model))
+
+
+@pytest.mark.parametrize("rewind", ["weights", "lr"])
+def test_both_rewind_alike(rewind: Any) -> None:
+    """Two rounds, so that the second starts where the first ended or where it began."""
+    options: dict[str, Any] = {"sparsity": 0.6, "levels": (0.3,), "rewind": rewind}
+    ticket = LotteryTicket(rewind_at=0.25, **options)
+    plain = Ballot(
+        rewind_at=0.25,
+        lambda_conflict=0.0,
+        importance="magnitude",
+        refinement=Refinement.off(),
+        **options,
     )
     one, two = bench(ticket), bench(plain)
     one.run(ticket)

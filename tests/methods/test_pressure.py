@@ -12,9 +12,11 @@ from torch.nn import functional as F
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.offsets import fit_offsets
 from fairsparse.fairness.spread import objective, spread
+from fairsparse.methods import fold
 from fairsparse.methods.base import Dense
 from fairsparse.methods.fold import fold_offsets
-from fairsparse.methods.refine import Pressure, Refinement, check_form, weighted_loss
+from fairsparse.methods.pressure import Pressure, check_form, weighted_loss
+from fairsparse.methods.refine import Refinement
 from fairsparse.training import state_of
 from fairsparse.types import Batch, InputError, Predictions
 from helpers import equal, network, tiny, trainer_for
@@ -106,9 +108,11 @@ def test_weights_are_larger_where_accuracy_lags_and_one_outside_all_cells() -> N
         for i in range(3)
     ]
     plain = float(F.cross_entropy(logits[:1], batch.y[:1]))
-    # One scale above and below the mean: 1 -+ 0.5. A third of 3 people is right with variance
-    # 2/27, so only (1/9) / (1/9 + 2/27) = 0.6 of the pull on group 1 is believed; mean 0.9.
-    assert [e / plain for e in each] == pytest.approx([0.5 / 0.9, 1.3 / 0.9, 1.0], abs=1e-3)
+    # One scale above and below the mean: 1 -+ 0.5 of what is believed, 1/9 / (1/9 + variance).
+    # The variance is p (1 - p) / n at Laplace's p: 5/6 of 4 people, 2/5 of 3.
+    w0, w1 = 1 - 0.5 / (1 + 9 * 5 / 144), 1 + 0.5 / (1 + 9 * 0.08)
+    mean = (w0 + w1) / 2
+    assert [e / plain for e in each] == pytest.approx([w0 / mean, w1 / mean, 1.0], abs=1e-3)
 
 
 def test_the_pressure_is_halved_when_the_cells_change_places() -> None:
@@ -118,11 +122,39 @@ def test_the_pressure_is_halved_when_the_cells_change_places() -> None:
     behind = Predictions(ahead.logits.flip(1), 2 - ahead.y, ahead.group)
     pressure.update(ahead)
     pressure.update(ahead)
-    assert pressure.strength == 0.4
+    assert (pressure.strength, pressure.overshoots) == (0.4, 0)
     pressure.update(behind)
-    assert pressure.strength == 0.2
+    assert (pressure.strength, pressure.overshoots) == (0.2, 1)
     pressure.update(behind)
-    assert pressure.strength == 0.2
+    assert (pressure.strength, pressure.overshoots) == (0.2, 1)
+
+
+def test_places_changed_by_sampling_alone_are_no_overshoot() -> None:
+    """Nine right of eighteen, then ten: each lag is far inside the standard error of 0.12."""
+    cells = Cells("class", ("a", "b"))
+    scale = torch.full((2,), 0.5)
+    pressure = Pressure(Refinement(), cells, tiny(classes=2), 0.4, scale)
+    y = torch.tensor([0, 1]).repeat_interleave(18)
+    for right in ((9, 10), (10, 9), (9, 10)):
+        logits = torch.zeros(36, 2)
+        for c, n in enumerate(right):
+            hit = (torch.arange(18) < n).float()
+            logits[18 * c : 18 * (c + 1), c] = 2 * hit - 1
+        pressure.update(Predictions(logits, y, torch.zeros(36, dtype=torch.int64)))
+    assert (pressure.strength, pressure.overshoots) == (0.4, 0)
+
+
+def test_the_next_round_presses_harder_while_accuracy_is_left() -> None:
+    data = tiny()
+    settings = Refinement(strength=0.3, tolerance=0.02, growth=1.5)
+    cells = Cells("class", data.class_names)
+    pressure = Pressure(settings, cells, data, 0.4, torch.full((3,), 0.5))
+    drops = (-0.01, 0.009, 0.011, 0.019, 0.021)
+    assert [pressure.next_strength(d) for d in drops] == pytest.approx([0.6, 0.6, 0.4, 0.4, 0.2])
+    pressure.strength = 1.7  # the limit is six times the setting
+    assert pressure.next_strength(-0.01) == pytest.approx(1.8)
+    pressure.overshoots = 1
+    assert pressure.next_strength(-0.01) == 1.7
 
 
 def test_cell_weights_multiply_the_loss_of_their_examples() -> None:
@@ -176,14 +208,16 @@ def test_folding_adds_the_fitted_offsets_to_the_logits_and_helps() -> None:
     data = tiny()
     model, cells = weak_class(data), Cells("class", data.class_names)
     trainer = trainer_for(data)
-    held = trainer.predict(model, data.cal)
+    cal, held = (trainer.predict(model, s) for s in (data.cal, data.val))
     before = state_of(model)
     reference = Dense({}, 1, spread(cells, held))
-    chosen = fold_offsets(model, held, cells, reference, 0.01)
+    chosen = fold_offsets(model, cal, held, cells, reference, 0.01)
     assert chosen > 0
-    after = trainer.predict(model, data.cal)
-    offsets = fit_offsets(held, cells, chosen)
+    after = trainer.predict(model, data.val)
+    # fitted on cal: the choice on val has not seen them
+    offsets = fit_offsets(cal, cells, chosen)
     assert torch.allclose(after.logits - held.logits, offsets.expand(96, 3), atol=1e-5)
+    assert not torch.allclose(offsets, fit_offsets(held, cells, chosen), atol=1e-3)
     assert offsets[2] > 0.5
     changed = {n for n, t in state_of(model).items() if not torch.equal(t, before[n])}
     assert changed == {"4.bias"}
@@ -198,13 +232,30 @@ def test_offsets_that_do_not_help_are_not_folded() -> None:
     y = data.cal.y
     held = Predictions(20 * F.one_hot(y, 3).float(), y, data.cal.group)
     before = state_of(model)
-    assert fold_offsets(model, held, cells, Dense({}, 1, spread(cells, held)), 0.01) == 0.0
+    assert fold_offsets(model, held, held, cells, Dense({}, 1, spread(cells, held)), 0.01) == 0.0
     assert equal(before, state_of(model))
+
+
+@pytest.mark.parametrize(("tolerance", "chosen"), [(0.2, 0.25), (0.08, 0.0)])
+def test_offsets_spend_at_most_half_the_tolerance(
+    monkeypatch: pytest.MonkeyPatch, tolerance: float, chosen: float
+) -> None:
+    """Equality by 30 losses of the one and 20 gains of the other: 5 points of accuracy."""
+    margin = torch.cat([torch.full((70,), 2.0), torch.full((30,), 0.5)])  # class 0: all right
+    other = torch.cat([torch.full((50,), -2.0), torch.full((20,), 0.5), torch.full((30,), 2.0)])
+    logits = torch.stack([torch.cat([margin, other]), torch.zeros(200)], 1)
+    held = Predictions(logits, torch.arange(2).repeat_interleave(100), torch.full((200,), -1))
+    cells = Cells("class", ("a", "b"))
+    dense = Dense({}, 1, spread(cells, held))
+    monkeypatch.setattr(fold, "fit_offsets", lambda *_: torch.tensor([-0.5, 0.5]))
+    model = nn.Sequential(nn.Linear(2, 2))
+    assert fold.fold_offsets(model, held, held, cells, dense, tolerance) == chosen
 
 
 @pytest.mark.parametrize("last", [nn.Linear(4, 3, bias=False), nn.Conv2d(1, 3, 1)])
 def test_offsets_need_a_bias_to_fold_into(last: nn.Module) -> None:
     held = lopsided()
-    dense = Dense({}, 1, spread(Cells("class", ("a", "b", "c")), held))
+    cells = Cells("class", ("a", "b", "c"))
+    dense = Dense({}, 1, spread(cells, held))
     with pytest.raises(InputError, match="offsets fold into the bias of the last linear layer"):
-        fold_offsets(nn.Sequential(last), held, Cells("class", ("a", "b", "c")), dense, 0.01)
+        fold_offsets(nn.Sequential(last), held, held, cells, dense, 0.01)

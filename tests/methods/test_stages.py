@@ -67,7 +67,7 @@ def test_a_changed_option_shares_nothing(monkeypatch: pytest.MonkeyPatch, tmp_pa
     [
         (LotteryTicket(sparsity=0.8, levels=LEVELS), lth),
         (Ballot(sparsity=0.8, levels=LEVELS, tolerance=0.0, retries=1), ballot),
-        (Ballot(sparsity=0.8, levels=LEVELS, tolerance=1.0, rewind="search"), ballot),
+        (Ballot(sparsity=0.8, levels=LEVELS, tolerance=1.0, rewind_at="search"), ballot),
     ],
     ids=["lth", "ballot", "ballot-search"],
 )

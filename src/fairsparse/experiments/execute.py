@@ -27,8 +27,10 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import n_kept, select
 from fairsparse.methods import METHODS, Method, Outcome, train_dense
+from fairsparse.methods.criterion import as_selected
 from fairsparse.methods.fold import last_bias
-from fairsparse.methods.refine import Refinement, check_form
+from fairsparse.methods.pressure import check_form
+from fairsparse.methods.refine import Refinement
 from fairsparse.models import check_outputs
 from fairsparse.training import Progress, Recipe, Trainer, augment
 from fairsparse.types import InputError, Predictions
@@ -54,7 +56,10 @@ def check_fit(model: nn.Module, task: Task, method: Method, cells: Cells, recipe
             )
     method.snapshots(Trainer(recipe, cells).total_steps(task.train))
     weights = method.weights(model)
+    method.check(model, cells)
     options = {key: getattr(method, key) for key in ("scope", "floor") if hasattr(method, key)}
+    if hasattr(method, "grouping"):
+        options["grouping"] = as_selected(method.grouping)
     select(scorers.magnitude(weights), method.sparsity, **options)
     levels(method.sparsity, explicit=getattr(method, "levels", ()))
     refinement: Refinement | None = getattr(method, "refinement", None)

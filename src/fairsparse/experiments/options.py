@@ -119,6 +119,11 @@ def _first(error: ValidationError, model: type[BaseModel], where: str) -> str:
         return f"{key}: unknown setting{hint}; known: {', '.join(sorted(known)) or 'none'}"
     if kind in ("missing", "missing_argument"):
         return f"{key}: missing; give it a value"
+    # of a union each member complains, under the setting's key and a name for the member
+    members = [p for p in error.errors() if p["loc"][:-1] == problem["loc"][:-1]]
+    if len(members) > 1 and all(p.get("input") is got for p in members):
+        messages = [p["msg"].removeprefix("Input should be ") for p in members]
+        return f"{key.rpartition('.')[0]}: Input should be {' or '.join(messages)}, got {got!r}"
     return f"{key}: {problem['msg']}, got {got!r}"
 
 

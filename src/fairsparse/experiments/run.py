@@ -13,7 +13,7 @@ from torch import nn
 from fairsparse.audit.report import comparison_report
 from fairsparse.checkpoint import Stages, write_text
 from fairsparse.data import DATASETS, Task
-from fairsparse.experiments.config import RunConfig
+from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.execute import check_fit, execute
 from fairsparse.experiments.options import options_model
 from fairsparse.experiments.result import read_record
@@ -106,7 +106,7 @@ def check_out(out: Path, config: RunConfig) -> None:
     """Raise `InputError` unless `out` is absent, empty, or already the directory of `config`."""
     path = out / "config.yaml"
     if path.is_file():
-        there, here = _read(path), config.to_dict()
+        there, here = _completed(_read(path)), config.to_dict()
         if there != here:
             differing = [key for key in here if there.get(key) != here[key]]
             raise InputError(
@@ -125,6 +125,14 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(there, dict):
         raise InputError(f"{path} is damaged; restore it, or delete its directory and run again")
     return there
+
+
+def _completed(there: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration, with the defaults of settings that are younger than it."""
+    try:
+        return make_config(there).to_dict()
+    except InputError:
+        return there
 
 
 def claim(out: Path, config: RunConfig) -> None:

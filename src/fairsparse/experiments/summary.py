@@ -58,7 +58,12 @@ def _table(records: Sequence[dict[str, Any]], gap: str | None) -> Table:
         else f"seed {seeds[0]}, 95 % bootstrap interval"
     )
     hidden = "; intervals are in the report" if gap is None else ""
-    table = Table(title=f"Test split: {about}{hidden}", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title=f"Test split: {about}{hidden}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+    )
     columns = [c for c in COLUMNS if c.metric in records[0]["audit"]["metrics"]]
     table.add_column("method", no_wrap=True)
     table.add_column("sparsity\n%", justify="right", no_wrap=True)

@@ -101,10 +101,11 @@ def proportional_weights(
 ) -> Tensor:
     """Training weight of each cell, larger where the measured statistic lags: shape (K,).
 
-    ``clip(1 - strength * (e_k - mean e) / scale, low, high)`` within each family, divided by the
-    family's mean: proportional to the present lag, not to its sum over time. The scale is held
-    constant, so the pressure fades as the gap closes and training settles instead of driving all
-    cells to one accuracy at any price.
+    ``clip(1 + strength * x_k max(1, |x_k|)^0.5, low, high)`` with the lag ``x_k = (mean e - e_k) /
+    scale`` within each family, divided by the family's mean: set by the present lag, not by its
+    sum over time. A cell further than one scale from the others, which is what sets the range,
+    counts more than in proportion. The scale is held constant, so the pressure fades as the gap
+    closes and training settles instead of driving all cells to one accuracy at any price.
 
     Parameters
     ----------
@@ -121,19 +122,33 @@ def proportional_weights(
         member = (families == f) & ~means.isnan()
         e = means[member]
         if len(e) > 1:
-            pull = (strength / scale)[member]
-            w = (1 - pull * (e - e.mean())).clamp(low, high)
+            lag = (e.mean() - e) / scale[member]
+            pull = torch.as_tensor(strength).expand_as(means)[member]
+            w = (1 + pull * lag * lag.abs().clamp_min(1).sqrt()).clamp(low, high)
             weights[member] = w / w.mean()
     return weights
 
 
-def family_scale(means: Tensor, families: Tensor, least: float = 0.02) -> Tensor:
-    """Standard deviation of each cell's family, at least `least`: shape (K,).
+def family_scale(means: Tensor, counts: Tensor, families: Tensor, least: float = 0.02) -> Tensor:
+    """Standard deviation of each cell's family beyond sampling noise, at least `least`: (K,).
 
-    The floor keeps sampling noise of a family that is already even from being amplified.
+    The variance that ``p (1 - p) / n`` alone would give is taken off; the floor keeps the noise of
+    a family that is already even from being amplified.
     """
+    noise = sampling_variance(means, counts)
     scale = torch.full_like(means, least)
     for f in families.unique():
         member = families == f
-        scale[member] = means[member].std(correction=0).clamp_min(least)
+        k = int(member.sum())
+        beyond = means[member].var(correction=0) - noise[member].mean() * (k - 1) / k
+        scale[member] = beyond.clamp_min(least**2).sqrt()
     return scale
+
+
+def sampling_variance(means: Tensor, counts: Tensor) -> Tensor:
+    """``p (1 - p) / n`` of each cell's share of right answers, (K,).
+
+    p is Laplace's ``(right + 1) / (n + 2)``: a single right answer does not make a cell certain.
+    """
+    p = (means * counts + 1) / (counts + 2)
+    return p * (1 - p) / counts

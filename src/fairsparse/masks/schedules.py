@@ -1,7 +1,8 @@
-"""How sparsity grows: over rounds, and over the steps of one training run."""
+"""How sparsity grows over rounds and steps, and how the exchange of weights dies down."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fairsparse.types import InputError
@@ -36,6 +37,24 @@ def levels(sparsity: float, fraction: float = 0.2, explicit: Sequence[float] = (
     return [*rounds, sparsity] if sparsity > 0 else []
 
 
+def exponential(start: float, end: float, steps: int) -> list[float]:
+    """Sparsities that remove the same share of the living weights at each step [1]_.
+
+    The density after step r of n is ``(1 - start) * ((1 - end) / (1 - start))^(r / n)``; the last
+    sparsity is exactly `end`.
+
+    >>> exponential(0.0, 0.875, 3)
+    [0.5, 0.75, 0.875]
+
+    References
+    ----------
+    .. [1] Tanaka et al., "Pruning neural networks without any data by iteratively conserving
+       synaptic flow", NeurIPS 2020, arXiv:2006.05467.
+    """
+    ratio = (1 - end) / (1 - start)
+    return [*(1 - (1 - start) * ratio ** (r / steps) for r in range(1, steps)), end]
+
+
 def cubic(progress: float, final: float) -> float:
     """Gradual sparsity ``final * (1 - (1 - progress)^3)`` [1]_, exact at both ends.
 
@@ -51,3 +70,14 @@ def cubic(progress: float, final: float) -> float:
     if progress >= 1:
         return final
     return final * (1 - (1 - progress) ** 3)
+
+
+def cosine(progress: float, first: float, last: float) -> float:
+    """Fall along half a cosine from `first` at progress 0 to `last` at 1, and stay there.
+
+    >>> [round(cosine(i / 4, 0.5, 0.005), 4) for i in range(6)]
+    [0.5, 0.4275, 0.2525, 0.0775, 0.005, 0.005]
+    """
+    if progress >= 1:
+        return last
+    return last + (first - last) * (1 + math.cos(math.pi * max(0.0, progress))) / 2

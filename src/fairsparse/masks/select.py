@@ -9,7 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fairsparse.masks import grouping as groups
 from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.topk import top
 from fairsparse.types import InputError, Scores
 
 Scope = Literal["global", "layerwise", "erk"]
@@ -37,8 +39,14 @@ def select(
     within: MaskSet | None = None,
     scope: Scope | Mapping[str, int] = "global",
     floor: float = 0.0,
+    grouping: str = "weight",
 ) -> MaskSet:
     """Keep the highest-scored weights, exactly ``n - round(sparsity * n)`` of them.
+
+    The count is exact with every grouping. Whole filters seldom add up to it, so with ``filter``
+    the next filter in order is kept in part: one in each ranking, that is one in the network with
+    scope global and one in each layer otherwise. An n:m pattern has one sparsity of its own, and
+    any other is refused.
 
     Parameters
     ----------
@@ -55,13 +63,19 @@ def select(
         two share out the exact total by largest remainders. Or the number of weights kept in
         each layer, by name.
     floor : float in [0, 1)
-        Share of each layer that is kept whatever its scores (at least one weight when positive).
-        Numbers of weights given by name stand as they are.
+        Share of each layer that is kept whatever its scores (at least one weight when positive,
+        and whole filters with grouping ``filter``). Numbers of weights given by name stand as they
+        are.
+    grouping : {"weight", "filter"} or "n:m"
+        Rank single weights; or whole filters (rows of a weight) by the mean score of their living
+        weights; or keep the n highest of each m consecutive inputs, whatever scope and floor, and
+        keep layers dense whose inputs do not divide by m.
 
     Raises
     ------
     InputError
-        When a layer would be emptied, or `within` has fewer weights than are to be kept.
+        When a layer would be emptied, `within` has fewer weights than are to be kept, or the
+        sparsity is not that of the pattern.
 
     References
     ----------
@@ -82,7 +96,16 @@ def select(
             f"sparsity {sparsity} keeps {keep} weights, but only {sum(alive.values())} are alive;"
             " raise the sparsity: pruned weights do not return"
         )
-    least = {name: _least(floor, values[name].numel(), alive[name]) for name in names}
+    shapes = {name: scores[name].shape for name in names}
+    if pattern := groups.parse(grouping):
+        kept = groups.in_pattern(values, shapes, pattern)
+        _check_pattern(kept, shapes, pattern, sparsity)
+        return MaskSet({name: kept[name].view(scores[name].shape) for name in scores})
+    unit = dict.fromkeys(names, 1)
+    if grouping == "filter":
+        values = groups.in_filters(values, shapes)
+        unit = {name: groups.filter_size(shapes[name]) for name in names}
+    least = {name: _least(floor, values[name].numel(), alive[name], unit[name]) for name in names}
     if sum(least.values()) > keep:
         raise InputError(
             f"{keep} weights are to be kept, but a floor of {floor} per layer needs"
@@ -97,7 +120,7 @@ def select(
             raise ValueError(
                 f"counts by layer {dict(counts)} do not keep {keep} weights out of {alive} alive"
             )
-        kept = {name: _top(values[name], counts[name]) for name in names}
+        kept = {name: top(values[name], counts[name]) for name in names}
     for name in names:
         if not bool(kept[name].any()):
             raise InputError(
@@ -107,27 +130,39 @@ def select(
     return MaskSet({name: kept[name].view(scores[name].shape) for name in scores})
 
 
-def _least(floor: float, n: int, alive: int) -> int:
-    return min(max(1, math.ceil(floor * n)), alive) if floor > 0 else 0
+def _least(floor: float, n: int, alive: int, unit: int) -> int:
+    return min(math.ceil(max(1, math.ceil(floor * n)) / unit) * unit, alive) if floor > 0 else 0
+
+
+def _check_pattern(
+    kept: Mapping[str, Tensor],
+    shapes: Mapping[str, torch.Size],
+    pattern: groups.Pattern,
+    sparsity: float,
+) -> None:
+    total = sum(mask.numel() for mask in kept.values())
+    keep = sum(int(mask.sum()) for mask in kept.values())
+    if n_kept(sparsity, total) == keep:
+        return
+    whole = [name for name in kept if not groups.divides(shapes[name], pattern)]
+    dense = (
+        f" ({', '.join(whole)} stay: their inputs do not divide by {pattern.m})" if whole else ""
+    )
+    exact = 1 - keep / total
+    # the shortest number that asks for this count
+    allowed = next((s for d in range(17) if n_kept(s := round(exact, d), total) == keep), exact)
+    raise InputError(
+        f"grouping {pattern.n}:{pattern.m} removes {total - keep} of {total} weights{dense}, so its"
+        f" sparsity is {allowed}; got {sparsity}: ask for {allowed}, or use grouping weight or"
+        " filter"
+    )
 
 
 def _global(values: dict[str, Tensor], keep: int, least: Mapping[str, int]) -> dict[str, Tensor]:
     for name, value in values.items():
-        value[_top(value, least[name])] = math.inf
-    kept = _top(torch.cat(list(values.values())), keep)
+        value[top(value, least[name])] = math.inf
+    kept = top(torch.cat(list(values.values())), keep)
     return dict(zip(values, kept.split([v.numel() for v in values.values()]), strict=True))
-
-
-def _top(values: Tensor, keep: int) -> Tensor:
-    """Bool mask of the `keep` largest of `values` (n,), ties in index order."""
-    n = values.numel()
-    if keep <= 0:
-        return torch.zeros(n, dtype=torch.bool, device=values.device)
-    threshold = values.kthvalue(n - keep + 1).values
-    kept = values > threshold
-    ties = (values == threshold).nonzero()[: keep - int(kept.sum()), 0]
-    kept[ties] = True
-    return kept
 
 
 def _share_out(

@@ -1,6 +1,18 @@
 """Methods: each one file, each the difference to the shared training loop."""
 
-from fairsparse.methods import ballot, dense, lth, magnitude
+from fairsparse.methods import (
+    at_init,
+    ballot,
+    ceag,
+    dense,
+    distill,
+    equalized_loss,
+    fair_scratch,
+    lth,
+    magnitude,
+    performance_weighted,
+    safecompress,
+)
 from fairsparse.methods.base import METHODS, Dense, Method, Outcome, train_dense
 
 __all__ = [
@@ -8,9 +20,16 @@ __all__ = [
     "Dense",
     "Method",
     "Outcome",
+    "at_init",
     "ballot",
+    "ceag",
     "dense",
+    "distill",
+    "equalized_loss",
+    "fair_scratch",
     "lth",
     "magnitude",
+    "performance_weighted",
+    "safecompress",
     "train_dense",
 ]

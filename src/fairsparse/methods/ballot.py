@@ -85,10 +85,11 @@ class Ballot(Method):
         float, Field(gt=0, le=1, description="images measured a round / training images")
     ] = 0.02
     rewind: Annotated[
-        Literal["rule", "search"], Field(description="search: first linearly connected start")
-    ] = "rule"
+        Literal["weights", "lr"], Field(description="to early weights, or in the schedule alone")
+    ] = "weights"
     rewind_at: Annotated[
-        float | None, Field(ge=0, lt=1, description="share of the schedule; default: stable start")
+        Annotated[float, Field(ge=0, lt=1)] | Literal["search"] | None,
+        Field(description="share of the schedule; default: stable start; search: look for it"),
     ] = None
     one_shot: Annotated[bool, Field(description="a single round at the target")] = False
     fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
@@ -108,9 +109,15 @@ class Ballot(Method):
 
     def snapshots(self, total: int) -> set[int]:
         """The rewind step or its candidates, and the measurement points."""
-        rewind = {rewind_step(self.rewind_at, total)}
-        if self.rewind == "search":
+        if self.rewind_at == "search":
+            if self.rewind == "lr":
+                raise InputError(
+                    "ballot: rewind_at 'search' looks for weights to go back to, but rewind is"
+                    " 'lr'; give rewind_at as a share, or use rewind 'weights'"
+                )
             rewind = {round(share * total) for share in (0, 0.005, 0.01, 0.02, 0.05, 0.1)}
+        else:
+            rewind = {rewind_step(self.rewind_at, total)}
         return rewind | self._steps(total)
 
     def _steps(self, total: int) -> set[int]:
@@ -118,10 +125,11 @@ class Ballot(Method):
 
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Prune and train `model` in place, round by round."""
-        k = rewind_step(self.rewind_at, dense.total)
+        search = self.rewind_at == "search"
+        k = rewind_step(None if search else self.rewind_at, dense.total)  # type: ignore[arg-type]
         masks = MaskSet.dense(self.weights(model))
         steps = self._steps(dense.total)
-        if self.rewind == "rule" and k >= max(steps):
+        if not search and k >= max(steps):
             raise InputError(
                 f"conflict is measured at {self.points} of the schedule, but tickets start at step"
                 f" {k} of {dense.total}; give a later point or a smaller rewind_at"
@@ -136,7 +144,7 @@ class Ballot(Method):
         path: list[MaskSet] = []
         best: Round | None = None
         for level in [self.sparsity] if self.one_shot else plan:
-            if self.rewind == "search" and not rounds:
+            if search and not rounds:
                 k = self._search(model, data, trainer, dense, parent, level, key)
             done = parent
             for attempt in range(retries + 1):
@@ -160,7 +168,7 @@ class Ballot(Method):
                     break
             feasible = done.log["val_drop"] <= self.tolerance
             missed = 0 if feasible else missed + 1
-            parent, strength = done, done.log["strength"]
+            parent, strength = done, done.log["next_strength"]
             model.load_state_dict(done.state)
             rounds.append({**done.log, "feasible": feasible})
             path.append(done.masks)
@@ -209,7 +217,7 @@ class Ballot(Method):
     ) -> Round:
         model.load_state_dict(parent.state)
         masks, facts = self.select(model, data, trainer, parent, level, weight)
-        model.load_state_dict(dense.states[k])
+        model.load_state_dict(parent.state if self.rewind == "lr" else dense.states[k])
         loop = Loop(
             trainer,
             model,

@@ -13,10 +13,12 @@ from pydantic.dataclasses import dataclass as checked
 from torch import nn
 
 from fairsparse.data.task import TrainData
+from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.registry import Registry
 from fairsparse.training import State, Trainer, state_of
+from fairsparse.types import InputError
 
 Sparsity = Annotated[
     float, Field(ge=0, lt=1, description="zero prunable weights / prunable weights")
@@ -28,6 +30,8 @@ Levels = Annotated[
 Floor = Annotated[
     float, Field(ge=0, lt=1, description="share of each layer kept whatever its scores")
 ]
+
+_LATER = {"criterion": "magnitude", "grouping": "weight"}
 
 T = TypeVar("T")
 
@@ -87,9 +91,11 @@ class Method(ABC):
     """A way to reach a sparse network; a frozen dataclass whose fields are its configuration.
 
     Subclasses set `reference` and describe themselves in the first line of their docstring.
+    `accuracy_only` marks those that act on errors, whatever the classes predicted.
     """
 
     reference: ClassVar[str] = ""
+    accuracy_only: ClassVar[bool] = False
     sparsity: float
     prune_first: bool = False
     prune_last: bool = False
@@ -97,6 +103,16 @@ class Method(ABC):
     def snapshots(self, total: int) -> set[int]:
         """Steps of the dense run whose states the method needs, besides the first and the last."""
         return set()
+
+    def check(self, model: nn.Module, cells: Cells) -> None:
+        """Raise `InputError`, before any training, when the method cannot act on these."""
+        if self.accuracy_only and cells.notion == "demographic-parity":
+            name = next(name for name in METHODS if METHODS[name] is type(self))
+            raise InputError(
+                f"method '{name}' evens out errors and cannot reach the fairness notion"
+                " 'demographic-parity', which is about predictions; use 'group' or"
+                " 'equalized-odds', or a method with refinement form 'penalty'"
+            )
 
     @abstractmethod
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
@@ -116,10 +132,18 @@ class Method(ABC):
         """All options as JSON-able values."""
         return asdict(cast(Any, self))
 
+    def key_settings(self) -> dict[str, Any]:
+        """The options that a stage's key names.
+
+        An option that came later counts only where it is set, so that stages from before it keep
+        their keys.
+        """
+        return {k: v for k, v in self.settings().items() if k not in _LATER or v != _LATER[k]}
+
     def rounds_key(self, trainer: Trainer, name: str) -> str:
         """Key of the stages before the first round: everything but which levels follow."""
         levels = {"sparsity": None, "fraction": None, "levels": None}
-        return trainer.stages.key(trainer.parent, name, {**self.settings(), **levels})
+        return trainer.stages.key(trainer.parent, name, {**self.key_settings(), **levels})
 
     def weights(self, model: nn.Module) -> dict[str, Any]:
         """The weights of `model` this method may prune, by name."""

@@ -13,20 +13,27 @@ from fairsparse.types import InputError, Predictions
 
 
 def fold_offsets(
-    model: nn.Module, held: Predictions, cells: Cells, dense: Dense, tolerance: float
+    model: nn.Module,
+    cal: Predictions,
+    val: Predictions,
+    cells: Cells,
+    dense: Dense,
+    tolerance: float,
 ) -> float:
     """Fit class offsets of several strengths, fold in the best, return its strength.
 
-    The best has the lowest objective among those within the tolerance on the held-out
-    predictions; 0 means that no offset helped.
+    They are fitted on `cal`. The best has the lowest objective on `val`, which it has not seen,
+    among those that stay within the tolerance of the dense network and spend at most half of it;
+    0 means that no offset helped.
     """
     bias = last_bias(model)
-    plain = spread(cells, held)
+    plain = spread(cells, val)
     limit = min(dense.val.accuracy - tolerance, plain.accuracy)
+    limit = max(limit, plain.accuracy - tolerance / 2)
     best, chosen, offsets = objective(plain, dense.val)[0], 0.0, None
     for strength in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0):
-        candidate = fit_offsets(held, cells, strength)
-        now = spread(cells, held._replace(logits=held.logits + candidate))
+        candidate = fit_offsets(cal, cells, strength)
+        now = spread(cells, val._replace(logits=val.logits + candidate))
         value = objective(now, dense.val)[0]
         if now.accuracy >= limit and value < best:
             best, chosen, offsets = value, strength, candidate

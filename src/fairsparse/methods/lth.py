@@ -8,10 +8,11 @@ from pydantic import Field
 from torch import nn
 
 from fairsparse.data.task import TrainData
-from fairsparse.masks import scorers
+from fairsparse.fairness.cells import Cells
+from fairsparse.masks.grouping import parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
-from fairsparse.masks.select import Scope, select
+from fairsparse.masks.select import Scope
 from fairsparse.methods.base import (
     METHODS,
     Dense,
@@ -25,8 +26,10 @@ from fairsparse.methods.base import (
     rewind_step,
     stored,
 )
+from fairsparse.methods.criterion import Criterion, Grouping, as_selected, check, masks_of
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.training import Loop, Trainer, state_of
+from fairsparse.types import InputError
 
 
 @METHODS.register("lth")
@@ -36,7 +39,8 @@ class LotteryTicket(Method):
 
     ``weights`` goes back to the dense run's weights and schedule at the rewind step; ``lr`` keeps
     the trained weights and goes back in the schedule alone; ``none`` fine-tunes the trained
-    weights at a tenth of the learning rates.
+    weights at a tenth of the learning rates. Another `criterion` than magnitude ranks the trained
+    weights of each round by it; an n:m `grouping` is reached in a single round.
     """
 
     reference: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635; Renda et al. 2020"
@@ -47,6 +51,8 @@ class LotteryTicket(Method):
     ] = None
     fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
     levels: Levels = ()
+    criterion: Criterion = "magnitude"
+    grouping: Grouping = "weight"
     scope: Scope = "global"
     refinement: Annotated[
         Refinement | None, Field(description="train each ticket as Ballot does")
@@ -59,6 +65,16 @@ class LotteryTicket(Method):
         """The rewind step."""
         return {rewind_step(self.rewind_at, total)}
 
+    def check(self, model: nn.Module, cells: Cells) -> None:
+        """Refuse options that exclude each other, or that `model` does not allow."""
+        super().check(model, cells)
+        check(self, model)
+        if self.levels and parse(as_selected(self.grouping)):
+            raise InputError(
+                f"lth: a {self.grouping} pattern has one sparsity and is reached in a single round;"
+                " leave levels out, or use grouping weight or filter"
+            )
+
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Prune and train `model` in place, round by round."""
         k = rewind_step(self.rewind_at, dense.total)
@@ -67,7 +83,10 @@ class LotteryTicket(Method):
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
         strength = None
-        for level in levels(self.sparsity, self.fraction, self.levels):
+        plan = levels(self.sparsity, self.fraction, self.levels)
+        if parse(as_selected(self.grouping)):
+            plan = plan[-1:]  # there is no such pattern at the sparsities on the way
+        for level in plan:
             key = trainer.stages.key(key, level)
 
             def make(
@@ -76,7 +95,7 @@ class LotteryTicket(Method):
                 return self._round(model, data, trainer, dense, parent, level, k, strength)
 
             done = stored(trainer, key, make)
-            masks, strength = done.masks, done.log.get("strength")
+            masks, strength = done.masks, done.log.get("next_strength")
             model.load_state_dict(done.state)
             rounds.append(done.log)
             path.append(masks)
@@ -93,8 +112,7 @@ class LotteryTicket(Method):
         k: int,
         strength: float | None,
     ) -> Round:
-        scores = scorers.magnitude(self.weights(model))
-        masks = select(scores, level, within=parent, scope=self.scope, floor=self.floor)
+        masks = masks_of(self, model, data, trainer, level, parent)
         if self.rewind == "weights":
             model.load_state_dict(dense.states[k])
         loop = Loop(trainer, model, data.train, stage=f"lth {level:.4g}", masks=masks, start=k)

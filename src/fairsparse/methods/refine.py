@@ -13,26 +13,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from fairsparse.data.task import TrainData
-from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.penalties import (
-    family_scale,
-    proportional_weights,
-    spread_loss,
-    streaming_weights,
-    weighted_sum,
-)
+from fairsparse.fairness.penalties import family_scale
 from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.methods.base import Dense
 from fairsparse.methods.fold import fold_offsets
-from fairsparse.training import Loop, State, cross_entropy, state_of
-from fairsparse.types import Batch, InputError, LossFn, Predictions
+from fairsparse.methods.pressure import Pressure
+from fairsparse.training import Loop, State, state_of
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
@@ -43,7 +34,10 @@ class Refinement:
         Literal["weights", "penalty", "margin", "none"],
         Field(description="cell weights on the loss, a penalty on the gap, class margins, nothing"),
     ] = "weights"
-    strength: Annotated[float, Field(ge=0, description="of the form")] = 0.5
+    strength: Annotated[float, Field(ge=0, description="of the form, in the first round")] = 0.5
+    growth: Annotated[
+        float, Field(ge=1, description="of the strength after a round that left accuracy to spend")
+    ] = 1.5
     memory: Annotated[
         float, Field(ge=0, lt=1, description="share of the past in the cells' running accuracy")
     ] = 0.5
@@ -93,13 +87,13 @@ def refine(
         The reference for the objective and the tolerance.
     settings : Refinement
     strength : float, optional
-        Strength the previous round ended with; the settings' own by default.
+        What the previous round handed on as `next_strength`; the settings' own by default.
     """
     trainer, model = loop.trainer, loop.model
     strength = settings.strength if strength is None else strength
     per_epoch = trainer.steps_per_epoch(data.train)
     loop.warm = round(settings.warmup * per_epoch)
-    scale = family_scale(dense.val.means, trainer.cells.families)
+    scale = family_scale(dense.val.means, dense.val.counts, trainer.cells.families)
     pressure = Pressure(settings, trainer.cells, data, strength, scale)
     watch = Watch(settings, dense)
     for log in loop:
@@ -119,127 +113,26 @@ def refine(
     result = spread(trainer.cells, trainer.predict(model, data.val))
     log_: dict[str, Any] = {
         "strength": strength,
+        "overshoots": pressure.overshoots,
         "rewinds": watch.rewinds,
         "halvings": watch.halvings,
     }
     if settings.offsets:
-        held = _join(trainer.predict(model, data.val), trainer.predict(model, data.cal))
+        cal, val = trainer.predict(model, data.cal), trainer.predict(model, data.val)
         log_["offset_strength"] = fold_offsets(
-            model, held, trainer.cells, dense, settings.tolerance
+            model, cal, val, trainer.cells, dense, settings.tolerance
         )
         result = spread(trainer.cells, trainer.predict(model, data.val))
     drop = dense.val.accuracy - result.accuracy
-    if drop > settings.tolerance:
-        log_["strength"] = strength / 2
     return {
         **log_,
+        "next_strength": pressure.next_strength(drop),
         "val_accuracy": result.accuracy,
         "val_variance": result.variance,
         "val_range": result.range,
         "val_drop": drop,
         "objective": objective(result, dense.val)[0],
     }
-
-
-def check_form(settings: Refinement, cells: Cells) -> None:
-    """Raise `InputError` when a form cannot act on the cells."""
-    if settings.form == "margin" and cells.notion != "class":
-        raise InputError(
-            f"refinement form 'margin' needs the fairness notion 'class', got"
-            f" '{cells.notion}'; use 'weights' or 'penalty'"
-        )
-    if settings.form == "weights" and cells.notion == "demographic-parity":
-        raise InputError(
-            "refinement form 'weights' equalizes accuracies and cannot reach"
-            " demographic parity; use form 'penalty'"
-        )
-
-
-class Pressure:
-    """Turns the cells' held-out accuracies into the next epoch's loss."""
-
-    def __init__(
-        self, settings: Refinement, cells: Cells, data: TrainData, strength: float, scale: Tensor
-    ) -> None:
-        check_form(settings, cells)
-        self.settings, self.cells, self.strength = settings, cells, strength
-        index = cells.index(data.train.y, data.train.group)
-        self.train_share = torch.bincount(index[index >= 0], minlength=len(cells)) / len(index)
-        self.scale = scale
-        self.running: Tensor | None = None
-        self.lag: Tensor | None = None
-        self.margins = torch.zeros(len(data.class_names))
-
-    def update(self, held_out: Predictions) -> LossFn:
-        """Return the loss for the next epoch, given predictions on the calibration split."""
-        form, cells = self.settings.form, self.cells
-        index = cells.index(held_out.y, held_out.group)
-        values = (
-            cells.soft(held_out.logits, held_out.y)
-            if form == "penalty"
-            else cells.hard(held_out.logits, held_out.y)
-        )
-        now, counts = cells.means(values, index), cells.sums(values, index)[1]
-        lag = now - _family_means(now, cells.families)
-        if self.lag is not None and float((lag * self.lag).nansum()) < 0:
-            self.strength /= 2  # the cells changed places: the pressure overshot
-        self.lag = lag
-        if self.running is None:
-            self.running = now
-        else:
-            self.running = self.settings.memory * self.running + (1 - self.settings.memory) * now
-        if form == "weights":
-            noise = now * (1 - now) / counts
-            reliable = self.scale.square() / (self.scale.square() + noise)
-            weights = proportional_weights(
-                self.running, cells.families, self.strength * reliable, self.scale
-            )
-            return weighted_loss(cells, weights)
-        slope = streaming_weights(
-            spread_loss, self.running, torch.ones_like(self.running), cells.families
-        )
-        if form == "margin":
-            # a lagging class (negative slope) must win by a larger margin: its logit is lowered
-            self.margins = self.margins + self.strength * slope * len(cells)
-            self.margins = self.margins - self.margins.mean()
-            return _margin_loss(self.margins)
-        weights = self.strength * slope / self.train_share.clamp_min(1e-9)
-        return _penalty_loss(cells, weights)
-
-
-def _family_means(values: Tensor, families: Tensor) -> Tensor:
-    """Mean of each cell's family, (K,), over the cells that were measured."""
-    result = torch.empty_like(values)
-    for f in families.unique():
-        result[families == f] = values[families == f].nanmean()
-    return result
-
-
-def weighted_loss(cells: Cells, weights: Tensor) -> LossFn:
-    """Cross-entropy in which each example counts as much as its cell's weight, (K,)."""
-
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        index = cells.index(batch.y, batch.group)
-        w = weights.to(logits.device)[index.clamp_min(0)]
-        w = torch.where(index >= 0, w, torch.ones_like(w))
-        return (w * F.cross_entropy(logits, batch.y, reduction="none")).mean()
-
-    return loss
-
-
-def _penalty_loss(cells: Cells, weights: Tensor) -> LossFn:
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        gap = weighted_sum(weights.to(logits.device), cells, logits, batch.y, batch.group)
-        return cross_entropy(logits, batch) + gap / len(batch.y)
-
-    return loss
-
-
-def _margin_loss(margins: Tensor) -> LossFn:
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(logits + margins.to(logits.device), batch.y)
-
-    return loss
 
 
 class Watch:
@@ -284,7 +177,3 @@ class Watch:
         self.factor = max(0.05, self.factor / 2)
         self.halvings += 1
         self.stale = 0
-
-
-def _join(a: Predictions, b: Predictions) -> Predictions:
-    return Predictions(*(torch.cat(pair) for pair in zip(a, b, strict=True)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from fairsparse.data.task import Split
 from fairsparse.masks.maskset import BoundMasks, MaskSet
 from fairsparse.training.recipe import augment, optimizer_for
 from fairsparse.training.repeatable import State, derive, state_of
+from fairsparse.training.tally import EpochLog, Tally
 from fairsparse.types import Batch, InputError, LossFn
 
 if TYPE_CHECKING:
@@ -22,30 +24,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EpochLog:
-    """What one epoch of training looked like, on the training batches.
+class Point:
+    """Where a loop stands: all that decides how it goes on, copied.
 
     Attributes
     ----------
-    stage : str
-        What was being trained, such as ``dense`` or ``lth 0.90``.
-    epoch, step : int
-        Counted over the whole schedule; `step` is the number of steps done.
-    loss, accuracy : float
-    worst : float or None
-        Lowest statistic of any cell with examples in the epoch; None when no cell had any.
-    worst_cell : str or None
-    lr : float
+    step : int
+    weights : dict
+        Parameters and buffers of the model, by name.
+    memory : dict
+        Parameter -> what the optimizer remembers of it.
+    masks : MaskSet or None
+    tally : Tally or None
+        Sums of an epoch that is not finished.
+    history : list of dict
+        The trainer's.
     """
 
-    stage: str
-    epoch: int
     step: int
-    loss: float
-    accuracy: float
-    worst: float | None
-    worst_cell: str | None
-    lr: float
+    weights: dict[str, Tensor]
+    memory: dict[Tensor, dict[str, Any]]
+    masks: MaskSet | None
+    tally: Tally | None
+    history: list[dict[str, Any]]
 
 
 def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
@@ -56,8 +57,9 @@ def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
 class Loop:
     """One training run, an epoch at a time: iterate, and change what you need in between.
 
-    Iterating yields an `EpochLog` after each epoch. Between epochs the caller may set `loss`,
-    `lr_factor` and `masks`, or `restore` an earlier state; `base_factor` scales all rates too. Data
+    Iterating yields an `EpochLog` after each epoch; `advance` goes on by any number of steps. In
+    between the caller may set `loss`, `lr_factor` and `masks`, `restore` an earlier state, or go
+    `back` to a `point` as if nothing had happened since; `base_factor` scales all rates too. Data
     order and augmentation depend on the seed and the step alone, so a run that starts at step k
     sees what the full run saw from k.
 
@@ -111,6 +113,7 @@ class Loop:
         self.states: dict[int, State] = {}
         self._masks: MaskSet | None = None
         self._bound: BoundMasks | None = None
+        self._tally: Tally | None = None
         self.masks = masks
 
     @property
@@ -133,35 +136,80 @@ class Loop:
         if self._bound is not None:
             self._bound.weights_()
 
+    def point(self) -> Point:
+        """Copy where the loop stands."""
+        return Point(
+            self.step,
+            _copied(self.model.state_dict()),
+            {weight: _copied(memory) for weight, memory in self.optimizer.state.items()},
+            self._masks,
+            self._tally.copy() if self._tally else None,
+            list(self.trainer.history),
+        )
+
+    def back(self, point: Point) -> None:
+        """Go to a `point` of this loop: weights, masks, momentum, step and history are its own.
+
+        The steps trained since stay counted in the trainer's `steps`.
+        """
+        self.step = point.step
+        self.model.load_state_dict(point.weights)
+        self.optimizer.state.clear()
+        for weight, memory in point.memory.items():
+            self.optimizer.state[weight] = _copied(memory)
+        self.masks = point.masks
+        self._tally = point.tally.copy() if point.tally else None
+        self.trainer.history[:] = point.history
+
     def __iter__(self) -> Iterator[EpochLog]:
-        trainer, accelerator = self.trainer, self.trainer.accelerator
-        if self.step in self.snapshots:
+        with self._wrapped() as wrapped:
+            while self.step < self.stop:
+                self._train(wrapped, min(self.stop, self._epoch_end()))
+                yield self._close()
+
+    def advance(self, steps: int) -> None:
+        """Train `steps` steps, or to `stop`; an epoch enters the history when it is whole."""
+        until = min(self.stop, self.step + steps)
+        with self._wrapped() as wrapped:
+            while self.step < until:
+                end = min(self.stop, self._epoch_end())
+                self._train(wrapped, min(until, end))
+                if self.step == end:
+                    self._close()
+
+    @contextmanager
+    def _wrapped(self) -> Iterator[nn.Module]:
+        accelerator = self.trainer.accelerator
+        if self.step == self.start and self.step in self.snapshots:
             self.states[self.step] = state_of(self.model)
         # wrapping and its clean-up collect all garbage, which outlasts a short run of one process
         spread = accelerator.use_distributed
-        wrapped = accelerator.prepare_model(self.model) if spread else self.model
-        per_epoch = trainer.steps_per_epoch(self.train)
         try:
-            while self.step < self.stop:
-                log = self._epoch(wrapped, self.step // per_epoch, per_epoch)
-                trainer.history.append(asdict(log))
-                yield log
+            yield accelerator.prepare_model(self.model) if spread else self.model
         finally:
             if spread:
                 accelerator.free_memory()
 
-    def _epoch(self, wrapped: nn.Module, epoch: int, per_epoch: int) -> EpochLog:
+    def _epoch_end(self) -> int:
+        per_epoch = self.trainer.steps_per_epoch(self.train)
+        return (self.step // per_epoch + 1) * per_epoch
+
+    def _train(self, wrapped: nn.Module, until: int) -> None:
+        """Train to step `until` of the epoch in which the loop stands."""
         trainer, recipe = self.trainer, self.trainer.recipe
-        torch.manual_seed(derive(trainer.seed, "forward", epoch))
+        per_epoch = trainer.steps_per_epoch(self.train)
+        epoch = self.step // per_epoch
+        # an epoch that goes on draws new noise, but the same each time it goes on from here
+        resumed = () if self._tally is None else (self.step,)
+        torch.manual_seed(derive(trainer.seed, "forward", epoch, *resumed))
         order = torch.randperm(len(self.train), generator=trainer.generator(self.order, epoch))
         ranks = trainer.accelerator.num_processes
         rank = trainer.accelerator.process_index
-        cells = trainer.cells
-        total = torch.zeros(3, device=trainer.device)
-        right = torch.zeros(2, len(cells), device=trainer.device)
+        if self._tally is None:
+            self._tally = Tally.empty(len(trainer.cells), trainer.device)
+        tally = self._tally
         self.model.train()
-        done, rate = 0, 0.0
-        while self.step < min(self.stop, (epoch + 1) * per_epoch):
+        while self.step < until:
             at = (self.step % per_epoch) * recipe.batch_size * ranks
             index = order[at : at + recipe.batch_size * ranks][rank::ranks]
             batch = self._batch(index)
@@ -175,24 +223,25 @@ class Loop:
             self._update(loss, rate)
             self.step += 1
             trainer.steps += 1
-            done += 1
-            with torch.no_grad():
-                n = total.new_tensor(len(index))
-                total += torch.stack([loss.detach() * n, (logits.argmax(1) == batch.y).sum(), n])
-                hits = cells.hard(logits, batch.y)
-                right += torch.stack(cells.sums(hits, cells.index(batch.y, batch.group)))
+            tally.add(trainer.cells, loss, logits, batch, rate)
             if self.step in self.snapshots:
                 self.states[self.step] = state_of(self.model)
-            if trainer.progress and (done % 10 == 0 or self.step == self.stop):
-                trainer.progress(
-                    self.stage, self.step, self.total, asdict(self._log(epoch, rate, total, right))
-                )
-        log = self._log(epoch, rate, total, right)
+            if trainer.progress and (tally.steps % 10 == 0 or self.step == self.stop):
+                log = tally.log(trainer.cells, self.stage, epoch, self.step)
+                trainer.progress(self.stage, self.step, self.total, asdict(log))
+
+    def _close(self) -> EpochLog:
+        """Put the epoch that ends at this step into the history."""
+        assert self._tally is not None
+        trainer, epoch = self.trainer, (self.step - 1) // self.trainer.steps_per_epoch(self.train)
+        log = self._tally.log(trainer.cells, self.stage, epoch, self.step)
+        self._tally = None
         if not math.isfinite(log.loss):
             raise InputError(
                 f"{self.stage}: the loss became {log.loss} in epoch {epoch}; lower the learning"
-                f" rate (now {rate:.2g}), warm up, or set grad_clip"
+                f" rate (now {log.lr:.2g}), warm up, or set grad_clip"
             )
+        trainer.history.append(asdict(log))
         return log
 
     def _batch(self, index: Tensor) -> Batch:
@@ -217,17 +266,9 @@ class Loop:
         if self._bound is not None:
             self._bound.weights_()
 
-    def _log(self, epoch: int, rate: float, total: Tensor, right: Tensor) -> EpochLog:
-        statistic = torch.where(right[1] > 0, right[0] / right[1], torch.inf)
-        worst = int(statistic.argmin())
-        known = bool(right[1].any())
-        return EpochLog(
-            self.stage,
-            epoch,
-            self.step,
-            float(total[0] / total[2]),
-            float(total[1] / total[2]),
-            float(statistic[worst]) if known else None,
-            self.trainer.cells.names[worst] if known else None,
-            rate,
-        )
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.detach().clone() if isinstance(value, Tensor) else value
+        for name, value in values.items()
+    }

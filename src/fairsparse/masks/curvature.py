@@ -1,0 +1,121 @@
+"""Importance by the curvature of the loss, example by example: optimal brain damage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jacrev, vmap
+
+from fairsparse.masks.modes import evaluating
+from fairsparse.types import Batch, InputError, LossFn, Scores
+
+_NUMBERS = 2**25  # derivatives held at a time, which bounds memory
+
+Values = dict[str, Tensor]
+
+
+def fisher(
+    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], loss: LossFn
+) -> Scores:
+    """``w^2 h / 2`` [1]_, with h the mean over examples of the squared gradient.
+
+    h is the diagonal of the empirical Fisher information. The square is taken of each example's
+    gradient: the square of a batch's gradient would mix examples.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Used in evaluation mode; its mode and gradients are left as they were.
+    weights : mapping
+        Name -> parameter of `model`.
+    batches : sequence of Batch
+    loss : LossFn
+        Of one example at a time.
+
+    Raises
+    ------
+    InputError
+        When the model cannot be evaluated for many examples side by side.
+
+    References
+    ----------
+    .. [1] LeCun, Denker & Solla, "Optimal Brain Damage", NeurIPS 1989.
+    """
+
+    def squared(values: Values, x: Tensor, y: Tensor, group: Tensor) -> Values:
+        def value(values: Values) -> Tensor:
+            return loss(
+                functional_call(model, values, (x[None],)), Batch(x[None], y[None], group[None])
+            )
+
+        return {name: g.square() for name, g in grad(value)(values).items()}
+
+    return _brain_damage(model, weights, batches, squared, 1)
+
+
+def gauss_newton(
+    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], loss: LossFn
+) -> Scores:
+    """``w^2 h / 2`` with h the exact diagonal of the generalized Gauss-Newton matrix.
+
+    ``h_j = sum_cd J_cj B_cd J_dj``, averaged over examples, with J the Jacobian of the logits and
+    B the Hessian of the loss in the logits. It is the Hessian's diagonal where the logits are
+    linear in each weight. A backward pass for each example and class: for small networks.
+
+    Parameters and errors are those of `fisher`.
+    """
+
+    def diagonal(values: Values, x: Tensor, y: Tensor, group: Tensor) -> Values:
+        def logits(values: Values) -> Tensor:
+            return functional_call(model, values, (x[None],))[0]
+
+        def value(z: Tensor) -> Tensor:
+            return loss(z[None], Batch(x[None], y[None], group[None]))
+
+        bend = jacrev(grad(value))(logits(values))
+        return {
+            name: (j * torch.tensordot(bend, j, 1)).sum(0)
+            for name, j in jacrev(logits)(values).items()
+        }
+
+    with evaluating(model), torch.no_grad():
+        classes = model(batches[0].x[:1]).shape[1]
+    return _brain_damage(model, weights, batches, diagonal, classes)
+
+
+def _brain_damage(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batches: Sequence[Batch],
+    curvature: Callable[[Values, Tensor, Tensor, Tensor], Values],
+    held: int,
+) -> Scores:
+    """Half of the squared weight times the mean curvature; `held` numbers a weight and example."""
+    values = {name: w.detach() for name, w in weights.items()}
+    total = {name: torch.zeros_like(w) for name, w in values.items()}
+    at_once = max(1, _NUMBERS // (held * sum(w.numel() for w in values.values())))
+    count = 0
+    with evaluating(model), torch.no_grad():
+        for batch in _pieces(batches, at_once):
+            try:
+                found = vmap(curvature, in_dims=(None, 0, 0, 0))(values, *batch)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise InputError(
+                    "the criterion takes each example's own gradient, and the model cannot be run"
+                    f" for examples side by side ({str(error).splitlines()[0]}); use criterion"
+                    " taylor, which needs batches alone"
+                ) from None
+            for name, part in found.items():
+                total[name] += part.sum(0)
+            count += len(batch.y)
+    return {name: w.square() * total[name] / (2 * count) for name, w in values.items()}
+
+
+def _pieces(batches: Sequence[Batch], size: int) -> Iterator[Batch]:
+    for batch in batches:
+        for x, y, group in zip(*(t.split(size) for t in batch), strict=True):
+            yield Batch(x, y, group)

@@ -1,0 +1,119 @@
+"""What is kept or removed together: single weights, whole filters, or n of each m inputs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fairsparse.types import InputError
+
+
+class Pattern(NamedTuple):
+    """Exactly `n` of each `m` consecutive inputs are kept."""
+
+    n: int
+    m: int
+
+
+def parse(grouping: str) -> Pattern | None:
+    """The pattern that a grouping such as ``2:4`` names; None for ``weight`` and ``filter``.
+
+    >>> parse("2:4"), parse("filter")
+    (Pattern(n=2, m=4), None)
+    """
+    if grouping in ("weight", "filter"):
+        return None
+    found = re.fullmatch(r"(\d+):(\d+)", grouping)
+    pattern = Pattern(*map(int, found.groups())) if found else Pattern(0, 0)
+    if not 1 <= pattern.n < pattern.m:
+        raise InputError(
+            f"grouping is '{grouping}'; known: weight, filter, and n:m with 1 <= n < m, such as"
+            " 2:4, which keeps 2 of each 4 consecutive inputs"
+        )
+    return pattern
+
+
+def filter_size(shape: torch.Size) -> int:
+    """Number of weights of one filter."""
+    return math.prod(shape[1:])
+
+
+def in_filters(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Replace scores by places in an order that takes one whole filter after the other.
+
+    Filters stand in the order of the mean score of their living weights, ties by name and index;
+    within a filter, weights stand in the order of their scores. Taking the first weights of this
+    order keeps whole filters, and completes the count inside the next one.
+
+    Parameters
+    ----------
+    values : mapping
+        Name -> (n,), by sorted name; -inf at dead weights, where it stays.
+    shapes : mapping
+        Name -> shape of the weight.
+    """
+    rows = {name: value.view(shapes[name][0], -1) for name, value in values.items()}
+    alive = {name: row > -math.inf for name, row in rows.items()}
+    means = []
+    for name, row in rows.items():
+        total = torch.where(alive[name], row, 0.0).sum(1)
+        mean = total / alive[name].sum(1).clamp_min(1)
+        means.append(torch.where(alive[name].any(1), mean, -math.inf))
+    places = _places(torch.cat(means)).split([len(row) for row in rows.values()])
+    # every place is a whole number below 2^53, so float64 holds it exactly
+    widest = max(row.shape[1] for row in rows.values())
+    return {
+        name: torch.where(
+            alive[name], -(place[:, None] * widest + _places(row)).double(), -math.inf
+        ).flatten()
+        for (name, row), place in zip(rows.items(), places, strict=True)
+    }
+
+
+def in_pattern(
+    values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], pattern: Pattern
+) -> dict[str, Tensor]:
+    """Keep the `n` highest of each `m` consecutive inputs, ties in their order.
+
+    Inputs are the features of a linear layer or the channels of a convolution, at each position
+    of its kernel. A layer whose number of inputs is not a multiple of `m` has no such blocks and
+    is kept as it is.
+
+    Parameters are those of `in_filters`; the result is name -> bool (n,).
+
+    Raises
+    ------
+    InputError
+        When a block has fewer than `n` living weights.
+    """
+    kept = {}
+    for name, value in values.items():
+        if not divides(shapes[name], pattern):
+            kept[name] = value > -math.inf
+            continue
+        inputs_last = value.view(shapes[name]).movedim(1, -1)
+        blocks = inputs_last.reshape(-1, pattern.m)
+        if bool(((blocks > -math.inf).sum(1) < pattern.n).any()):
+            raise InputError(
+                f"layer {name} has blocks of {pattern.m} inputs with fewer than {pattern.n} weights"
+                f" alive; pruned weights do not return: prune to {pattern.n}:{pattern.m} from"
+                " masks that have them"
+            )
+        mask = (_places(blocks) < pattern.n).view(inputs_last.shape)
+        kept[name] = mask.movedim(-1, 1).flatten()
+    return kept
+
+
+def divides(shape: torch.Size, pattern: Pattern) -> bool:
+    """Whether a layer's inputs divide into blocks of `m`."""
+    return len(shape) > 1 and shape[1] % pattern.m == 0
+
+
+def _places(values: Tensor) -> Tensor:
+    """Place of each value along the last dimension, 0 for the highest, ties in index order."""
+    return values.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)

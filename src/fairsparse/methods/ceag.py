@@ -1,0 +1,145 @@
+"""CEAG: fine-tuning under a bound on how much more a cell may lose than the whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairsparse.data.task import TrainData
+from fairsparse.fairness.cells import Cells
+from fairsparse.methods.base import METHODS, Dense, Round, options
+from fairsparse.methods.constraints import (
+    DualRate,
+    Measured,
+    Multipliers,
+    Recent,
+    by_name,
+    cell_means,
+    excess,
+    extremes,
+    measure,
+    rows,
+)
+from fairsparse.methods.pruned import Pruned, Schedule
+from fairsparse.training import Trainer, cross_entropy, state_of
+from fairsparse.types import Batch
+
+
+@METHODS.register("ceag")
+@options
+class Ceag(Pruned):
+    """Prune gradually, then fine-tune so that no cell loses much more accuracy than the whole.
+
+    The excess accuracy gap of a cell, ``psi = (its loss of accuracy) - (the loss over all)``, is
+    held to at most `eps` by Lagrange multipliers.
+    """
+
+    label: ClassVar[str] = "ceag"
+    reference: ClassVar[str] = "Hashemizadeh et al., ICLR 2024, arXiv:2310.20673"
+    accuracy_only: ClassVar[bool] = True
+    schedule: Schedule = "gradual"
+    ramp: Annotated[
+        float, Field(gt=0, lt=1, description="share of a gradual schedule; constraints follow it")
+    ] = 0.3
+    eps: Annotated[float, Field(ge=0, le=1, description="largest excess gap allowed")] = 0.01
+    dual_rate: DualRate = 0.01
+    memory: Annotated[
+        int, Field(ge=1, description="recent examples of a cell by which its accuracy is judged")
+    ] = 40
+
+    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
+        """Prune `model` and fine-tune it under the constraints."""
+        cells = trainer.cells
+        self.check(model, cells)
+        before = measure(cells, trainer.predict(model, data.train))
+        lagrangian = Lagrangian(
+            cells, before, self.eps, self.dual_rate, self.memory, trainer.device
+        )
+        epochs: list[dict[str, Any]] = []
+        for masks in self.train(model, data, trainer, dense, lagrangian, while_pruning=False):
+            epochs.append({"sparsity": masks.sparsity, **lagrangian.now()})
+        after = measure(cells, trainer.predict(model, data.train))
+        psi = excess(before.accuracy - after.accuracy, before.share)
+        largest, span = extremes(psi)
+        log = {
+            "sparsity": masks.sparsity,
+            "constrained_steps": lagrangian.steps,
+            "max_multiplier": float(lagrangian.multipliers.values.max()),
+            "max_psi": largest,
+            "psi_range": span,
+            "met_in_training": largest is not None and largest <= self.eps,
+            "multipliers": by_name(cells, lagrangian.multipliers.values),
+            "psi": by_name(cells, psi),
+            "epochs": epochs,
+        }
+        return Round(masks, state_of(model), log)
+
+
+class Lagrangian:
+    """Cross-entropy plus multipliers times constraints; calling it also moves the multipliers.
+
+    The multipliers follow measured accuracies, the network follows losses in their place [1]_. A
+    cell's multiplier moves when the batch contains the cell and its buffer is full.
+
+    Parameters
+    ----------
+    cells : Cells
+    dense : Measured
+        The dense network on the training split.
+    eps : float
+    rate : float
+        Step of the multipliers.
+    memory : int
+        Size of the buffers.
+    device : torch.device, optional
+
+    References
+    ----------
+    .. [1] Hashemizadeh et al., "Balancing Act: Constraining Disparate Impact in Sparse Models",
+       ICLR 2024, arXiv:2310.20673.
+    """
+
+    def __init__(
+        self,
+        cells: Cells,
+        dense: Measured,
+        eps: float,
+        rate: float,
+        memory: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self.cells, self.eps, self.steps = cells, eps, 0
+        self.accuracy, loss, self.share = (t.to(device) for t in dense)
+        self.offset = excess(loss, self.share).nan_to_num()
+        self.multipliers = Multipliers(len(cells), rate, device)
+        self.recent = Recent(len(cells) + 1, memory, device)
+        self.psi = torch.full((len(cells),), torch.nan, device=device)
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """``L + sum_k multiplier_k ((L_k - L) - (L_k - L of dense))`` over the batch's cells."""
+        losses = F.cross_entropy(logits, batch.y, reduction="none")
+        overall = cross_entropy(logits, batch)
+        means, seen = cell_means(self.cells, losses, self.cells.index(batch.y, batch.group))
+        self._ascend(logits.detach(), batch, seen)
+        gaps = (means - overall - self.offset) * seen
+        return overall + (self.multipliers.values * gaps).sum()
+
+    def _ascend(self, logits: Tensor, batch: Batch, seen: Tensor) -> None:
+        self.steps += 1
+        right = (logits.argmax(1) == batch.y).float()
+        self.recent.push(rows(self.cells, batch.y, batch.group), right)
+        self.psi = excess(self.accuracy - self.recent.means(), self.share)
+        self.multipliers.ascend(self.psi - self.eps, seen & ~self.psi.isnan())
+
+    def now(self) -> dict[str, Any]:
+        """The largest multiplier, the largest psi in the buffers, and their range."""
+        largest, span = extremes(self.psi)
+        return {
+            "max_multiplier": float(self.multipliers.values.max()),
+            "max_psi": largest,
+            "psi_range": span,
+        }

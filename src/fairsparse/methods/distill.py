@@ -1,0 +1,68 @@
+"""Distillation: the pruned network learns from the dense one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairsparse.data.task import TrainData
+from fairsparse.methods.base import METHODS, Dense, Round, options
+from fairsparse.methods.pruned import Pruned, Schedule, frozen
+from fairsparse.training import Trainer, cross_entropy, state_of
+from fairsparse.types import Batch, LossFn
+
+
+@METHODS.register("distill")
+@options
+class Distill(Pruned):
+    """Prune gradually while the network learns to answer as the dense one does.
+
+    What the dense network gives the other classes tells about examples that labels alone do not.
+    """
+
+    label: ClassVar[str] = "distill"
+    reference: ClassVar[str] = "Blakeney et al. 2021, arXiv:2106.07849; Hinton et al. 2015"
+    schedule: Schedule = "gradual"
+    alpha: Annotated[
+        float, Field(ge=0, le=1, description="share of the teacher in the loss; the rest: labels")
+    ] = 0.9
+    temperature: Annotated[
+        float, Field(gt=0, description="divides both networks' logits before they are compared")
+    ] = 4.0
+
+    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
+        """Prune and train `model` with its own dense state as the teacher."""
+        *_, masks = self.train(model, data, trainer, dense, self.loss(frozen(model, trainer)))
+        return Round(masks, state_of(model), {"sparsity": masks.sparsity})
+
+    def loss(self, teacher: Callable[[Tensor], Tensor]) -> LossFn:
+        """The loss of a batch, ``(1 - alpha) cross-entropy + alpha T^2 KL``."""
+
+        def taught(logits: Tensor, batch: Batch) -> Tensor:
+            distance = divergence(logits, teacher(batch.x), self.temperature)
+            return (1 - self.alpha) * cross_entropy(logits, batch) + self.alpha * distance
+
+        return taught
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """``T^2 KL(teacher || student)`` of the probabilities at temperature T, mean over a batch [1]_.
+
+    The square keeps the gradient's size when T changes.
+
+    Parameters
+    ----------
+    student, teacher : Tensor, shape (B, C)
+        Logits.
+    temperature : float, positive
+
+    References
+    ----------
+    .. [1] Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+    p, q = ((logits / temperature).log_softmax(1) for logits in (teacher, student))
+    return temperature**2 * F.kl_div(q, p, reduction="batchmean", log_target=True)

@@ -1,0 +1,176 @@
+"""Fair Scratch Tickets: sparse networks found inside random ones, no weight of which is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from fairsparse.data.task import Split, TrainData
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.parity import Form
+from fairsparse.fairness.penalties import FairLoss
+from fairsparse.fairness.spread import objective, spread
+from fairsparse.masks import scorers
+from fairsparse.masks.select import select
+from fairsparse.masks.subnet import Granularity, Subnet
+from fairsparse.methods.base import (
+    METHODS,
+    Dense,
+    Floor,
+    Method,
+    Outcome,
+    Round,
+    Sparsity,
+    options,
+    stored,
+)
+from fairsparse.methods.terms import Kind, Term, check_term, make_term
+from fairsparse.methods.ticket import Distribution, Source, Ticket, randomize_
+from fairsparse.training import Loop, State, Trainer, state_of
+from fairsparse.types import UNKNOWN
+
+
+@METHODS.register("fair-scratch")
+@options
+class FairScratch(Method):
+    """Learn which weights of a random network to keep, with a fairness term, and train none.
+
+    Every prunable weight has a score; in each step the highest ``|scores|`` of a layer decide which
+    of its weights are used, and the loss trains the scores straight through that choice. The
+    recipe's optimizer, rates and weight decay are those of the scores.
+    """
+
+    reference: ClassVar[str] = "Tang et al. 2023 (CVPR); Ramanujan et al. 2020, arXiv:1911.13299"
+    sparsity: Sparsity = 0.9
+    init: Annotated[
+        Distribution, Field(description="the random weights: one size with random signs, and so on")
+    ] = "signed-constant"
+    scale_fan: Annotated[
+        bool, Field(description="scale each layer's weights by how few of them are kept")
+    ] = True
+    granularity: Annotated[
+        Granularity, Field(description="what one score stands for and keeps or removes")
+    ] = "weight"
+    rest: Annotated[
+        Literal["frozen", "trained"],
+        Field(description="layers kept dense, biases, BatchNorm's scale and shift"),
+    ] = "frozen"
+    term: Annotated[Kind, Field(description="fairness term in the loss")] = "cells"
+    lam: Annotated[float, Field(ge=0, description="weight of the term")] = 0.1
+    form: Annotated[Form, Field(description="cost of a logit, of terms dp and eo")] = "logistic"
+    gap: Annotated[FairLoss, Field(description="gap of term cells")] = "rng"
+    labelled: Annotated[
+        float, Field(gt=0, le=1, description="share of training examples whose group is used")
+    ] = 1.0
+    keep: Annotated[
+        Literal["best", "last"],
+        Field(description="epoch kept: best on validation, of the later half, or the last"),
+    ] = "best"
+    recalibrate: Annotated[int, Field(ge=0, description="batches for BatchNorm; 0: off")] = 20
+    scope: Annotated[
+        Literal["layerwise", "erk"], Field(description="equal layers, or densities by shape (ERK)")
+    ] = "layerwise"
+    floor: Floor = 0.005
+    prune_first: bool = False
+    prune_last: bool = False
+
+    def check(self, model: nn.Module, cells: Cells) -> None:
+        """Refuse a term that the task's classes or groups do not allow."""
+        super().check(model, cells)
+        check_term(self.term, cells)
+
+    def source(self, seed: int) -> Source:
+        """What the random weights of a run with `seed` are drawn from."""
+        return Source(seed, self.init, self.scale_fan)
+
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Search `model`, made random, for a subnet; it ends up as its kept random weights."""
+        self.check(model, trainer.cells)
+        key = trainer.stages.key(trainer.parent, "fair-scratch", self.settings())
+        done = stored(trainer, key, lambda: self._search(model, data, trainer, dense))
+        model.load_state_dict(done.state)
+        return Outcome(done.masks, rounds=[done.log])
+
+    def _search(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
+        model.load_state_dict(dense.states[0])
+        weights = self.weights(model)
+        sizes = select(
+            scorers.magnitude(weights), self.sparsity, scope=self.scope, floor=self.floor
+        )
+        counts = {name: int(sizes[name].sum()) for name in weights}
+        source = self.source(trainer.seed)
+        randomize_(model, source, counts)
+        subnet = Subnet(model, counts, self.granularity, trainer.generator("scores"))
+        train = self._hide_groups(data.train, trainer)
+        term = make_term(self.term, self.form, self.gap, self.lam, trainer, train)
+        with _frozen(model, None if self.rest == "frozen" else set(counts)):
+            self._train(subnet, train, data, trainer, dense, term)
+        masks = subnet.masks()
+        masks.apply_(model)
+        trainer.recalibrate(model, data.train, self.recalibrate)
+        result = spread(trainer.cells, trainer.predict(model, data.val))
+        state = state_of(model)
+        log = {
+            "sparsity": masks.sparsity,
+            **(term.facts() if term is not None else {}),
+            "val_accuracy": result.accuracy,
+            "val_variance": result.variance,
+            "val_range": result.range,
+            "val_drop": dense.val.accuracy - result.accuracy,
+            "ticket_bytes": Ticket.of(model, masks, source).nbytes,
+            "dense_bytes": sum(t.nbytes for t in state.values()),
+        }
+        return Round(masks, state, log)
+
+    def _train(
+        self,
+        subnet: Subnet,
+        train: Split,
+        data: TrainData,
+        trainer: Trainer,
+        dense: Dense,
+        term: Term | None,
+    ) -> None:
+        """Train the scores; `subnet` ends up at the epoch that `keep` names."""
+        loop = Loop(trainer, subnet, train, stage=f"fair-scratch {self.sparsity:g}")
+        if term is not None:
+            loop.loss = term.loss
+        best: tuple[float, State] | None = None
+        for log in loop:
+            if self.keep == "best" and log.step > loop.stop // 2:
+                now = spread(trainer.cells, trainer.predict(subnet, data.val))
+                value = objective(now, dense.val)[0]
+                if best is None or value < best[0]:
+                    best = value, state_of(subnet)
+            if term is not None and term.steered and loop.step < loop.stop:
+                loop.loss = term.update(trainer.predict(subnet, data.cal))
+        if best is not None:
+            loop.restore(best[1])
+
+    def _hide_groups(self, train: Split, trainer: Trainer) -> Split:
+        """The split with the groups of all but the share `labelled` unknown."""
+        if self.labelled == 1:
+            return train
+        order = torch.randperm(len(train), generator=trainer.generator("labelled"))
+        group = train.group.clone()
+        group[order[round(self.labelled * len(train)) :]] = UNKNOWN
+        return replace(train, group=group)
+
+
+@contextmanager
+def _frozen(model: nn.Module, names: set[str] | None) -> Iterator[None]:
+    """Keep the named parameters, or all, from being trained, and give them back as they were."""
+    were = {p: p.requires_grad for n, p in model.named_parameters() if names is None or n in names}
+    try:
+        for p in were:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p, flag in were.items():
+            p.requires_grad_(flag)

@@ -1,0 +1,79 @@
+"""Performance-weighted loss: examples the dense network does badly on count more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairsparse.data.task import TrainData
+from fairsparse.methods.base import METHODS, Dense, Round, options
+from fairsparse.methods.pruned import Pruned, frozen
+from fairsparse.training import Trainer, state_of
+from fairsparse.types import Batch, LossFn
+
+
+@METHODS.register("performance-weighted")
+@options
+class PerformanceWeighted(Pruned):
+    """Remove the smallest weights and fine-tune with the dense network's errors weighing most.
+
+    No group needs to be known: who is served badly shows in the dense network's outputs.
+    """
+
+    label: ClassVar[str] = "performance-weighted"
+    reference: ClassVar[str] = "Meyer & Wong 2022, arXiv:2211.10285"
+    theta: Annotated[
+        float, Field(ge=0, le=1, description="weight of an example the dense network is sure of")
+    ] = 0.5
+    gamma: Annotated[
+        float, Field(ge=0, description="how fast the weight falls as the dense network gets surer")
+    ] = 1.0
+    soft: Annotated[
+        bool, Field(description="learn the dense network's outputs where it is right")
+    ] = True
+
+    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
+        """Prune `model` and train it on weighted examples."""
+        *_, masks = self.train(model, data, trainer, dense, self.loss(frozen(model, trainer)))
+        return Round(masks, state_of(model), {"sparsity": masks.sparsity})
+
+    def loss(self, reference: Callable[[Tensor], Tensor]) -> LossFn:
+        """The weighted loss of a batch; `reference` gives the dense network's logits."""
+
+        def weighted(logits: Tensor, batch: Batch) -> Tensor:
+            known = reference(batch.x)  # of the very inputs the network saw, augmented or not
+            w = weights(known, batch.y, self.theta, self.gamma)
+            targets = corrected_labels(known, batch.y) if self.soft else batch.y
+            return (w * F.cross_entropy(logits, targets, reduction="none")).mean()
+
+        return weighted
+
+
+def weights(logits: Tensor, y: Tensor, theta: float, gamma: float) -> Tensor:
+    """Weight of each example, ``theta + (1 - theta) (1 - p)^gamma`` in [theta, 1] [1]_: (B,).
+
+    Parameters
+    ----------
+    logits : Tensor, shape (B, C)
+        The dense network's; p is the probability it gives the true class.
+    y : Tensor of int64, shape (B,)
+    theta : float in [0, 1]
+    gamma : float, at least 0
+
+    References
+    ----------
+    .. [1] Meyer & Wong, "A fair loss function for network pruning", 2022, arXiv:2211.10285.
+    """
+    p = logits.softmax(1).gather(1, y[:, None])[:, 0]
+    return theta + (1 - theta) * (1 - p).clamp_min(0) ** gamma
+
+
+def corrected_labels(logits: Tensor, y: Tensor) -> Tensor:
+    """The dense network's probabilities where it is right, the true class elsewhere: (B, C)."""
+    p = logits.softmax(1)
+    right = logits.argmax(1) == y
+    return p.where(right[:, None], F.one_hot(y, logits.shape[1]).to(p.dtype))

@@ -1,0 +1,154 @@
+"""Magnitude pruning, at once or along a cubic, as the first half of several methods."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fairsparse.data.task import TrainData
+from fairsparse.fairness.cells import Cells
+from fairsparse.masks.grouping import parse
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.schedules import cubic
+from fairsparse.masks.select import Scope
+from fairsparse.methods.base import Dense, Floor, Method, Outcome, Round, Sparsity, options, stored
+from fairsparse.methods.criterion import Criterion, Grouping, as_selected, check, masks_of
+from fairsparse.training import Loop, Trainer
+from fairsparse.types import InputError, LossFn
+
+Schedule = Annotated[
+    Literal["one-shot", "gradual"],
+    Field(description="remove the weights at once, or with the epochs along a cubic"),
+]
+Ramp = Annotated[
+    float, Field(gt=0, le=1, description="share of a gradual schedule in which weights are removed")
+]
+
+
+@options
+class Pruned(Method):
+    """A method that removes the smallest weights; subclasses say how what is left is trained.
+
+    Another `criterion` than magnitude ranks the weights by it.
+
+    ``one-shot`` removes them from the dense network at once and trains for `finetune` of the
+    schedule. ``gradual`` trains for all of it and raises the sparsity with the epochs, along the
+    cubic of Zhu & Gupta, until `ramp` of it.
+    """
+
+    label: ClassVar[str]
+    sparsity: Sparsity = 0.9
+    criterion: Criterion = "magnitude"
+    grouping: Grouping = "weight"
+    scope: Annotated[Scope, Field(description="one ranking, equal layers, or ERK")] = "global"
+    schedule: Schedule = "one-shot"
+    finetune: Annotated[
+        float, Field(gt=0, le=1, description="share of the schedule, when one-shot")
+    ] = 1.0
+    lr_factor: Annotated[float, Field(gt=0, le=1, description="of the recipe's rates")] = 0.1
+    ramp: Ramp = 0.75
+    floor: Floor = 0.005
+    prune_first: bool = False
+    prune_last: bool = False
+
+    def check(self, model: nn.Module, cells: Cells) -> None:
+        """Refuse options that exclude each other, or that `model` or `cells` do not allow."""
+        super().check(model, cells)
+        check(self, model)
+        if self.schedule == "gradual" and parse(as_selected(self.grouping)):
+            raise InputError(
+                f"{self.label}: a {self.grouping} pattern has one sparsity, and schedule 'gradual'"
+                " passes through others; use schedule 'one-shot', or grouping weight or filter"
+            )
+
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Prune and train `model` in place, or take the stored result."""
+        key = trainer.stages.key(trainer.parent, self.label, self.key_settings())
+        done = stored(trainer, key, lambda: self.make(model, data, trainer, dense))
+        model.load_state_dict(done.state)
+        return Outcome(done.masks, rounds=[done.log])
+
+    @abstractmethod
+    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
+        """Prune and train `model`, which holds the trained dense weights."""
+
+    def train(
+        self,
+        model: nn.Module,
+        data: TrainData,
+        trainer: Trainer,
+        dense: Dense,
+        loss: LossFn,
+        *,
+        while_pruning: bool = True,
+    ) -> Iterator[MaskSet]:
+        """Prune `model` and train it with `loss`, from the weights it has.
+
+        Parameters
+        ----------
+        model, data, trainer, dense
+            As `run` was given them.
+        loss : callable
+        while_pruning : bool
+            Whether `loss` already applies while weights are removed, or the plain cross-entropy.
+
+        Yields
+        ------
+        MaskSet
+            After each epoch, the masks now applied; the last have exactly `sparsity`.
+        """
+        if self.schedule == "one-shot":
+            loop = self.one_shot(model, data, trainer, dense)
+            assert loop.masks is not None
+            loop.loss = loss
+            for _ in loop:
+                yield loop.masks
+            return
+        loop = Loop(trainer, model, data.train, stage=f"{self.label} {self.sparsity:g}")
+        loop.base_factor = self.lr_factor
+        if while_pruning:
+            loop.loss = loss
+        for masks in self.gradual(loop, data):
+            if loop.step >= self.ramp * loop.total:
+                loop.loss = loss
+            yield masks
+
+    def one_shot(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Loop:
+        """A loop over the end of the schedule, under the final masks."""
+        start = dense.total - max(1, round(self.finetune * dense.total))
+        masks = masks_of(self, model, data, trainer, self.sparsity)
+        stage = f"{self.label} {self.sparsity:g}"
+        loop = Loop(trainer, model, data.train, stage=stage, masks=masks, start=start)
+        loop.base_factor = self.lr_factor
+        return loop
+
+    def gradual(self, loop: Loop, data: TrainData) -> Iterator[MaskSet]:
+        """Run `loop`, removing weights after each epoch; yield the masks as they are then."""
+        masks = MaskSet.dense(self.weights(loop.model))
+        for log in loop:
+            target = cubic(log.step / (self.ramp * loop.total), self.sparsity)
+            if target > masks.sparsity:
+                masks = masks_of(self, loop.model, data, loop.trainer, target, masks)
+                loop.masks = masks
+            yield masks
+
+
+def frozen(model: nn.Module, trainer: Trainer) -> Callable[[Tensor], Tensor]:
+    """The network as it is now, as a function of its inputs: logits (B, C) without a gradient.
+
+    In evaluation mode, whatever becomes of `model`; it draws no random numbers.
+    """
+    kept = copy.deepcopy(model).eval().requires_grad_(False)
+    trainer.place(kept)
+
+    def logits(x: Tensor) -> Tensor:
+        with torch.no_grad(), trainer.autocast():
+            return kept(x).float()
+
+    return logits
