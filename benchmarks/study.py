@@ -42,14 +42,14 @@ TASKS: dict[str, dict[str, Any]] = {
         "seeds": 5,
     },
     "cifar-100-coarse": {
-        "data": {"name": "cifar-100", "labels": "coarse", "limit": 20000, "val": 0.15},
+        "data": {"name": "cifar-100", "labels": "coarse", "limit": 12000, "val": 0.15},
         "model": "resnet20",
         "training": {"epochs": 8, **SMALL, "lr": 0.1, "warmup": 0.1, "augment": ["crop", "flip"]},
         "cells": "class",
         "seeds": 3,
     },
     "utkface-race": {
-        "data": {"name": "utkface", "target": "gender", "groups": ["race"]},
+        "data": {"name": "utkface", "target": "gender", "groups": ["race"], "limit": 12000},
         "model": "small-cnn",
         "training": {"epochs": 5, **SMALL, "augment": ["flip"]},
         "cells": "group",
@@ -57,7 +57,7 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     # gender is the target, so race x gender is the class within the group
     "utkface-race-x-gender": {
-        "data": {"name": "utkface", "target": "gender", "groups": ["race"]},
+        "data": {"name": "utkface", "target": "gender", "groups": ["race"], "limit": 12000},
         "model": "small-cnn",
         "training": {"epochs": 5, **SMALL, "augment": ["flip"]},
         "cells": "class-group",
@@ -94,6 +94,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         **BALLOT,
         "refinement": {
             "form": "none",
+            "distill": 0.0,
             "warmup": 0,
             "plateau": 0,
             "rewinds": 0,

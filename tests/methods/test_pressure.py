@@ -144,6 +144,21 @@ def test_places_changed_by_sampling_alone_are_no_overshoot() -> None:
     assert (pressure.strength, pressure.overshoots) == (0.4, 0)
 
 
+@pytest.mark.parametrize(("right", "overshot"), [((26, 34), False), ((20, 40), True)])
+def test_a_swing_well_within_the_spread_is_the_aim_reached(
+    right: tuple[int, int], overshot: bool
+) -> None:
+    """Lags of 1/15 and of 1/6, a scale of 1/3; of 60000 each, sampling explains nothing."""
+    cells = Cells("class", ("a", "b"))
+    pressure = Pressure(Refinement(), cells, tiny(classes=2), 0.4, torch.full((2,), 1 / 3))
+    y = torch.tensor([0, 1]).repeat_interleave(60000)
+    for shares in (right, right[::-1]):
+        hit = torch.cat([torch.arange(60000) % 60 < n for n in shares])
+        logits = torch.where(hit, 1.0, -1.0)[:, None] * (2 * F.one_hot(y, 2) - 1)
+        pressure.update(Predictions(logits, y, torch.zeros(120000, dtype=torch.int64)))
+    assert pressure.overshoots == int(overshot)
+
+
 def test_the_next_round_presses_harder_while_accuracy_is_left() -> None:
     data = tiny()
     settings = Refinement(strength=0.3, tolerance=0.02, growth=1.5)

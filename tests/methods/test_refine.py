@@ -126,7 +126,7 @@ def test_off_is_plain_training() -> None:
 
 
 def test_the_best_epoch_of_the_later_half_is_kept_not_the_last() -> None:
-    settings = Refinement(recalibrate=0, plateau=0, rewinds=0, tolerance=1.0)
+    settings = Refinement(distill=0.0, recalibrate=0, plateau=0, rewinds=0, tolerance=1.0)
     case, log, loop = tickets(settings, epochs=6, lr=0.12, schedule="constant")
     ends = {}
     for step in (24, 30, 36):  # the epochs after the first half of 36 steps
@@ -150,7 +150,14 @@ def test_recalibration_changes_the_statistics_alone() -> None:
 
 @pytest.mark.parametrize("form", ["weights", "penalty", "margin"])
 def test_every_form_changes_training_from_the_second_epoch_on(form: Any) -> None:
-    quiet = {"plateau": 0, "rewinds": 0, "keep": "last", "recalibrate": 0, "warmup": 0}
+    quiet = {
+        "distill": 0.0,
+        "plateau": 0,
+        "rewinds": 0,
+        "keep": "last",
+        "recalibrate": 0,
+        "warmup": 0,
+    }
     case, _, loop = tickets(Refinement(form=form, strength=0.5, **quiet), epochs=2)  # type: ignore[arg-type]
     _, _, plain = tickets(Refinement.off(), epochs=2)
     assert equal(loop.states[6], plain.states[6])

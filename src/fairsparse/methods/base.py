@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform
 
+import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
-from torch import nn
+from torch import Tensor, nn
 
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
@@ -55,11 +58,14 @@ class Dense:
         Steps of the schedule, T.
     val : Spread
         Accuracy and inequality on the validation split.
+    answers : callable
+        Its logits on the training split, (N, C), computed when first asked for.
     """
 
     states: dict[int, State]
     total: int
     val: Spread
+    answers: Callable[[], Tensor] = field(default=lambda: torch.empty(0), repr=False)
 
     @property
     def final(self) -> State:
@@ -189,7 +195,14 @@ def train_dense(
 
     done = stored(trainer, key, make, needs=wanted)
     model.load_state_dict(done.state)
-    return Dense(done.points, total, spread(trainer.cells, trainer.predict(model, data.val)))
+    trained = copy.deepcopy(model)
+
+    @cache
+    def answers() -> Tensor:
+        return trainer.predict(trained, data.train).logits
+
+    val = spread(trainer.cells, trainer.predict(model, data.val))
+    return Dense(done.points, total, val, answers)
 
 
 @dataclass

@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fairsparse.data.task import TrainData
 from fairsparse.methods.base import METHODS, Dense, Round, options
 from fairsparse.methods.pruned import Pruned, Schedule, frozen
+from fairsparse.methods.teacher import divergences
 from fairsparse.training import Trainer, cross_entropy, state_of
 from fairsparse.types import Batch, LossFn
 
@@ -52,8 +52,6 @@ class Distill(Pruned):
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """``T^2 KL(teacher || student)`` of the probabilities at temperature T, mean over a batch [1]_.
 
-    The square keeps the gradient's size when T changes.
-
     Parameters
     ----------
     student, teacher : Tensor, shape (B, C)
@@ -64,5 +62,4 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     ----------
     .. [1] Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     """
-    p, q = ((logits / temperature).log_softmax(1) for logits in (teacher, student))
-    return temperature**2 * F.kl_div(q, p, reduction="batchmean", log_target=True)
+    return divergences(student, teacher, temperature).mean()

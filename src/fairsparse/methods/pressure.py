@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
@@ -17,12 +16,13 @@ from fairsparse.fairness.penalties import (
     streaming_weights,
     weighted_sum,
 )
-from fairsparse.training import cross_entropy
+from fairsparse.methods.teacher import Errors, labels_alone
 from fairsparse.types import Batch, InputError, LossFn, Predictions
 
 if TYPE_CHECKING:
     from fairsparse.methods.refine import Refinement
 
+_ROOM = 0.1  # in squared scales: a swing of less than a third of a scale is the aim, reached
 _MOST = 6.0  # beyond, every lag would weigh its limit and the weights would say nothing of its size
 
 
@@ -44,9 +44,16 @@ class Pressure:
     """Turns the cells' held-out accuracies into the next epoch's loss."""
 
     def __init__(
-        self, settings: Refinement, cells: Cells, data: TrainData, strength: float, scale: Tensor
+        self,
+        settings: Refinement,
+        cells: Cells,
+        data: TrainData,
+        strength: float,
+        scale: Tensor,
+        errors: Errors = labels_alone,
     ) -> None:
         check_form(settings, cells)
+        self.errors = errors
         self.settings, self.cells, self.strength = settings, cells, strength
         index = cells.index(data.train.y, data.train.group)
         self.train_share = torch.bincount(index[index >= 0], minlength=len(cells)) / len(index)
@@ -68,9 +75,11 @@ class Pressure:
         now, counts = cells.means(values, index), cells.sums(values, index)[1]
         lag = now - _family_means(now, cells.families)
         noise = sampling_variance(now, counts)
-        if self.lag is not None and float((lag * self.lag + noise).nansum()) < 0:
-            self.strength /= 2  # the cells changed places: the pressure overshot
-            self.overshoots += 1
+        if self.lag is not None:
+            swing = -(lag * self.lag) - noise - _ROOM * self.scale.square()
+            if float(swing.nansum()) > 0:
+                self.strength /= 2  # the cells changed places: the pressure overshot
+                self.overshoots += 1
         self.lag = lag
         if self.running is None:
             self.running = now
@@ -81,7 +90,7 @@ class Pressure:
             weights = proportional_weights(
                 self.running, cells.families, self.strength * reliable, self.scale
             )
-            return weighted_loss(cells, weights)
+            return weighted_loss(cells, weights, self.errors)
         slope = streaming_weights(
             spread_loss, self.running, torch.ones_like(self.running), cells.families
         )
@@ -89,9 +98,9 @@ class Pressure:
             # a lagging class (negative slope) must win by a larger margin: its logit is lowered
             self.margins = self.margins + self.strength * slope * len(cells)
             self.margins = self.margins - self.margins.mean()
-            return _margin_loss(self.margins)
+            return _margin_loss(self.margins, self.errors)
         weights = self.strength * slope / self.train_share.clamp_min(1e-9)
-        return _penalty_loss(cells, weights)
+        return _penalty_loss(cells, weights, self.errors)
 
     def next_strength(self, drop: float) -> float:
         """Strength of the next round, given the accuracy this one lost against dense.
@@ -115,28 +124,28 @@ def _family_means(values: Tensor, families: Tensor) -> Tensor:
     return result
 
 
-def weighted_loss(cells: Cells, weights: Tensor) -> LossFn:
-    """Cross-entropy in which each example counts as much as its cell's weight, (K,)."""
+def weighted_loss(cells: Cells, weights: Tensor, errors: Errors = labels_alone) -> LossFn:
+    """Mean error in which each example counts as much as its cell's weight, (K,)."""
 
     def loss(logits: Tensor, batch: Batch) -> Tensor:
         index = cells.index(batch.y, batch.group)
         w = weights.to(logits.device)[index.clamp_min(0)]
         w = torch.where(index >= 0, w, torch.ones_like(w))
-        return (w * F.cross_entropy(logits, batch.y, reduction="none")).mean()
+        return (w * errors(logits, batch)).mean()
 
     return loss
 
 
-def _penalty_loss(cells: Cells, weights: Tensor) -> LossFn:
+def _penalty_loss(cells: Cells, weights: Tensor, errors: Errors) -> LossFn:
     def loss(logits: Tensor, batch: Batch) -> Tensor:
         gap = weighted_sum(weights.to(logits.device), cells, logits, batch.y, batch.group)
-        return cross_entropy(logits, batch) + gap / len(batch.y)
+        return errors(logits, batch).mean() + gap / len(batch.y)
 
     return loss
 
 
-def _margin_loss(margins: Tensor) -> LossFn:
+def _margin_loss(margins: Tensor, errors: Errors) -> LossFn:
     def loss(logits: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(logits + margins.to(logits.device), batch.y)
+        return errors(logits + margins.to(logits.device), batch).mean()
 
     return loss

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 from torch import nn
@@ -22,7 +23,8 @@ from fairsparse.fairness.penalties import family_scale
 from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.methods.base import Dense
 from fairsparse.methods.fold import fold_offsets
-from fairsparse.methods.pressure import Pressure
+from fairsparse.methods.pressure import Pressure, weighted_loss
+from fairsparse.methods.teacher import Errors, labels_alone, taught
 from fairsparse.training import Loop, State, state_of
 
 
@@ -41,6 +43,13 @@ class Refinement:
     memory: Annotated[
         float, Field(ge=0, lt=1, description="share of the past in the cells' running accuracy")
     ] = 0.5
+    distill: Annotated[
+        float,
+        Field(ge=0, le=1, description="share of the dense network's answers in the loss; 0: off"),
+    ] = 0.5
+    temperature: Annotated[
+        float, Field(gt=0, description="divides logits before they are compared with the answers")
+    ] = 2.0
     warmup: Annotated[float, Field(ge=0, description="epochs of rising learning rate")] = 0.5
     plateau: Annotated[
         int, Field(ge=0, description="epochs without progress before the rate is halved; 0: off")
@@ -60,7 +69,9 @@ class Refinement:
     @classmethod
     def off(cls) -> Refinement:
         """Plain training."""
-        return cls(form="none", warmup=0, plateau=0, rewinds=0, keep="last", recalibrate=0)
+        return cls(
+            form="none", distill=0, warmup=0, plateau=0, rewinds=0, keep="last", recalibrate=0
+        )
 
     @property
     def watches(self) -> bool:
@@ -94,7 +105,11 @@ def refine(
     per_epoch = trainer.steps_per_epoch(data.train)
     loop.warm = round(settings.warmup * per_epoch)
     scale = family_scale(dense.val.means, dense.val.counts, trainer.cells.families)
-    pressure = Pressure(settings, trainer.cells, data, strength, scale)
+    errors: Errors = labels_alone
+    if settings.distill:
+        errors = taught(loop, dense.answers(), settings.distill, settings.temperature)
+        loop.loss = weighted_loss(trainer.cells, torch.ones(len(trainer.cells)), errors)
+    pressure = Pressure(settings, trainer.cells, data, strength, scale, errors)
     watch = Watch(settings, dense)
     for log in loop:
         last = loop.step >= loop.stop

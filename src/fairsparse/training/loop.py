@@ -81,6 +81,11 @@ class Loop:
         Steps over which the learning rate rises linearly after `start`, besides the schedule.
     snapshots : collection of int
         Steps at which to copy the state into `states`; 0 is the state before the first step.
+
+    Attributes
+    ----------
+    index : Tensor of int64, shape (B,)
+        Which examples of the training split the batch of the present step holds.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class Loop:
         self.step, self.start, self.warm = start, start, warm
         self.snapshots = set(snapshots)
         self.states: dict[int, State] = {}
+        self.index = torch.empty(0, dtype=torch.int64)
         self._masks: MaskSet | None = None
         self._bound: BoundMasks | None = None
         self._tally: Tally | None = None
@@ -211,8 +217,8 @@ class Loop:
         self.model.train()
         while self.step < until:
             at = (self.step % per_epoch) * recipe.batch_size * ranks
-            index = order[at : at + recipe.batch_size * ranks][rank::ranks]
-            batch = self._batch(index)
+            self.index = order[at : at + recipe.batch_size * ranks][rank::ranks]
+            batch = self._batch(self.index)
             rate = self.base_factor * self.lr_factor * recipe.learning_rate(self.step, self.total)
             if self.warm:
                 rate *= min(1.0, (self.step - self.start + 1) / self.warm)

@@ -1,0 +1,64 @@
+"""Learning from the dense network's answers, computed once and looked up in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from fairsparse.training import Loop
+from fairsparse.types import Batch
+
+Errors: TypeAlias = Callable[[Tensor, Batch], Tensor]
+"""``(logits, batch) -> (B,)``: what each example of a batch loses."""
+
+
+def labels_alone(logits: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy of each example, (B,)."""
+    return F.cross_entropy(logits, batch.y, reduction="none")
+
+
+def taught(loop: Loop, answers: Tensor, share: float, temperature: float) -> Errors:
+    """Errors in which the dense network's answers have a share, the labels the rest.
+
+    ``(1 - share) cross-entropy + share T^2 KL(answer || output)`` at temperature T [1]_. The
+    answers are those to the examples as they are: an augmented copy has the answer to its
+    original.
+
+    Parameters
+    ----------
+    loop : Loop
+        Its `index` tells which examples a batch holds.
+    answers : Tensor, shape (N, C)
+        Logits of the dense network on the loop's training split.
+    share : float in [0, 1]
+    temperature : float, positive
+
+    References
+    ----------
+    .. [1] Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    """
+
+    def errors(logits: Tensor, batch: Batch) -> Tensor:
+        teacher = answers[loop.index].to(logits.device)
+        distance = divergences(logits, teacher, temperature)
+        return (1 - share) * labels_alone(logits, batch) + share * distance
+
+    return errors
+
+
+def divergences(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """``T^2 KL(teacher || student)`` of the probabilities at temperature T, by example: (B,).
+
+    The square keeps the gradient's size when T changes.
+
+    Parameters
+    ----------
+    student, teacher : Tensor, shape (B, C)
+        Logits.
+    temperature : float, positive
+    """
+    p, q = ((logits / temperature).log_softmax(1) for logits in (teacher, student))
+    return temperature**2 * F.kl_div(q, p, reduction="none", log_target=True).sum(1)
