@@ -51,7 +51,6 @@ GRID: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
             {},
             {"refinement": {"strength": 1.0}},
             {"refinement": {"distill": 0.0}},
-            {"refinement": {"strength": 1.0, "distill": 0.0}},
             {"refinement": {"offsets": True}},
         ],
     ),
@@ -67,6 +66,7 @@ OWN: dict[tuple[str, str], list[dict[str, Any]]] = {
 SHORT = {
     ("cifar-100-coarse", "magnitude"): 2,
     ("utkface-race", "ballot"): 0,
+    ("fashion-mnist", "ballot"): 3,
 }
 """How many settings of a grid are tried, the first ones, where training takes minutes."""
 LIKE = {"utkface-race-x-gender": "utkface-race"}
