@@ -78,7 +78,14 @@ TASKS: dict[str, dict[str, Any]] = {
         "seeds": 5,
     },
 }
-FOLDERS = {"fashion-mnist": "FashionMNIST", "cifar-100": "", "utkface": "UTKFace", "adult": "adult"}
+FOLDERS = {
+    "fashion-mnist": "FashionMNIST",
+    "cifar-100": "",
+    "utkface": "UTKFace",
+    "adult": "adult",
+    "image-table": "lfw",
+}
+"""Folder of each data set within DATA; a configuration may name a file within it."""
 
 PLAIN = {
     "form": "none",
@@ -239,7 +246,7 @@ def run_one(plain: dict[str, Any], data: Path, folder: Path) -> tuple[Any, Any]:
     from fairsparse.fairness.cells import Cells
 
     torch.set_num_threads(1)
-    path = str(data / FOLDERS[plain["data"]["name"]])
+    path = str(data / FOLDERS[plain["data"]["name"]] / plain["data"].get("path", ""))
     config = make_config({**plain, "data": {**plain["data"], "path": path}})
     name = json.dumps(config.data, sort_keys=True)
     made = _tasks[name] = _tasks.get(name) or make_task(config)

@@ -93,7 +93,7 @@ def _missing(by_task: dict[str, list[Run]]) -> list[str]:
     return [
         "### Not complete",
         "Runs recorded so far, of those planned; `study.py` trains the rest.",
-        _table(["task", "recorded", "planned"], rows),
+        table_text(["task", "recorded", "planned"], rows),
     ]
 
 
@@ -107,7 +107,7 @@ def _tuning() -> list[str]:
         " mean of variance and range over the compared cells, relative to dense. Grids are shorter"
         " where a training run takes minutes."
         + "".join(f" {a} takes the settings of {b}." for a, b in LIKE.items()),
-        _table(["task", "method", "setting", "accuracy", "inequality", "chosen"], rows()),
+        table_text(["task", "method", "setting", "accuracy", "inequality", "chosen"], rows()),
     ]
 
 
@@ -124,10 +124,10 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
                     change = _relative(index, sparsity, rival, name)
                     if change:
                         pooled[_kind(runs), rival].append(statistics.mean(change))
-                    row.append(_mean(change, 100, 0, "%"))
-                row.append(_mean(_difference(index, sparsity, "lth", "accuracy"), 100, 2))
-                row.append(_mean(_equal(index, sparsity)[0], 100, 0, "%"))
-                row.append(_mean(_equal(index, sparsity)[1], 100, 2))
+                    row.append(mean_text(change, 100, 0, "%"))
+                row.append(mean_text(_difference(index, sparsity, "lth", "accuracy"), 100, 2))
+                row.append(mean_text(_equal(index, sparsity)[0], 100, 0, "%"))
+                row.append(mean_text(_equal(index, sparsity)[1], 100, 2))
                 rows.append(row)
     head = [
         "task",
@@ -146,7 +146,7 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
             values = pooled[kind, rival]
             if values:
                 lines.append(
-                    f"- {kind}, against {rival}: {_mean(values, 100, 1, '%')} over"
+                    f"- {kind}, against {rival}: {mean_text(values, 100, 1, '%')} over"
                     f" {len(values)} cells (task x sparsity x measure)"
                 )
     return [
@@ -155,7 +155,7 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
         " columns give every method class offsets fitted on validation, the strength chosen there"
         " as the least unequal one within half a point of plain LTH's accuracy, and compare what is"
         " left of the variance over cells.",
-        _table(head, rows),
+        table_text(head, rows),
         "Average over cells:\n\n" + "\n".join(lines),
     ]
 
@@ -177,9 +177,9 @@ def _task(task: str, runs: list[Run]) -> list[str]:
                     variant,
                     f"{sparsity:g}",
                     str(len(chosen)),
-                    _mean([r["metrics"]["accuracy"] for r in chosen.values()], 100, 2),
+                    mean_text([r["metrics"]["accuracy"] for r in chosen.values()], 100, 2),
                     *(
-                        _mean([r["metrics"][name] for r in chosen.values()], scale, 1)
+                        mean_text([r["metrics"][name] for r in chosen.values()], scale, 1)
                         for _, name, scale in columns
                     ),
                     f"{statistics.mean(cost):.1f}x",
@@ -195,7 +195,7 @@ def _task(task: str, runs: list[Run]) -> list[str]:
     return [
         f"## {task}",
         about,
-        _table(head, rows),
+        table_text(head, rows),
         *_offsets(task, index, runs),
         *_matched(index, runs),
     ]
@@ -225,7 +225,7 @@ def _offsets(task: str, index: dict[Any, dict[int, Run]], runs: list[Run]) -> li
         f"### {task}: class offsets as a control",
         "Accuracy / variance over the compared cells (x1e4), mean over seeds, for class offsets of"
         " rising strength fitted on validation.",
-        _table(["method", "sparsity", "none", *strengths], rows),
+        table_text(["method", "sparsity", "none", *strengths], rows),
     ]
 
 
@@ -252,8 +252,8 @@ def _matched(index: dict[Any, dict[int, Run]], runs: list[Run]) -> list[str]:
                     variant,
                     f"{sparsity:g}",
                     str(len(gaps)),
-                    _mean(gaps, 100, 0, "%"),
-                    _mean(accuracies, 100, 2),
+                    mean_text(gaps, 100, 0, "%"),
+                    mean_text(accuracies, 100, 2),
                 ]
             )
     return [
@@ -261,7 +261,7 @@ def _matched(index: dict[Any, dict[int, Run]], runs: list[Run]) -> list[str]:
         f"Dense networks of smaller width ({', '.join(n.split()[1] for n in narrow)}, and the full"
         " one), matched by validation accuracy seed by seed: how much of the gap is not just"
         " accuracy.",
-        _table(
+        table_text(
             ["method", "sparsity", "seeds", "CWV against the match", "accuracy against it"], rows
         ),
     ]
@@ -331,7 +331,7 @@ def _difference(index: Any, sparsity: float, rival: str, name: str) -> list[floa
     ]
 
 
-def _mean(values: list[float], scale: float, digits: int, unit: str = "") -> str:
+def mean_text(values: list[float], scale: float, digits: int, unit: str = "") -> str:
     values = [v for v in values if v is not None and not math.isnan(v)]
     if not values:
         return "-"
@@ -348,7 +348,7 @@ def _pair(values: list[dict[str, float]]) -> str:
     return f"{accuracy:.1f} / {statistics.mean(v['variance'] for v in values) * 1e4:.1f}"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table_text(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -369,6 +369,6 @@ def _speed() -> list[str]:
             parts += [
                 f"## {name.capitalize()}",
                 f"Written by `python benchmarks/{name}.py`.",
-                _table(["what", "value"], rows),
+                table_text(["what", "value"], rows),
             ]
     return parts

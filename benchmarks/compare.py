@@ -1,0 +1,288 @@
+"""Every method under one harness: tune each on validation, train all, write the tables.
+
+    python benchmarks/compare.py --data DATA --work WORK --tune [--only adult-sex]
+    python benchmarks/compare.py --data DATA --work WORK [--only adult-sex] [--methods bifp ...]
+    python benchmarks/compare.py --tables
+
+The first form runs each method's grid at one sparsity and seed and appends validation figures to
+`results/compare_tuning.jsonl`; the second takes each method's best setting and trains what
+`results/compare.jsonl` does not hold yet. Both can be interrupted and started again. The third
+writes `COMPARISON.md` from these files. DATA is as for `study.py`, with the table of LFW as
+`lfw/labels.csv`.
+
+The rule of choice is one for all: of a method's grid, the least unequal setting among those within
+a point of the dense network's accuracy on validation, or the most accurate one when none is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from study import SMALL, append, finished, key, merged, run_one, summary
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "compare.jsonl"
+TUNING = HERE / "results" / "compare_tuning.jsonl"
+SPARSITIES = (0.7, 0.8, 0.9, 0.95)
+TUNED_AT = (0.9, 100)
+"""Sparsity and seed of the grids; the study's seeds are others."""
+SEEDS = 3
+POINT = 0.01
+LEVELS = {"levels": [0.5, 0.7, 0.8, 0.9, 0.95]}
+FACES = {"epochs": 5, **SMALL, "augment": ["flip"]}
+
+
+def _lfw(target: str) -> dict[str, Any]:
+    return {
+        "data": {
+            "name": "image-table",
+            "path": f"lfw-{target}.csv",
+            "groups": ["gender"],
+            "split_column": "split",
+            "identity": "person",
+        },
+        "model": "small-cnn",
+        "training": FACES,
+        "cells": "equalized-odds",
+    }
+
+
+TASKS: dict[str, dict[str, Any]] = {
+    "adult-sex": {
+        "data": {"name": "adult", "groups": ["sex"], "cal": 0.2, "val": 0.2},
+        "model": "mlp",
+        "training": {"epochs": 8, "lr": 0.05},
+        "cells": "equalized-odds",
+    },
+    "fashion-mnist": {
+        "data": {"name": "fashion-mnist", "limit": 20000, "val": 0.2},
+        "model": "small-cnn",
+        "training": {"epochs": 8, **SMALL},
+        "cells": "class",
+    },
+    "utkface-race": {
+        "data": {"name": "utkface", "target": "gender", "groups": ["race"], "limit": 12000},
+        "model": "small-cnn",
+        "training": FACES,
+        "cells": "group",
+    },
+    "lfw-wavy-hair": _lfw("Wavy_Hair"),
+    "lfw-big-nose": _lfw("Big_Nose"),
+    "lfw-smiling": _lfw("Smiling"),
+}
+
+CHANNELS = {"grouping": "channel"}
+TUNE_LR = [{"lr_factor": 0.1}, {"lr_factor": 1.0}]
+RECOVER = [{"finetune": 0.5, "lr_factor": 1.0}, {"finetune": 1.0, "lr_factor": 1.0}]
+METHODS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "dense": ({"name": "dense"}, [{}]),
+    "magnitude": ({"name": "magnitude"}, TUNE_LR),
+    "lamp": ({"name": "magnitude", "criterion": "lamp"}, TUNE_LR),
+    "taylor": ({"name": "magnitude", "criterion": "taylor"}, TUNE_LR),
+    "obd": ({"name": "magnitude", "criterion": "obd"}, TUNE_LR),
+    "random": ({"name": "init", "criterion": "random"}, [{"scope": "erk"}, {"scope": "layerwise"}]),
+    "snip": ({"name": "init", "criterion": "snip"}, [{}]),
+    "grasp": ({"name": "init", "criterion": "grasp"}, [{}]),
+    "synflow": ({"name": "init", "criterion": "synflow"}, [{}]),
+    "lth": ({"name": "lth", **LEVELS}, [{}, {"rewind": "lr"}]),
+    "l1 filters": ({"name": "magnitude", "criterion": "l1", **CHANNELS}, TUNE_LR),
+    "fpgm": ({"name": "magnitude", "criterion": "fpgm", **CHANNELS}, TUNE_LR),
+    "hrank": ({"name": "magnitude", "criterion": "hrank", **CHANNELS}, TUNE_LR),
+    "entropy": ({"name": "magnitude", "criterion": "entropy", **CHANNELS}, TUNE_LR),
+    "fairprune": ({"name": "fairprune"}, RECOVER),
+    "fairgrape": ({"name": "fairgrape"}, [{}]),
+    "performance-weighted": ({"name": "performance-weighted", "lr_factor": 1.0}, [{}]),
+    "distill": ({"name": "distill"}, TUNE_LR),
+    "ceag": ({"name": "ceag"}, [{**a, "dual_rate": b} for a in TUNE_LR for b in (0.01, 0.1)]),
+    "equalized-loss": ({"name": "equalized-loss"}, TUNE_LR),
+    "fair-then-prune": ({"name": "fair-then-prune"}, TUNE_LR),
+    "prune-then-fair": ({"name": "prune-then-fair"}, TUNE_LR),
+    "safecompress": ({"name": "safecompress"}, [{}, {"rule": "lexicographic"}]),
+    "fair-scratch": ({"name": "fair-scratch"}, [{"lam": x} for x in (0.1, 0.3, 1.0)]),
+    "bifp": ({"name": "bifp"}, [{"lambda_mask": x, "lambda_weight": x} for x in (0.5, 1.0, 2.0)]),
+    "bifp filters": (
+        {"name": "bifp", **CHANNELS},
+        [{"lambda_mask": x, "lambda_weight": x} for x in (0.5, 1.0, 2.0)],
+    ),
+    "ballot": (
+        {"name": "ballot", "retries": 0, **LEVELS},
+        [
+            {**a, "refinement": b}
+            for a in ({}, {"rewind": "lr"})
+            for b in ({}, {"strength": 1.0}, {"form": "penalty"})
+        ],
+    ),
+}
+ABLATIONS = {"bifp without m": {"lambda_mask": 0.0}, "bifp without w": {"lambda_weight": 0.0}}
+ABLATIONS["bip"] = {**ABLATIONS["bifp without m"], **ABLATIONS["bifp without w"]}
+"""Changes to the tuned `bifp`."""
+FILTERS = ("l1 filters", "fpgm", "hrank", "entropy", "bifp filters")
+"""Of whole channels: compared where there are channels."""
+
+
+def methods_of(task: str) -> list[str]:
+    """Methods that can prune a task's model."""
+    mlp = TASKS[task]["model"] == "mlp"
+    return [name for name in [*METHODS, *ABLATIONS] if not (mlp and name in FILTERS)]
+
+
+def configuration(task: str, method: dict[str, Any], sparsity: float, seed: int) -> dict[str, Any]:
+    """The run configuration of a method on a task, without the place of the data."""
+    setting = TASKS[task]
+    return {
+        "data": setting["data"],
+        "model": {"name": setting["model"]},
+        "training": setting["training"],
+        "cells": setting["cells"],
+        "methods": [method],
+        "sparsities": [0.0 if method["name"] == "dense" else sparsity],
+        "seeds": [seed],
+    }
+
+
+@cache
+def chosen(task: str) -> dict[str, dict[str, Any]]:
+    """Each method's best setting on a task, by the validation figures of its grid."""
+    grids: dict[str, list[dict[str, Any]]] = {}
+    for line in finished(TUNING).values():
+        if line["task"] == task:
+            grids.setdefault(line["method"], []).append(line)
+    result = {}
+    for name, lines in grids.items():
+        least = lines[0]["validation"]["dense"]["accuracy"] - POINT
+        within = [v for v in lines if v["validation"]["sparse"]["accuracy"] >= least]
+        best = (
+            min(within, key=_unequal)
+            if within
+            else max(lines, key=lambda v: v["validation"]["sparse"]["accuracy"])
+        )
+        result[name] = best["setting"]
+    return result
+
+
+def _unequal(line: dict[str, Any]) -> float:
+    dense, sparse = (line["validation"][m] for m in ("dense", "sparse"))
+    return float(sum(sparse[k] / max(dense[k], 1e-6) for k in ("variance", "range")))
+
+
+def jobs(task: str, tune: bool, wanted: list[str]) -> list[tuple[str, dict[str, Any], float, int]]:
+    """(method, configuration, sparsity, seed) of a task's grids, or of its study."""
+    result = []
+    for name in [n for n in methods_of(task) if not wanted or n in wanted]:
+        if tune and name in METHODS:
+            base, grid = METHODS[name]
+            for setting in grid:
+                config = configuration(task, merged(setting, base), *TUNED_AT)
+                result.append((name, {**config, "setting": setting}, *TUNED_AT))
+        if tune:
+            continue
+        base = METHODS["bifp" if name in ABLATIONS else name][0]
+        best = merged(chosen(task).get(base["name"] if name in ABLATIONS else name, {}), base)
+        method = {**best, **ABLATIONS.get(name, {})}
+        for seed in range(SEEDS):
+            for sparsity in (0.0,) if name == "dense" else SPARSITIES:
+                result.append((name, configuration(task, method, sparsity, seed), sparsity, seed))
+    return result
+
+
+def work(task: str, tune: bool, wanted: list[str], data: Path, folder: Path) -> None:
+    """Do a task's runs that are not recorded yet; one that fails is told and left out."""
+    from fairsparse.fairness.cells import Cells
+    from fairsparse.types import InputError
+
+    if task.startswith("lfw"):
+        prepare_lfw(data, TASKS[task]["data"]["path"])
+    for name, given, sparsity, seed in jobs(task, tune, wanted):
+        plain = {k: v for k, v in given.items() if k != "setting"}
+        path = TUNING if tune else RESULTS
+        if key(task, plain) in finished(path):
+            continue
+        began = time.time()
+        try:
+            result, made = run_one(plain, data, folder)
+        except InputError as error:
+            print(f"{task:15s} {name:22s} {sparsity:<5} seed {seed}: {error}", flush=True)
+            continue
+        reached = result.record["validation"]["sparse"]
+        line = {
+            "task": task,
+            "method": name,
+            "sparsity": sparsity,
+            "seed": seed,
+            "setting": given.get("setting"),
+            "validation": result.record["validation"],
+            "config": plain,
+        }
+        if not tune:
+            cells = Cells(TASKS[task]["cells"], made.class_names, made.group_names)
+            line |= summary(task, name, sparsity, seed, result, cells)
+        append(path, line)
+        print(
+            f"{task:15s} {name:22s} {sparsity:<5} seed {seed}  {time.time() - began:4.0f} s"
+            f"  validation: accuracy {reached['accuracy']:.4f}  range {reached['range']:.3f}",
+            flush=True,
+        )
+
+
+def prepare_lfw(data: Path, file: str) -> None:
+    """Write the table of one inferred attribute: yes above a half; identities keep their split."""
+    target, path = file.removeprefix("lfw-").removesuffix(".csv"), data / "lfw" / file
+    if path.exists():
+        return
+    with (data / "lfw" / "labels.csv").open(newline="") as source:
+        rows = [row for row in csv.DictReader(source) if row["has_pred"] == "True"]
+    made = path.with_suffix(".part")
+    with made.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["file", "label", "gender", "person", "split"])
+        for row in rows:
+            label = f"{'' if float(row[target]) > 0.5 else 'not '}{target.lower()}"
+            gender = {"0": "male", "1": "female"}.get(row["gender"], "")
+            split = "test" if row["test"] == "True" else "train"
+            writer.writerow([row["file"], label, gender, row["person_id"], split])
+    made.rename(path)
+
+
+def main() -> None:
+    """Tune, train what is missing, or write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", action="append", default=[], choices=list(TASKS))
+    parser.add_argument("--methods", nargs="+", default=[], choices=[*METHODS, *ABLATIONS])
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.tables:
+        from compare_tables import write
+
+        write(list(finished(RESULTS).values()), list(finished(TUNING).values()))
+        return
+    if args.data is None:
+        parser.error("--data is needed to train; --tables writes the tables alone")
+    if args.one:
+        work(args.one, args.tune, args.methods, args.data, args.work)
+        return
+    running: list[subprocess.Popen[bytes]] = []
+    for task in args.only or TASKS:
+        while sum(p.poll() is None for p in running) >= args.jobs:
+            time.sleep(0.5)
+        command = [sys.executable, *sys.argv, "--one", task]
+        running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}))
+    sys.exit(max(p.wait() for p in running))
+
+
+if __name__ == "__main__":
+    main()
