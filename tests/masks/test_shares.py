@@ -154,7 +154,7 @@ def made(seed: int = 0) -> tuple[dict[str, Tensor], MaskSet]:
 
 def test_layers_keep_exactly_what_is_asked_of_those_alive() -> None:
     importance, alive = made()
-    keep = {"a": 17, "b": 1234}
+    keep = {"a": 18, "b": 1235}
     masks = balanced(importance, keep, alive)
     assert {name: int(mask.sum()) for name, mask in masks.items()} == keep
     assert masks <= alive
@@ -162,8 +162,10 @@ def test_layers_keep_exactly_what_is_asked_of_those_alive() -> None:
     for name, block in (("a", 1), ("b", 3)):
         mask = alive[name].flatten()
         expected = torch.zeros_like(mask)
-        expected[mask] = pick(importance[name].flatten(1)[:, mask], keep[name], block=block)
+        values = importance[name].flatten(1)[:, mask]
+        expected[mask] = pick(values, keep[name], block=block)
         assert torch.equal(masks[name].flatten(), expected)
+        assert not torch.equal(pick(values, keep[name], block=4 - block), expected[mask])
 
 
 def test_what_is_dead_counts_for_nobody() -> None:

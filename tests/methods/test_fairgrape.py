@@ -14,8 +14,9 @@ from fairsparse.data.task import Split
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import select
 from fairsparse.masks.shares import balanced, pick
+from fairsparse.methods import fairgrape
 from fairsparse.methods.fairgrape import FairGrape, importances
-from fairsparse.training import state_of
+from fairsparse.training import Loop, state_of
 from helpers import SHAPES, Bench, bench, equal, fingerprint, network, tiny, trainer_for
 
 GROUPS: dict[str, Any] = {"groups": 3, "notion": "group"}
@@ -168,7 +169,15 @@ def test_one_cell_is_taylor_layer_by_layer() -> None:
     assert outcome.rounds[0]["largest_shift"] == 0
 
 
-def test_rounds_train_and_each_in_its_own_order() -> None:
+def test_rounds_train_and_each_in_its_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+
+    class Spied(Loop):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            orders.append(self.order)
+
+    monkeypatch.setattr(fairgrape, "Loop", Spied)
     settings: dict[str, Any] = {"sparsity": 0.7, "levels": (0.4,), "batches": 1}
     still, moving = (FairGrape(**settings, retrain=r, finetune=0.0) for r in (0.0, 0.5))
     cases = [bench(method, "conv", epochs=4) for method in (still, moving)]
@@ -178,6 +187,7 @@ def test_rounds_train_and_each_in_its_own_order() -> None:
     spent = [case.trainer.steps - before for case, before in zip(cases, dense, strict=True)]
     assert spent == [0, 24]  # two rounds of half of 24 steps
     assert not equal(state_of(cases[0].model), state_of(cases[1].model))
+    assert len(orders) == len(set(orders)) == 2
     stages = [log["stage"] for log in cases[1].trainer.history]
     assert stages[4:] == ["fairgrape round 0.4"] * 2 + ["fairgrape round 0.7"] * 2
     # at the end of the schedule, where rates are low
