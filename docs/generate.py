@@ -70,7 +70,10 @@ def settings_tables() -> str:
             assert made is not None
             text = f"{summary(registry[name])}\n\n{options(made, registry[name])}"
             parts.append(section(f"`{title}: {name}`", text))
-    about = "Of `ballot`, and of `init`, `lth` and `magnitude` where it is given."
+    about = (
+        "Of `ballot`, and of `fairgrape`, `fairprune`, `init`, `lth` and `magnitude` where it is"
+        " given."
+    )
     parts.append(
         section("`refinement`", f"{about}\n\n{table(TypeAdapter(Refinement).json_schema())}")
     )

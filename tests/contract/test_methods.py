@@ -64,6 +64,16 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"sparsity": 0.7, "granularity": "filter", "init": "kaiming", "rest": "trained"},
         {"sparsity": 0.7, "granularity": "kernel", "term": "none", "scope": "erk", "keep": "last"},
     ],
+    "fairprune": [
+        {"sparsity": 0.7, "levels": (0.4,), "finetune": 0.0},
+        {"sparsity": 0.7, "fraction": 0.5, "curvature": "gauss-newton", "examples": 32},
+        {"sparsity": 0.7, "levels": (0.4,), "worst": 0.3, "refinement": {"strength": 0.5}},
+    ],
+    "fairgrape": [
+        {"sparsity": 0.7, "levels": (0.4,), "batches": 2},
+        {"sparsity": 0.7, "levels": (0.4,), "batches": 1, "order": "share", "retrain": 0.0},
+        {"sparsity": 0.7, "fraction": 0.5, "batches": 1, "order": "product", "scope": "global"},
+    ],
     "safecompress": [
         {"sparsity": 0.7, "interval": 3, "probe": 2},
         {"sparsity": 0.7, "interval": 3, "branches": ("magnitude/random",), "scope": "layerwise"},

@@ -117,3 +117,18 @@ def test_a_model_that_cannot_be_run_side_by_side() -> None:
     model = Branching()
     with pytest.raises(InputError, match=r"side by side .*use criterion taylor"):
         fisher(model, {"layer.weight": model.layer.weight}, batches(shape=(4,)), loss)
+
+
+@pytest.mark.parametrize("scorer", [fisher, gauss_newton])
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_examples_may_count_differently_and_against(
+    monkeypatch: pytest.MonkeyPatch, scorer: object, at_once: int
+) -> None:
+    """The last batch against the others: three examples' mean less half of the last one's."""
+    assert callable(scorer)
+    model, parts = linear_gaussian()
+    monkeypatch.setattr(curvature, "_NUMBERS", at_once * 2)
+    shares = [torch.full((3,), 1 / 3), torch.tensor([-0.5])]
+    scores = scorer(model, {"weight": model.weight}, parts, gaussian, shares)
+    # h = (2/3, 2/3) - (9, 4) / 2, times w^2 / 2 = (2, 1/2)
+    torch.testing.assert_close(scores["weight"], torch.tensor([[-23 / 3, -2 / 3]]))

@@ -17,7 +17,11 @@ Values = dict[str, Tensor]
 
 
 def fisher(
-    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], loss: LossFn
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batches: Sequence[Batch],
+    loss: LossFn,
+    shares: Sequence[Tensor] | None = None,
 ) -> Scores:
     """``w^2 h / 2`` [1]_, with h the mean over examples of the squared gradient.
 
@@ -33,6 +37,8 @@ def fisher(
     batches : sequence of Batch
     loss : LossFn
         Of one example at a time.
+    shares : sequence of Tensor (B,), optional
+        For each batch, what its examples count, of either sign; h is then the weighted sum.
 
     Raises
     ------
@@ -52,11 +58,15 @@ def fisher(
 
         return {name: g.square() for name, g in grad(value)(values).items()}
 
-    return _brain_damage(model, weights, batches, squared, 1)
+    return _brain_damage(model, weights, batches, shares, squared, 1)
 
 
 def gauss_newton(
-    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], loss: LossFn
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batches: Sequence[Batch],
+    loss: LossFn,
+    shares: Sequence[Tensor] | None = None,
 ) -> Scores:
     """``w^2 h / 2`` with h the exact diagonal of the generalized Gauss-Newton matrix.
 
@@ -82,23 +92,26 @@ def gauss_newton(
 
     with evaluating(model), torch.no_grad():
         classes = model(batches[0].x[:1]).shape[1]
-    return _brain_damage(model, weights, batches, diagonal, classes)
+    return _brain_damage(model, weights, batches, shares, diagonal, classes)
 
 
 def _brain_damage(
     model: nn.Module,
     weights: Mapping[str, Tensor],
     batches: Sequence[Batch],
+    shares: Sequence[Tensor] | None,
     curvature: Callable[[Values, Tensor, Tensor, Tensor], Values],
     held: int,
 ) -> Scores:
-    """Half of the squared weight times the mean curvature; `held` numbers a weight and example."""
+    """Half of the squared weight times the curvature; `held` numbers a weight and example."""
     values = {name: w.detach() for name, w in weights.items()}
     total = {name: torch.zeros_like(w) for name, w in values.items()}
     at_once = max(1, _NUMBERS // (held * sum(w.numel() for w in values.values())))
-    count = 0
+    count = 1 if shares is not None else sum(len(batch.y) for batch in batches)
+    if shares is None:
+        shares = [torch.ones_like(batch.y, dtype=torch.float32) for batch in batches]
     with evaluating(model), torch.no_grad():
-        for batch in _pieces(batches, at_once):
+        for batch, share in _pieces(batches, shares, at_once):
             try:
                 found = vmap(curvature, in_dims=(None, 0, 0, 0))(values, *batch)
             except torch.OutOfMemoryError:
@@ -107,15 +120,17 @@ def _brain_damage(
                 raise InputError(
                     "the criterion takes each example's own gradient, and the model cannot be run"
                     f" for examples side by side ({str(error).splitlines()[0]}); use criterion"
-                    " taylor, which needs batches alone"
+                    " taylor or method fairgrape, which need batches alone"
                 ) from None
             for name, part in found.items():
-                total[name] += part.sum(0)
-            count += len(batch.y)
+                total[name] += torch.tensordot(share.to(part.dtype), part, 1)
     return {name: w.square() * total[name] / (2 * count) for name, w in values.items()}
 
 
-def _pieces(batches: Sequence[Batch], size: int) -> Iterator[Batch]:
-    for batch in batches:
-        for x, y, group in zip(*(t.split(size) for t in batch), strict=True):
-            yield Batch(x, y, group)
+def _pieces(
+    batches: Sequence[Batch], shares: Sequence[Tensor], size: int
+) -> Iterator[tuple[Batch, Tensor]]:
+    for batch, share in zip(batches, shares, strict=True):
+        parts = (t.split(size) for t in (*batch, share))
+        for x, y, group, part in zip(*parts, strict=True):
+            yield Batch(x, y, group), part

@@ -227,10 +227,15 @@ class Round:
 
 
 def stored(
-    trainer: Trainer, key: str, make: Callable[[], Round], needs: Collection[int] = ()
+    trainer: Trainer,
+    key: str,
+    make: Callable[[], Round],
+    needs: Collection[int] = (),
+    label: str | None = None,
 ) -> Round:
     """Return the stage stored under `key`, or make it and store it.
 
+    Its seconds are counted under `label`, by default the name of the first training in it.
     History and step counts are taken from the store too, so an interrupted run that is started
     again reports what an uninterrupted one does.
     """
@@ -254,7 +259,8 @@ def stored(
             return Round(MaskSet(parts["mask"]), parts["model"], meta["log"], points)
     history, steps, began = len(trainer.history), trainer.steps, time.perf_counter()
     made = make()
-    label = trainer.history[history]["stage"] if len(trainer.history) > history else key
+    if label is None:
+        label = trainer.history[history]["stage"] if len(trainer.history) > history else key
     seconds = time.perf_counter() - began
     spent(label, seconds)
     tensors = {f"model/{name}": t for name, t in made.state.items()}

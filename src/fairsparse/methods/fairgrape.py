@@ -1,0 +1,132 @@
+"""FairGRAPE: keep each cell's share of the importance of every layer what it was."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fairsparse.data.task import Split, TrainData
+from fairsparse.masks import scorers
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.select import Scope, select
+from fairsparse.masks.shares import Order, balanced, shift
+from fairsparse.methods.base import METHODS, Dense, Outcome, options
+from fairsparse.methods.rounds import Rounds
+from fairsparse.training import Loop, Trainer, cross_entropy
+
+_BATCH = 32
+
+
+@METHODS.register("fairgrape")
+@options
+class FairGrape(Rounds):
+    """Remove weights so that no cell's share of a layer's importance shrinks, and train on.
+
+    Each round measures every weight's importance to every cell and lets the cells pick in turn,
+    the one that falls short of its share the most first.
+    """
+
+    label: ClassVar[str] = "fairgrape"
+    reference: ClassVar[str] = "Lin et al., ECCV 2022, arXiv:2207.10888"
+    accuracy_only: ClassVar[bool] = True
+    fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.1
+    scope: Annotated[
+        Scope, Field(description="how many weights a layer keeps: equal shares, ERK, one ranking")
+    ] = "layerwise"
+    order: Annotated[
+        Order, Field(description="what a cell picks first: important to it, or to it alone")
+    ] = "importance"
+    block: Annotated[
+        int | None,
+        Field(ge=1, description="weights picked at a time; default: a thousandth of the layer"),
+    ] = None
+    batches: Annotated[
+        int, Field(ge=1, description="of 32 examples of cal a cell, by which a round measures")
+    ] = 8
+    retrain: Annotated[
+        float, Field(ge=0, le=1, description="share of the schedule trained in each round; 0: none")
+    ] = 0.05
+
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Prune and train `model` in place, round by round, and fine-tune it."""
+        self.check(model, trainer.cells)
+
+        def choose(parent: MaskSet, level: float) -> tuple[MaskSet, dict[str, Any]]:
+            trainer.place(model)
+            found = importances(model, self.weights(model), data.cal, trainer, self.batches, level)
+            whole = {name: values.sum(0) for name, values in found.items()}
+            counts = select(whole, level, within=parent, scope=self.scope, floor=self.floor)
+            keep = {name: int(mask.sum()) for name, mask in counts.items()}
+            masks = balanced(found, keep, parent, self.order, self.block)
+            log = {"largest_shift": _largest_shift(found, parent, masks)}
+            self._retrain(model, data, trainer, dense, masks, level)
+            return masks, log
+
+        return self.in_rounds(model, data, trainer, dense, choose)
+
+    def _retrain(
+        self,
+        model: nn.Module,
+        data: TrainData,
+        trainer: Trainer,
+        dense: Dense,
+        masks: MaskSet,
+        level: float,
+    ) -> None:
+        """Train for the end of the schedule, where its rates are low."""
+        if not self.retrain:
+            return
+        start = dense.total - max(1, round(self.retrain * dense.total))
+        # every round sees the data in an order of its own
+        stage = order = self.stage(level)
+        for _ in Loop(
+            trainer, model, data.train, stage=stage, masks=masks, start=start, order=order
+        ):
+            pass
+
+
+def importances(
+    model: nn.Module,
+    weights: dict[str, Tensor],
+    cal: Split,
+    trainer: Trainer,
+    batches: int,
+    level: float,
+) -> dict[str, Tensor]:
+    """Mean over batches of ``(w dL_k/dw)^2`` for each cell k that cal has examples of.
+
+    Parameters
+    ----------
+    model, weights, cal, trainer
+    batches : int
+        Of one cell and one size each: the square of a batch's gradient depends on the size.
+        Examples are drawn with replacement.
+    level : float
+        Decides which examples are drawn.
+
+    Returns
+    -------
+    dict of Tensor (K, *shape)
+        In main memory: ``4 K`` bytes a weight.
+    """
+    index = trainer.cells.index(cal.y, cal.group)
+    parts: dict[str, list[Tensor]] = {name: [] for name in weights}
+    for k in range(len(trainer.cells)):
+        members = (index == k).nonzero()[:, 0]
+        if not len(members):
+            continue
+        generator = trainer.generator("fairgrape", level, k)
+        drawn = members[torch.randint(len(members), (batches, _BATCH), generator=generator)]
+        parties = ((trainer.to_device(cal.batch(row)), 1 / batches) for row in drawn)
+        for name, score in scorers.taylor(model, weights, parties, cross_entropy).items():
+            parts[name].append(score.cpu())
+    return {name: torch.stack(found) for name, found in parts.items()}
+
+
+def _largest_shift(importance: dict[str, Tensor], before: MaskSet, after: MaskSet) -> float | None:
+    """The furthest that a cell's share of a layer's importance moved; None if none had any."""
+    moved = [shift(importance[n], before[n].cpu(), after[n].cpu()) for n in before]
+    return max((float(m.abs().max()) for m in moved if m is not None), default=None)
