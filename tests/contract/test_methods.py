@@ -25,6 +25,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"sparsity": 0.7, "scope": "erk", "refinement": {"strength": 0.5}},
         {"sparsity": 0.7, "criterion": "entropy", **LAYERS},
         {"sparsity": 0.5, "criterion": "obd", "grouping": "1:2"},
+        {"sparsity": 0.7, "schedule": "gradual", "ramp": 0.4, "refinement": {"warmup": 0.0}},
     ],
     "lth": [
         {"sparsity": 0.7, "levels": (0.4,)},
@@ -63,6 +64,18 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"sparsity": 0.7},
         {"sparsity": 0.7, "granularity": "filter", "init": "kaiming", "rest": "trained"},
         {"sparsity": 0.7, "granularity": "kernel", "term": "none", "scope": "erk", "keep": "last"},
+        {"sparsity": 0.7, "term": "none", "refinement": {"strength": 0.5}},
+    ],
+    "fair-then-prune": [
+        {"sparsity": 0.7},
+        {"sparsity": 0.7, "fair_from": "dense", "fair_share": 0.5, "schedule": "gradual"},
+        {"sparsity": 0.7, "term": "cells", "refinement": {"form": "none"}, **LAYERS},
+    ],
+    "prune-then-fair": [
+        {"sparsity": 0.7},
+        {"sparsity": 0.7, "levels": (0.4,), "finetune": 0.5, "refinement": {"form": "penalty"}},
+        {"sparsity": 0.7, "schedule": "gradual", "fair_share": 0.5},
+        {"sparsity": 0.7, "fraction": 0.5, "term": "cells", "refinement": {"form": "none"}},
     ],
     "safecompress": [
         {"sparsity": 0.7, "interval": 3, "probe": 2},
@@ -74,6 +87,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
             "rule": "lexicographic",
             "branches": ("taylor/random", "magnitude/gradient-largest"),
         },
+        {"sparsity": 0.7, "interval": 3, "probe": 2, "stop": 0.5, "refinement": {"warmup": 0.0}},
     ],
 }
 

@@ -8,9 +8,11 @@ from fairsparse.methods import (
     distill,
     equalized_loss,
     fair_scratch,
+    fair_then_prune,
     lth,
     magnitude,
     performance_weighted,
+    prune_then_fair,
     safecompress,
 )
 from fairsparse.methods.base import METHODS, Dense, Method, Outcome, train_dense
@@ -27,9 +29,11 @@ __all__ = [
     "distill",
     "equalized_loss",
     "fair_scratch",
+    "fair_then_prune",
     "lth",
     "magnitude",
     "performance_weighted",
+    "prune_then_fair",
     "safecompress",
     "train_dense",
 ]

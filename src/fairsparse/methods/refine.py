@@ -11,6 +11,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -23,7 +24,9 @@ from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.methods.base import Dense
 from fairsparse.methods.fold import fold_offsets
 from fairsparse.methods.pressure import Pressure
+from fairsparse.methods.terms import Kind, Term
 from fairsparse.training import Loop, State, state_of
+from fairsparse.types import InputError
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
@@ -68,12 +71,25 @@ class Refinement:
         return self.keep == "best" or self.plateau > 0 or self.rewinds > 0
 
 
+def one_steers(name: str, term: Kind, settings: Refinement | None) -> None:
+    """Raise `InputError` when both a term and a refinement's form would steer the loss."""
+    if term != "none" and settings is not None and settings.form != "none":
+        raise InputError(
+            f"{name}: term '{term}' and refinement form '{settings.form}' would both steer the"
+            " loss; set term to none, or refinement.form to none"
+        )
+
+
 def refine(
     loop: Loop,
     data: TrainData,
     dense: Dense,
     settings: Refinement,
     strength: float | None = None,
+    *,
+    term: Term | None = None,
+    epochs: Iterable[object] | None = None,
+    settled: float = 0.0,
 ) -> dict[str, Any]:
     """Run `loop` to its end under `settings`; return the JSON-able log of the round.
 
@@ -88,6 +104,12 @@ def refine(
     settings : Refinement
     strength : float, optional
         What the previous round handed on as `next_strength`; the settings' own by default.
+    term : Term, optional
+        What steers the loss, where the settings' form is none.
+    epochs : iterable, optional
+        Runs `loop` and yields after each epoch, such as one that also moves the masks.
+    settled : float
+        Step from which the masks stay; no epoch before is a candidate to keep.
     """
     trainer, model = loop.trainer, loop.model
     strength = settings.strength if strength is None else strength
@@ -95,13 +117,17 @@ def refine(
     loop.warm = round(settings.warmup * per_epoch)
     scale = family_scale(dense.val.means, dense.val.counts, trainer.cells.families)
     pressure = Pressure(settings, trainer.cells, data, strength, scale)
+    steer: Term | Pressure | None = pressure if settings.form != "none" else None
+    if term is not None:
+        loop.loss, steer = term.loss, term if term.steered else None
+    # an early epoch of a long schedule is never the network one wants to ship
+    late = max(loop.start + (loop.stop - loop.start) // 2 + 1, settled)
     watch = Watch(settings, dense)
-    for log in loop:
+    for _ in loop if epochs is None else epochs:
         last = loop.step >= loop.stop
-        if settings.form != "none" and not last:
-            loop.loss = pressure.update(trainer.predict(model, data.cal))
-        # an early epoch of a long schedule is never the network one wants to ship
-        if settings.watches and log.step > loop.start + (loop.stop - loop.start) // 2:
+        if steer is not None and not last:
+            loop.loss = steer.update(trainer.predict(model, data.cal))
+        if settings.watches and loop.step >= late:
             now = spread(trainer.cells, trainer.predict(model, data.val))
             back = watch.see(now, model)
             loop.lr_factor = watch.factor
@@ -112,6 +138,7 @@ def refine(
     trainer.recalibrate(model, data.train, settings.recalibrate)
     result = spread(trainer.cells, trainer.predict(model, data.val))
     log_: dict[str, Any] = {
+        **(term.facts() if term is not None else {}),
         "strength": strength,
         "overshoots": pressure.overshoots,
         "rewinds": watch.rewinds,
