@@ -54,10 +54,11 @@ def test_the_network_is_never_written_to_while_scores_are_trained(
     seen: list[dict[str, Tensor]] = []
     plain = FairScratch._train
 
-    def train(self: FairScratch, subnet: Subnet, *args: Any) -> None:
+    def train(self: FairScratch, subnet: Subnet, *args: Any) -> Any:
         seen.append({n: p.clone() for n, p in subnet.model.named_parameters()})
-        plain(self, subnet, *args)
+        log = plain(self, subnet, *args)
         seen.append({n: p.clone() for n, p in subnet.model.named_parameters()})
+        return log
 
     monkeypatch.setattr(FairScratch, "_train", train)
     searched(FairScratch(sparsity=0.6), "conv")

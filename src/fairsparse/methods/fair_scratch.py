@@ -15,6 +15,7 @@ from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.spread import objective, spread
 from fairsparse.masks import scorers
+from fairsparse.masks.paths import check_paths
 from fairsparse.masks.select import select
 from fairsparse.masks.subnet import Granularity, Subnet
 from fairsparse.methods.base import (
@@ -123,6 +124,7 @@ class FairScratch(Method):
         randomize_(model, source, counts)
         subnet = Subnet(model, counts, self.granularity, trainer.generator("scores"))
         train = self._hide_groups(data.train, trainer)
+        check_paths(model, subnet.masks(), trainer.to_device(train.batch(torch.arange(1))).x)
         term = make_term(self.term, self.form, self.gap, self.lam, trainer, train)
         with _frozen(model, None if self.rest == "frozen" else set(counts)):
             trained = self._train(subnet, train, data, trainer, dense, term)

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import BoundMasks, MaskSet
+from fairsparse.masks.paths import check_paths
 from fairsparse.training.recipe import augment, optimizer_for
 from fairsparse.training.repeatable import State, derive, state_of
 from fairsparse.training.tally import EpochLog, Tally
-from fairsparse.types import Batch, InputError, LossFn
+from fairsparse.types import Batch, Diverged, InputError, LossFn
 
 if TYPE_CHECKING:
     from fairsparse.training.trainer import Trainer
@@ -114,6 +115,8 @@ class Loop:
         self._masks: MaskSet | None = None
         self._bound: BoundMasks | None = None
         self._tally: Tally | None = None
+        self._good: State | None = None
+        self._good_at = start
         self.masks = masks
 
     @property
@@ -122,7 +125,20 @@ class Loop:
 
     @masks.setter
     def masks(self, masks: MaskSet | None) -> None:
-        """New masks are applied at once, to the weights and to the optimizer's memory of them."""
+        """New masks are applied at once, to the weights and to the optimizer's memory of them.
+
+        Masks that empty a layer or cut every path are an `InputError`: a collapse is told before
+        it is trained.
+        """
+        if masks is not None:
+            first = self.trainer.to_device(self.train.batch(torch.arange(1)))
+            try:
+                check_paths(self.model, masks, first.x)
+            except InputError as error:
+                raise InputError(f"{self.stage}: {error}") from None
+        self._bind(masks)
+
+    def _bind(self, masks: MaskSet | None) -> None:
         self._masks = masks
         self._bound = masks.bind(self.model) if masks is not None else None
         if self._bound is not None:
@@ -157,7 +173,7 @@ class Loop:
         self.optimizer.state.clear()
         for weight, memory in point.memory.items():
             self.optimizer.state[weight] = _copied(memory)
-        self.masks = point.masks
+        self._bind(point.masks)
         self._tally = point.tally.copy() if point.tally else None
         self.trainer.history[:] = point.history
 
@@ -237,10 +253,15 @@ class Loop:
         log = self._tally.log(trainer.cells, self.stage, epoch, self.step)
         self._tally = None
         if not math.isfinite(log.loss):
-            raise InputError(
+            raise Diverged(
                 f"{self.stage}: the loss became {log.loss} in epoch {epoch}; lower the learning"
-                f" rate (now {log.lr:.2g}), warm up, or set grad_clip"
+                f" rate (now {log.lr:.2g}), warm up, or set grad_clip",
+                self._good_at,
+                self._good,
             )
+        state = state_of(self.model)
+        if all(bool(t.isfinite().all()) for t in state.values()):
+            self._good, self._good_at = state, self.step
         trainer.history.append(asdict(log))
         return log
 
