@@ -24,15 +24,15 @@ class InputError(ValueError):
 
 
 class Diverged(InputError):
-    """A loss that is no longer a finite number.
+    """A loss, or a weight, that is no longer a finite number.
 
     Parameters
     ----------
     message : str
     step : int
-        Of the last epoch that ended with finite weights; the loop's start when none did.
+        Of the end of the last good epoch; the loop's start when none was.
     state : dict of Tensor or None
-        The network at that step, when an epoch did.
+        The network at that step, when an epoch was.
     """
 
     def __init__(self, message: str, step: int, state: dict[str, Tensor] | None) -> None:

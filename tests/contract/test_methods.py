@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
 import torch
 
+from fairsparse.experiments.options import options_model
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import n_kept
 from fairsparse.methods import METHODS, Method
+from fairsparse.methods.base import ATTRIBUTE, STRUCTURE, Facts
 from fairsparse.training import state_of
 from helpers import bench, dead_everywhere, equal, fingerprint
 
@@ -176,6 +179,18 @@ def test_a_method_describes_and_checks_itself(name: str) -> None:
     method = METHODS[name]
     assert (method.__doc__ or "").strip().splitlines()[0].endswith((".", ":"))
     assert method.reference
+    facts = getattr(method, "facts", None)
+    assert isinstance(facts, Facts), (
+        f"method '{name}' needs facts: ClassVar[Facts] = Facts(structure=..., attribute=...,"
+        " cost=...), see fairsparse.methods.base"
+    )
+    assert facts.structure in STRUCTURE
+    assert facts.attribute in ATTRIBUTE
+    # in dense trainings: a number, or a formula whose words are options of the method
+    assert facts.cost[0].isdigit()
+    names = set(re.findall(r"[a-z_]{4,}", facts.cost))
+    words = {"when", "gradual", "shot", "rounds", "retries"}
+    assert names - words <= set(options_model(method).model_fields)  # type: ignore[union-attr]
     for bad in ({"sparsity": 1.0}, {"sparsity": -0.1}, {"sparsty": 0.5}):
         with pytest.raises(ValueError):
             method(**bad)

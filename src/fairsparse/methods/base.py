@@ -94,7 +94,7 @@ class Facts:
     Attributes
     ----------
     structure : {"none", "unstructured", "structured", "either"}
-        Whether single weights are removed or whole units; either, where an option decides.
+        What is removed; see `STRUCTURE`.
     attribute : {"never", "option", "cells", "training", "inference"}
         When the group of an example has to be known; see `ATTRIBUTE`.
     cost : str
@@ -106,8 +106,15 @@ class Facts:
     cost: str
 
 
+STRUCTURE = {
+    "none": "nothing is removed",
+    "unstructured": "unstructured",
+    "structured": "structured",
+    "either": "unstructured, or structured by an option",
+}
+"""`Facts.structure` in words."""
 ATTRIBUTE = {
-    "never": "never",
+    "never": "not needed",
     "option": "in training, where an option steers by cells or a term of groups",
     "cells": "in training, where its cells or term are of groups",
     "training": "in training",

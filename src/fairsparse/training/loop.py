@@ -252,16 +252,18 @@ class Loop:
         trainer, epoch = self.trainer, (self.step - 1) // self.trainer.steps_per_epoch(self.train)
         log = self._tally.log(trainer.cells, self.stage, epoch, self.step)
         self._tally = None
-        if not math.isfinite(log.loss):
+        broken = [name for name, p in self.model.named_parameters() if not bool(p.isfinite().all())]
+        if broken or not math.isfinite(log.loss):
+            what = f"the loss became {log.loss}"
+            if math.isfinite(log.loss):
+                what = f"{broken[0]} is no longer finite"
             raise Diverged(
-                f"{self.stage}: the loss became {log.loss} in epoch {epoch}; lower the learning"
-                f" rate (now {log.lr:.2g}), warm up, or set grad_clip",
+                f"{self.stage}: {what} in epoch {epoch}; lower the learning rate (now"
+                f" {log.lr:.2g}), warm up, or set grad_clip",
                 self._good_at,
                 self._good,
             )
-        state = state_of(self.model)
-        if all(bool(t.isfinite().all()) for t in state.values()):
-            self._good, self._good_at = state, self.step
+        self._good, self._good_at = state_of(self.model), self.step
         trainer.history.append(asdict(log))
         return log
 
