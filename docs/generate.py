@@ -1,4 +1,4 @@
-"""Write the tables of settings, data sets and measures into docs/*.md, from the code.
+"""Write the tables of settings, methods, data sets and measures into docs/*.md, from the code.
 
     python docs/generate.py
 
@@ -23,6 +23,7 @@ from fairsparse.experiments.options import options_model
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
 from fairsparse.masks.criteria import CRITERIA
 from fairsparse.methods import METHODS
+from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
 from fairsparse.methods.refine import Refinement
 from fairsparse.models import MODELS
 from fairsparse.training import Recipe
@@ -70,10 +71,7 @@ def settings_tables() -> str:
             assert made is not None
             text = f"{summary(registry[name])}\n\n{options(made, registry[name])}"
             parts.append(section(f"`{title}: {name}`", text))
-    about = (
-        "Of `ballot`, and of `fairgrape`, `fairprune`, `init`, `lth` and `magnitude` where it is"
-        " given."
-    )
+    about = "Of `ballot` and of every method with a setting `refinement`."
     parts.append(
         section("`refinement`", f"{about}\n\n{table(TypeAdapter(Refinement).json_schema())}")
     )
@@ -107,6 +105,20 @@ def criteria_table() -> str:
         for name in CRITERIA
     ]
     return grid(("criterion", "what it computes", "source", "data", "of"), rows)
+
+
+def methods_table() -> str:
+    """What tells the methods apart, in the words of `fairsparse list methods`."""
+    rows = [
+        (
+            f"`{name}`",
+            STRUCTURE[facts.structure],
+            ATTRIBUTE[facts.attribute],
+            facts.cost,
+        )
+        for name, facts in ((name, METHODS[name].facts) for name in METHODS)
+    ]
+    return grid(("method", "structure", "sensitive attribute", "cost in dense trainings"), rows)
 
 
 def measures_table() -> str:
@@ -235,22 +247,22 @@ def described(target: Callable[..., Any]) -> dict[str, str]:
 
 
 FILES = {
-    "configuration.md": settings_tables,
-    "data.md": data_table,
-    "measures.md": measures_table,
-    "methods.md": criteria_table,
+    "configuration.md": (settings_tables,),
+    "data.md": (data_table,),
+    "measures.md": (measures_table,),
+    "methods.md": (methods_table, criteria_table),
 }
 
 
 def render(name: str) -> str:
-    """The text of a file of docs/ with its table as the code has it now."""
+    """The text of a file of docs/ with its tables, in their order, as the code has them now."""
     begin, end = "<!-- generated: python docs/generate.py -->", "<!-- end of generated -->"
-    pattern = re.compile(f"{begin}.*{end}", re.DOTALL)
-    block = f"{begin}\n\n{FILES[name]()}\n\n{end}"
-    text, found = pattern.subn(lambda _: block, (DOCS / name).read_text())
-    if found != 1:
-        raise SystemExit(f"{name}: needs one pair of the lines '{begin}' and '{end}'")
-    return text
+    pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
+    text = (DOCS / name).read_text()
+    if len(pattern.findall(text)) != len(FILES[name]):
+        raise SystemExit(f"{name}: needs {len(FILES[name])} pairs of the lines '{begin}', '{end}'")
+    blocks = iter([f"{begin}\n\n{make()}\n\n{end}" for make in FILES[name]])
+    return pattern.sub(lambda _: next(blocks), text)
 
 
 def main() -> None:

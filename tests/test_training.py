@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +13,7 @@ from torch.nn import functional as F
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.training import Loop, state_of
-from fairsparse.types import Batch, InputError
+from fairsparse.types import Batch, Diverged, InputError
 from helpers import SHAPES, equal, network, tiny, trainer_for
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
@@ -197,6 +200,50 @@ def test_a_loss_that_is_not_finite_is_an_input_error() -> None:
     trainer = trainer_for(data, lr=1e30, schedule="constant")
     with pytest.raises(InputError, match=r"wild: the loss became (nan|inf) in epoch 0; lower"):
         trainer.fit(network("mlp"), data.train, stage="wild")
+
+
+def test_a_loop_that_diverges_hands_over_its_last_good_state() -> None:
+    data = tiny()
+    for good in (0, 6, 12):
+        trainer, model = trainer_for(data, epochs=4), network("mlp")
+        loop = Loop(trainer, model, data.train, stage="x", snapshots={6, 12})
+
+        def poison(step: int, good: int = good, weight: Tensor = model[0].weight) -> None:
+            if step == good:
+                with torch.no_grad():
+                    weight[0, 0] = math.inf
+
+        poison(0)
+        with pytest.raises(Diverged, match=r"^x: the loss became (nan|inf)") as told:
+            all(poison(log.step) is None for log in loop)
+        assert told.value.step == good
+        assert [log["step"] for log in trainer.history] == list(range(6, good + 1, 6))
+        if good:
+            assert equal(told.value.state or {}, loop.states[good])
+        else:
+            assert told.value.state is None
+
+
+def test_weights_that_are_not_finite_are_told_before_a_loss_shows_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = tiny()
+    trainer, model = trainer_for(data, epochs=3), network("mlp")
+    loop = Loop(trainer, model, data.train, stage="x", snapshots={6})
+    update = Loop._update
+
+    def broken(self: Loop, loss: Any, rate: float) -> None:
+        update(self, loss, rate)
+        if self.step == 11:  # the last step of the second epoch, whose losses are all finite
+            with torch.no_grad():
+                self.model[0].weight[0, 0] = math.nan
+
+    monkeypatch.setattr(Loop, "_update", broken)
+    with pytest.raises(Diverged, match=r"^x: 0\.weight is no longer finite in epoch 1; ") as told:
+        list(loop)
+    assert len(trainer.history) == 1
+    assert told.value.step == 6
+    assert equal(told.value.state or {}, loop.states[6])
 
 
 def test_a_start_outside_the_schedule_is_refused() -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from fairsparse.checkpoint import read_tensors
+from fairsparse.training import Loop
 from runs import TINY, call, process, tree, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -66,6 +69,7 @@ CONFIGS = {
     "no method": (changed(methods=[]), ["methods:", "at least 1"]),
     "method twice": (changed(methods=["lth", "lth"]), ["methods.1: 'lth'", "methods.0"]),
     "nameless method": (changed(methods=[{"scope": "erk"}]), ["methods.0: needs a name"]),
+    "thresholds": (changed(controls="thresholds"), ["thresholds are for 2 classes", "has 10"]),
     "epochs": (changed(training={"epochs": -1}), ["training.epochs", "got -1"]),
     "batch": (changed(training={"batch_size": 0}), ["training.batch_size", "got 0"]),
     "rate": (changed(training={"lr": 0}), ["training.lr", "greater than 0"]),
@@ -328,6 +332,39 @@ def test_another_configuration_and_damaged_files(here: Path, capsys: Capture) ->
         stage.unlink()
     assert call(capsys, "run", config, "--out", "out").code == 0
     assert tree(here / "out").keys() == before.keys()
+
+
+def test_a_run_that_diverges_says_what_it_left(
+    here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = changed(training={"epochs": 3, "batch_size": 32})
+    config = write_config(here / "c.yaml", values)
+    plain = Loop._update
+
+    def broken(self: Loop, loss: Any, rate: float) -> None:
+        plain(self, loss, rate)
+        if self.stage == "magnitude 0.5" and self.step > self.total // 2:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(np.inf)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_update", broken)
+        ended = call(capsys, "run", config, "--out", "out")
+    refused(
+        ended,
+        "magnitude 0.5: 1.weight is no longer finite in epoch 1; lower",
+        "of step 4 in out/last-good.safetensors and 1 finished stage in out/stages",
+    )
+    state, about = read_tensors(Path("out/last-good.safetensors"))
+    assert about == {"kind": "last good", "step": 4}
+    assert all(bool(t.isfinite().all()) for t in state.values())
+    assert not Path("out/record.json").exists()
+    refused(
+        call(capsys, "run", config, "--out", "wild", "--set", "training.lr=1e30"),
+        "dense: the loss became",
+        "no epoch of this stage was good, and kept are 0 finished stages in wild/stages",
+    )
+    assert call(capsys, "run", config, "--out", "out").code == 0
 
 
 def test_data_that_changed_under_a_finished_run(here: Path, capsys: Capture) -> None:

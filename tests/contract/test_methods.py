@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
 import torch
 
+from fairsparse.experiments.options import options_model
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import n_kept
 from fairsparse.methods import METHODS, Method
+from fairsparse.methods.base import ATTRIBUTE, STRUCTURE, Facts
 from fairsparse.training import state_of
 from helpers import bench, dead_everywhere, equal, fingerprint
 
@@ -25,6 +28,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"sparsity": 0.7, "scope": "erk", "refinement": {"strength": 0.5}},
         {"sparsity": 0.7, "criterion": "entropy", **LAYERS},
         {"sparsity": 0.5, "criterion": "obd", "grouping": "1:2"},
+        {"sparsity": 0.7, "schedule": "gradual", "ramp": 0.4, "refinement": {"warmup": 0.0}},
     ],
     "lth": [
         {"sparsity": 0.7, "levels": (0.4,)},
@@ -63,6 +67,18 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"sparsity": 0.7},
         {"sparsity": 0.7, "granularity": "filter", "init": "kaiming", "rest": "trained"},
         {"sparsity": 0.7, "granularity": "kernel", "term": "none", "scope": "erk", "keep": "last"},
+        {"sparsity": 0.7, "term": "none", "refinement": {"strength": 0.5}},
+    ],
+    "fair-then-prune": [
+        {"sparsity": 0.7},
+        {"sparsity": 0.7, "fair_from": "dense", "fair_share": 0.5, "schedule": "gradual"},
+        {"sparsity": 0.7, "term": "cells", "refinement": {"form": "none"}, **LAYERS},
+    ],
+    "prune-then-fair": [
+        {"sparsity": 0.7},
+        {"sparsity": 0.7, "levels": (0.4,), "finetune": 0.5, "refinement": {"form": "penalty"}},
+        {"sparsity": 0.7, "schedule": "gradual", "fair_share": 0.5},
+        {"sparsity": 0.7, "fraction": 0.5, "term": "cells", "refinement": {"form": "none"}},
     ],
     "fairprune": [
         {"sparsity": 0.7, "levels": (0.4,), "finetune": 0.0},
@@ -84,6 +100,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
             "rule": "lexicographic",
             "branches": ("taylor/random", "magnitude/gradient-largest"),
         },
+        {"sparsity": 0.7, "interval": 3, "probe": 2, "stop": 0.5, "refinement": {"warmup": 0.0}},
     ],
 }
 
@@ -172,6 +189,18 @@ def test_a_method_describes_and_checks_itself(name: str) -> None:
     method = METHODS[name]
     assert (method.__doc__ or "").strip().splitlines()[0].endswith((".", ":"))
     assert method.reference
+    facts = getattr(method, "facts", None)
+    assert isinstance(facts, Facts), (
+        f"method '{name}' needs facts: ClassVar[Facts] = Facts(structure=..., attribute=...,"
+        " cost=...), see fairsparse.methods.base"
+    )
+    assert facts.structure in STRUCTURE
+    assert facts.attribute in ATTRIBUTE
+    # in dense trainings: a number, or a formula whose words are options of the method
+    assert facts.cost[0].isdigit()
+    names = set(re.findall(r"[a-z_]{4,}", facts.cost))
+    words = {"when", "gradual", "shot", "rounds", "retries"}
+    assert names - words <= set(options_model(method).model_fields)  # type: ignore[union-attr]
     for bad in ({"sparsity": 1.0}, {"sparsity": -0.1}, {"sparsty": 0.5}):
         with pytest.raises(ValueError):
             method(**bad)

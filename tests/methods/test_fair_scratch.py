@@ -54,10 +54,11 @@ def test_the_network_is_never_written_to_while_scores_are_trained(
     seen: list[dict[str, Tensor]] = []
     plain = FairScratch._train
 
-    def train(self: FairScratch, subnet: Subnet, *args: Any) -> None:
+    def train(self: FairScratch, subnet: Subnet, *args: Any) -> Any:
         seen.append({n: p.clone() for n, p in subnet.model.named_parameters()})
-        plain(self, subnet, *args)
+        log = plain(self, subnet, *args)
         seen.append({n: p.clone() for n, p in subnet.model.named_parameters()})
+        return log
 
     monkeypatch.setattr(FairScratch, "_train", train)
     searched(FairScratch(sparsity=0.6), "conv")
@@ -255,3 +256,13 @@ def test_the_log_says_what_a_ticket_takes() -> None:
     assert log["ticket_bytes"] == (8 * 24 + 24 * 16) / 8
     assert log["dense_bytes"] == 4 * (9 * 24 + 25 * 16 + 17 * 3)
     assert prunable(network("mlp")).keys() == outcome.masks.keys()
+
+
+def test_first_masks_that_cut_every_path_are_told_before_a_step() -> None:
+    # 24 x 8 and 16 x 24 weights, one kept of each: they meet in one case of 24
+    method = FairScratch(sparsity=1 - 2 / 576, floor=0.0, scope="layerwise")
+    case = bench(method)
+    before = case.trainer.steps
+    with pytest.raises(InputError, match="keep 2 of 576 weights, and no path of them leads"):
+        case.run(method)
+    assert case.trainer.steps == before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -12,9 +12,13 @@ from torch import nn
 from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.methods import refine as module
 from fairsparse.methods.base import Dense
+from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.lth import LotteryTicket
+from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.refine import Refinement, Watch, refine
+from fairsparse.methods.safecompress import SafeCompress
 from fairsparse.training import Loop, state_of
+from fairsparse.types import InputError
 from helpers import bench, equal
 
 
@@ -220,3 +224,98 @@ def test_offsets_are_part_of_a_ticket() -> None:
     now = spread(case.trainer.cells, case.trainer.predict(case.model, case.data.val))
     assert log["val_accuracy"] == now.accuracy
     assert log["val_variance"] == now.variance
+
+
+def gradual(refinement: Any, **settings: Any) -> tuple[Any, Any]:
+    method = Magnitude(sparsity=0.7, schedule="gradual", refinement=refinement, **settings)
+    case = bench(method, "conv", epochs=8)
+    return case, case.run(method)
+
+
+def test_gradual_pruning_under_a_refinement_that_is_off_is_gradual_pruning() -> None:
+    plain, first = gradual(None)
+    off, second = gradual(asdict(Refinement.off()))
+    assert first.masks == second.masks
+    assert equal(state_of(plain.model), state_of(off.model))
+    pressed, third = gradual({"warmup": 0, "keep": "last", "recalibrate": 0})
+    assert not equal(state_of(plain.model), state_of(pressed.model))
+    assert third.masks.n_kept == first.masks.n_kept
+
+
+def test_no_epoch_is_kept_while_masks_still_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    # of 8 epochs the masks stay from the sixth on; the seventh is the best of the last three
+    script = iter([seen(0.8, 0.03), seen(0.8, 0.01), seen(0.8, 0.02), seen(0.8, 0.01)])
+    monkeypatch.setattr(module, "spread", lambda *_: next(script))
+    restored: list[int] = []
+    plain = Loop.restore
+    monkeypatch.setattr(Loop, "restore", lambda loop, s: restored.append(id(s)) or plain(loop, s))
+    kept: list[tuple[int, int]] = []
+    see = Watch.see
+
+    def watched(watch: Watch, now: Spread, model: Any) -> Any:
+        back = see(watch, now, model)
+        kept.append((round(now.variance * 100), id(watch.best)))
+        return back
+
+    monkeypatch.setattr(Watch, "see", watched)
+    case, outcome = gradual({"form": "none", "plateau": 0, "rewinds": 0, "recalibrate": 0})
+    assert [variance for variance, _ in kept] == [3, 1, 2]
+    assert restored == [kept[1][1]]
+    assert outcome.masks.is_applied(case.model)
+    assert list(script) == []
+
+
+def test_safecompress_selects_as_before_and_trains_its_last_phase_refined() -> None:
+    settings = {"sparsity": 0.7, "interval": 3, "probe": 2, "stop": 0.5}
+    ends = []
+    for refinement in (None, asdict(Refinement.off()), {"warmup": 0, "strength": 2.0}):
+        method = SafeCompress(**settings, refinement=refinement)  # type: ignore[arg-type]
+        case = bench(method, "conv", epochs=4)
+        ends.append((state_of(case.model), case, case.run(method)))
+        ends[-1] = (state_of(case.model), *ends[-1][1:])
+    (plain, _, first), (off, _, second), (pressed, case, third) = ends
+    assert equal(plain, off)
+    assert not equal(plain, pressed)
+    assert first.masks == second.masks == third.masks
+    assert first.rounds == second.rounds[:-1] == third.rounds[:-1]
+    assert third.rounds[-1]["step"] == third.rounds[-2]["step"] + 2
+    assert case.trainer.steps == ends[0][1].trainer.steps
+
+
+def test_fair_scratch_learns_its_scores_refined_and_no_weight() -> None:
+    plain = {"sparsity": 0.7, "term": "none", "keep": "last", "recalibrate": 0}
+    ends = []
+    for refinement in (None, asdict(Refinement.off()), {"strength": 2.0, "warmup": 0}):
+        method = FairScratch(**plain, refinement=refinement)  # type: ignore[arg-type]
+        case = bench(method, "conv", epochs=4)
+        ends.append((case.run(method), state_of(case.model)))
+    assert ends[0][0].masks == ends[1][0].masks
+    assert equal(ends[0][1], ends[1][1])
+    assert ends[0][0].masks != ends[2][0].masks
+    both = {n for n in ends[0][1] if not torch.equal(ends[0][1][n], ends[2][1][n])}
+    assert {n for n in both if "running" not in n and "num_batches" not in n} == set(
+        ends[0][0].masks
+    )
+
+
+def test_a_term_takes_the_place_of_the_form() -> None:
+    off = asdict(Refinement.off())
+    logs = []
+    for settings in ({"refinement": off}, {"keep": "last", "recalibrate": 0}):
+        method = FairScratch(sparsity=0.7, term="cells", lam=3.0, **settings)  # type: ignore[arg-type]
+        case = bench(method, epochs=4)
+        logs.append((case.run(method).masks, state_of(case.model)))
+    assert logs[0][0] == logs[1][0]
+    assert equal(logs[0][1], logs[1][1])
+    method = FairScratch(term="cells", refinement=Refinement())
+    with pytest.raises(InputError, match="term 'cells' and refinement form 'weights' would both"):
+        method.check(case.model, case.trainer.cells)
+
+
+@pytest.mark.parametrize("method", [SafeCompress(), FairScratch()])
+def test_an_option_that_came_later_leaves_old_keys_as_they_were(method: Any) -> None:
+    assert method.key_settings() == {
+        k: v for k, v in method.settings().items() if k != "refinement"
+    }
+    assert "refinement" in replace(method, refinement=Refinement()).key_settings()
+    assert "refinement" in Magnitude().key_settings()

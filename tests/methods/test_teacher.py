@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.refine import Refinement, refine
-from fairsparse.methods.teacher import divergences, labels_alone, taught
+from fairsparse.methods.teacher import divergences, labels_alone, taught, with_errors
 from fairsparse.training import Loop, State, state_of
 from fairsparse.types import Batch
 from helpers import bench, equal
@@ -58,6 +58,21 @@ def test_the_share_mixes_answers_and_labels(share: float) -> None:
         logits, answers[[4, 1]], 3.0
     )
     assert torch.equal(taught(loop, answers, share, 3.0)(logits, batch), expected)
+
+
+def test_errors_take_the_place_of_a_loss_s_cross_entropy_and_leave_its_rest() -> None:
+    logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(2))
+    batch = Batch(torch.zeros(2, 1), torch.tensor([2, 0]), torch.tensor([-1, -1]))
+
+    def loss(logits: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(logits, batch.y) + 3 * logits.sum()
+
+    def errors(logits: Tensor, batch: Batch) -> Tensor:
+        return torch.tensor([1.0, 2.0])
+
+    expected = 1.5 + 3 * float(logits.sum())
+    assert float(with_errors(loss, errors)(logits, batch)) == pytest.approx(expected)
+    assert with_errors(loss, labels_alone) is loss
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])

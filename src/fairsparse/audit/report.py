@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from fairsparse.audit import plots, sweep_plots, sweep_tables, tables, words
+from fairsparse.audit import controls, plots, sweep_plots, sweep_tables, tables, words
 from fairsparse.audit.sentences import run_paragraphs, tolerance
 from fairsparse.audit.sweep import Sweep, cell_table, gather, shared
 from fairsparse.audit.words import Record
@@ -64,6 +64,7 @@ def run_report(record: Record) -> str:
             notion=notion.sentence,
             measures=tables.measures(record),
             degradation=tables.degradation(record),
+            controls=controls.of_run(record),
             resamples=f"{audit['resamples']:,}",
             cell_tables=tables.cells(record),
             layer_plot={
@@ -122,6 +123,7 @@ def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None
             means=sweep_tables.means(sweep, records),
             sizes=sweep_tables.notes(records),
             variants=sweep_tables.variants(sweep),
+            controls=controls.of_sweep(sweep, record),
             sections=[
                 *(_sweep_sections(sweep, record) if sweep.rows else []),
                 {

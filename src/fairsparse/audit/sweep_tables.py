@@ -22,7 +22,8 @@ def run_name(record: Record) -> str:
     return str(record.get("run", made))
 
 
-def _mean(mean: Mean, metric: str) -> Entry:
+def mean_entry(mean: Mean, metric: str) -> Entry:
+    """A mean with its interval below it."""
     form = words.value_form(metric)
     if not words.defined(mean.value):
         return words.UNDEFINED
@@ -43,17 +44,17 @@ def means(sweep: Sweep, records: Sequence[Record]) -> Table:
     seeds = len(sweep.dense)
     rows: list[list[Entry]] = [
         ["dense", "0" + SPACE + "%", str(seeds), "–"]
-        + [_mean(sweep.dense_mean(metric), metric) for metric in metrics]
+        + [mean_entry(sweep.dense_mean(metric), metric) for metric in metrics]
     ]
     for row in sweep.rows:
         kept = sum(run["status"] == "feasible" for run in row.runs.values())
         rows.append(
             [
                 row.label,
-                _sparsity(row),
+                sparsity_entry(row),
                 str(len(row.runs)),
                 f"{kept} of {len(row.runs)}",
-                *(_mean(row.mean(metric), metric) for metric in metrics),
+                *(mean_entry(row.mean(metric), metric) for metric in metrics),
             ]
         )
     head = ["method", "sparsity", "seeds", "feasible", *(words.label(m) for m in metrics)]
@@ -61,7 +62,8 @@ def means(sweep: Sweep, records: Sequence[Record]) -> Table:
     return Table(f"On the test split ({n} examples): mean over seeds", head, rows)
 
 
-def _sparsity(row: Row) -> Entry:
+def sparsity_entry(row: Row) -> Entry:
+    """The sparsity asked for, and what was reached where it differs."""
     reached = {run["sparsity"]["measured"] for run in row.runs.values()}
     asked = words.sparsity(row.sparsity)
     if all(abs(value - row.sparsity) < 5e-4 for value in reached):
@@ -95,7 +97,7 @@ def cells(sweep: Sweep, sparsity: float, record: Record) -> Table:
             [
                 cell["name"],
                 words.size(cell["sizes"]),
-                *(_mean(mean, "accuracy") for mean in values),
+                *(mean_entry(mean, "accuracy") for mean in values),
             ]
         )
     kind = words.NOTIONS[record["cells"]].kind

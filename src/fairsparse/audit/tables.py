@@ -50,8 +50,8 @@ def measures(record: Record) -> Table:
         found = audit["metrics"][metric]
         row: list[Entry] = [_named(metric, audit["candidate"]["undefined"])]
         for role in ("reference", "candidate"):
-            row.append(_estimate(found[role], words.value_form(metric)))
-        row.append(_estimate(found["change"], words.change_form(metric)))
+            row.append(estimate(found[role], words.value_form(metric)))
+        row.append(estimate(found["change"], words.change_form(metric)))
         row.append(words.reading(metric, found["change"]))
         rows.append(row)
     head = ["measure", "dense", "sparse", "change", "reading"]
@@ -69,7 +69,8 @@ def _named(metric: str, undefined: dict[str, list[str]]) -> Entry:
     return words.label(metric), note
 
 
-def _estimate(found: dict[str, Number], form: Callable[[Number], str]) -> Entry:
+def estimate(found: dict[str, Number], form: Callable[[Number], str]) -> Entry:
+    """A value with its interval below it."""
     if not words.defined(found["value"]):
         return words.UNDEFINED
     return form(found["value"]), between(found["low"], found["high"], form)
@@ -79,7 +80,7 @@ def degradation(record: Record) -> Table:
     """How unequally the drop in accuracy falls on the cells."""
     audit = record["audit"]
     rows: list[list[Entry]] = [
-        [_named(metric, audit["undefined"]), _estimate(audit["degradation"][metric], points)]
+        [_named(metric, audit["undefined"]), estimate(audit["degradation"][metric], points)]
         for metric in words.ordered(audit["degradation"])
     ]
     rows.append([("churn", "Share of the predictions that differ."), percent(audit["churn"])])

@@ -15,7 +15,8 @@ from fairsparse.data import DATASETS
 from fairsparse.data.builders import terms
 from fairsparse.experiments.options import options_model, plain
 from fairsparse.fairness.metrics import METRICS
-from fairsparse.methods import METHODS
+from fairsparse.methods import METHODS, Method
+from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
 from fairsparse.models import MODELS
 
 
@@ -43,7 +44,7 @@ def rows(what: str) -> list[Row]:
                 Row(
                     name,
                     _summary(METHODS[name]),
-                    METHODS[name].reference.strip("-"),
+                    _facts(METHODS[name]),
                     _options(options_model(METHODS[name], 0, ("sparsity",))),
                 )
                 for name in METHODS
@@ -74,6 +75,17 @@ def rows(what: str) -> list[Row]:
 
 def _summary(thing: Callable[..., Any]) -> str:
     return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _facts(method: type[Method]) -> str:
+    facts = method.facts
+    lines = [
+        method.reference.strip("-"),
+        f"Structure: {STRUCTURE[facts.structure]}",
+        f"Attribute: {ATTRIBUTE[facts.attribute]}",
+        f"Cost, in dense trainings: {facts.cost}",
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 def _options(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from fairsparse.data import DATASETS
+from fairsparse.experiments.controls import Controls
 from fairsparse.experiments.options import Options, checked, complete, plain
 from fairsparse.fairness.cells import Notion
 from fairsparse.methods import METHODS
@@ -32,6 +33,7 @@ class RunConfig(BaseModel):
     methods: Annotated[tuple[Options, ...], Field(min_length=1)] = ({"name": "ballot"},)
     sparsities: Annotated[tuple[Sparsity, ...], Field(min_length=1)] = (0.9,)
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    controls: Controls = ()
     resamples: Annotated[int, Field(ge=100, description="of the bootstrap")] = 2000
 
     @field_validator("data", "model", mode="before")
@@ -47,14 +49,14 @@ class RunConfig(BaseModel):
             return values
         return tuple({"name": v} if isinstance(v, str) else v for v in values)
 
-    @field_validator("sparsities", "seeds", mode="before")
+    @field_validator("sparsities", "seeds", "controls", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
         return [value] if isinstance(value, (int, float, str)) else value
 
-    @field_validator("sparsities", "seeds")
+    @field_validator("sparsities", "seeds", "controls")
     @classmethod
-    def _once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         again = [v for i, v in enumerate(values) if v in values[:i]]
         if again:
             raise PydanticCustomError("again", f"{again[0]} is there twice; name each once")

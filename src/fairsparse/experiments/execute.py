@@ -18,6 +18,7 @@ from fairsparse._version import __version__
 from fairsparse.audit.compare import compare
 from fairsparse.checkpoint import Stages, digest
 from fairsparse.data import Task
+from fairsparse.experiments.controls import Control, check_controls, measure_controls
 from fairsparse.experiments.result import Result, confusion
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.metrics import plain
@@ -35,11 +36,20 @@ from fairsparse.models import check_outputs
 from fairsparse.training import Progress, Recipe, Trainer, augment
 from fairsparse.types import InputError, Predictions
 
+_SPLITS = ("val", "test")
 _STAGES = 1  # raise when what a stage computes changes, so that stored ones are not reused
 
 
-def check_fit(model: nn.Module, task: Task, method: Method, cells: Cells, recipe: Recipe) -> None:
+def check_fit(
+    model: nn.Module,
+    task: Task,
+    method: Method,
+    cells: Cells,
+    recipe: Recipe,
+    controls: Sequence[Control] = (),
+) -> None:
     """Raise `InputError` unless model, task, method, cells and recipe can work together."""
+    check_controls(controls, task, cells)
     raw = task.train.raw(torch.tensor([0, 0]))
     check_outputs(model, task.train.prepare(raw), task.n_classes)
     if recipe.augment:
@@ -82,12 +92,13 @@ def execute(
     config: dict[str, Any],
     model_info: dict[str, Any],
     resamples: int,
+    controls: Sequence[Control] = (),
     siblings: Sequence[Method] = (),
 ) -> Result:
     """Train, prune, check and audit one model, which is changed and ends up in evaluation mode.
 
     `siblings` are methods that will take the same dense network from `stages`: the states that
-    they need are stored with it, so that it is trained once.
+    they need are stored with it, so that it is trained once. `controls` are measured besides.
     """
     began = time.perf_counter()
     # repr tells apart networks of equal weights: dropout rates, activations
@@ -99,10 +110,11 @@ def execute(
         wanted = set().union(*(m.snapshots(total) for m in (method, *siblings)))
         dense = train_dense(model, task.training, trainer, wanted)
         dense_steps = trainer.steps
-        before = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
+        splits = _SPLITS + (("cal",) if controls else ())
+        before = {name: trainer.predict(model, getattr(task, name)) for name in splits}
         outcome = method.run(model, task.training, trainer, dense)
         verify(model, method, outcome)
-        after = {name: trainer.predict(model, getattr(task, name)) for name in ("val", "test")}
+        after = {name: trainer.predict(model, getattr(task, name)) for name in splits}
     model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
     reached = spread(cells, after["val"])
@@ -142,6 +154,14 @@ def execute(
         "status": "collapsed" if guesses(reached, task.n_classes) else outcome.status,
         "rounds": outcome.rounds,
         "audit": comparison.to_dict(),
+        "controls": measure_controls(
+            controls,
+            {"dense": before, "sparse": after},
+            dense,
+            cells,
+            seed=seed,
+            resamples=resamples,
+        ),
         "counts": {
             "dense": _counts(before["test"], data),
             "sparse": _counts(after["test"], data),
@@ -253,7 +273,8 @@ def _name(method: Method) -> str:
 
 def _arrays(before: dict[str, Predictions], after: dict[str, Predictions]) -> dict[str, np.ndarray]:
     arrays = {}
-    for name, dense in before.items():
+    for name in _SPLITS:
+        dense = before[name]
         arrays[f"{name}_y"] = dense.y.numpy()
         arrays[f"{name}_group"] = dense.group.numpy()
         arrays[f"{name}_dense"] = dense.logits.numpy()

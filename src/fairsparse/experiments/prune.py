@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from fairsparse.checkpoint import Stages
 from fairsparse.data import Task
 from fairsparse.experiments.config import check_config, complete_method
+from fairsparse.experiments.controls import Control
 from fairsparse.experiments.execute import check_fit, execute
 from fairsparse.experiments.options import plain
 from fairsparse.experiments.result import Result
@@ -31,6 +33,7 @@ def prune(
     training: Recipe | dict[str, Any] | None = None,
     seed: int = 0,
     resamples: int = 2000,
+    controls: Sequence[Control] = (),
     stages: str | Path | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -54,6 +57,8 @@ def prune(
         Of data order, augmentation and every draw.
     resamples : int
         Of the bootstrap behind the intervals.
+    controls : sequence of str
+        Corrections after training to report too: ``offsets``, ``thresholds``.
     stages : str or Path, optional
         Folder in which finished stages are kept, so that a second call continues or shares them.
     progress : callable, optional
@@ -80,6 +85,7 @@ def prune(
         "seeds": [seed],
         "training": asdict(training) if isinstance(training, Recipe) else training or {},
         "sparsities": [sparsity],
+        "controls": plain(controls),
         "resamples": resamples,
         "methods": [{"name": method, **plain(options)}],
     }
@@ -88,7 +94,7 @@ def prune(
     made = make_method(given, sparsity)
     which = Cells(cells, task.class_names, task.group_names)
     network = _copy(model)
-    check_fit(network, task, made, which, config.training)
+    check_fit(network, task, made, which, config.training, config.controls)
     return execute(
         network,
         task,
@@ -101,6 +107,7 @@ def prune(
         config={**config.to_dict(), "methods": [given]},
         model_info={"name": None, "options": {}},
         resamples=resamples,
+        controls=config.controls,
     )
 
 

@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from fairsparse.audit.report import comparison_report
-from fairsparse.checkpoint import Stages, write_text
+from fairsparse.checkpoint import Stages, write_tensors, write_text
 from fairsparse.data import DATASETS, Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.execute import check_fit, execute
@@ -21,7 +21,7 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS, Method
 from fairsparse.models import build
 from fairsparse.training import Progress
-from fairsparse.types import InputError
+from fairsparse.types import Diverged, InputError
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,24 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
     records = []
     for job, folder, record in zip(jobs, folders, done, strict=True):
         if record is None:
-            result = execute(
-                make_model(config, task, job.seed),
-                task,
-                make_method(job.method, job.sparsity),
-                Cells(config.cells, task.class_names, task.group_names),
-                config.training,
-                seed=job.seed,
-                stages=stages,
-                progress=progress,
-                config=(config if len(jobs) == 1 else single(config, job)).to_dict(),
-                model_info={"name": config.model["name"], "options": _options(config.model)},
-                resamples=config.resamples,
-                siblings=[make_method(other.method, other.sparsity) for other in jobs],
-            )
+            try:
+                result = execute(
+                    make_model(config, task, job.seed),
+                    task,
+                    make_method(job.method, job.sparsity),
+                    Cells(config.cells, task.class_names, task.group_names),
+                    config.training,
+                    seed=job.seed,
+                    stages=stages,
+                    progress=progress,
+                    config=(config if len(jobs) == 1 else single(config, job)).to_dict(),
+                    model_info={"name": config.model["name"], "options": _options(config.model)},
+                    resamples=config.resamples,
+                    controls=config.controls,
+                    siblings=[make_method(other.method, other.sparsity) for other in jobs],
+                )
+            except Diverged as error:
+                raise _kept(error, folder, out / "stages") from None
             result.save(folder)
             record = result.record
         records.append(record)
@@ -100,6 +104,17 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
         named = [{**record, "run": name} for record, name in zip(records, names, strict=True)]
         write_text(out / "report.html", comparison_report(named, links))
     return records
+
+
+def _kept(error: Diverged, folder: Path, stages: Path) -> InputError:
+    """Store the last good state of a run that diverged; return what to tell."""
+    n = len(list(stages.glob("*.safetensors")))
+    where = f"{n} finished stage{'s' * (n != 1)} in {stages}"
+    if error.state is None:
+        return InputError(f"{error}; no epoch of this stage was good, and kept are {where}")
+    path = folder / "last-good.safetensors"
+    write_tensors(path, error.state, {"kind": "last good", "step": error.step})
+    return InputError(f"{error}; kept are the weights of step {error.step} in {path} and {where}")
 
 
 def check_out(out: Path, config: RunConfig) -> None:
@@ -197,4 +212,5 @@ def preflight(config: RunConfig, task: Task, jobs: Sequence[Job]) -> None:
     cells = Cells(config.cells, task.class_names, task.group_names)
     model = make_model(config, task, config.seeds[0])
     for job in jobs:
-        check_fit(model, task, make_method(job.method, job.sparsity), cells, config.training)
+        method = make_method(job.method, job.sparsity)
+        check_fit(model, task, method, cells, config.training, config.controls)

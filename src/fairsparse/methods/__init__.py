@@ -8,11 +8,13 @@ from fairsparse.methods import (
     distill,
     equalized_loss,
     fair_scratch,
+    fair_then_prune,
     fairgrape,
     fairprune,
     lth,
     magnitude,
     performance_weighted,
+    prune_then_fair,
     safecompress,
 )
 from fairsparse.methods.base import METHODS, Dense, Method, Outcome, train_dense
@@ -31,9 +33,11 @@ __all__ = [
     "fair_scratch",
     "fairgrape",
     "fairprune",
+    "fair_then_prune",
     "lth",
     "magnitude",
     "performance_weighted",
+    "prune_then_fair",
     "safecompress",
     "train_dense",
 ]

@@ -14,6 +14,7 @@ from fairsparse.masks.select import Scope
 from fairsparse.methods.base import (
     METHODS,
     Dense,
+    Facts,
     Floor,
     Method,
     Outcome,
@@ -33,6 +34,7 @@ class PruneAtInit(Method):
     """Prune the untrained network by a criterion and train what is left once, in full."""
 
     reference: ClassVar[str] = "Lee et al. 2019, arXiv:1810.02340; Wang et al. 2020; Tanaka et al."
+    facts: ClassVar[Facts] = Facts("either", "option", "2")
     sparsity: Sparsity = 0.9
     criterion: Annotated[
         AtInit, Field(description="what an untrained weight is worth; see methods.md")

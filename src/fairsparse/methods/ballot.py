@@ -26,6 +26,7 @@ from fairsparse.masks.select import Scope, select
 from fairsparse.methods.base import (
     METHODS,
     Dense,
+    Facts,
     Floor,
     Levels,
     Method,
@@ -53,6 +54,9 @@ class Ballot(Method):
     """
 
     reference: ClassVar[str] = "Gao et al. 2024, arXiv:2407.02805"
+    facts: ClassVar[Facts] = Facts(
+        "unstructured", "cells", "1 + rounds + retries; 11 rounds at 90 %"
+    )
     sparsity: Sparsity = 0.9
     tolerance: Annotated[
         float, Field(ge=0, le=1, description="accuracy a ticket may lose against dense")

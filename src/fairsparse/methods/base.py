@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
 import torch
 from pydantic import ConfigDict, Field
@@ -93,15 +93,55 @@ class Outcome:
     path: list[MaskSet] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What tells methods apart at a glance.
+
+    Attributes
+    ----------
+    structure : {"none", "unstructured", "structured", "either"}
+        What is removed; see `STRUCTURE`.
+    attribute : {"never", "option", "cells", "training", "inference"}
+        When the group of an example has to be known; see `ATTRIBUTE`.
+    cost : str
+        In dense trainings, the first dense one included; options are named as in a formula.
+    """
+
+    structure: Literal["none", "unstructured", "structured", "either"]
+    attribute: Literal["never", "option", "cells", "training", "inference"]
+    cost: str
+
+
+STRUCTURE = {
+    "none": "nothing is removed",
+    "unstructured": "unstructured",
+    "structured": "structured",
+    "either": "unstructured, or structured by an option",
+}
+"""`Facts.structure` in words."""
+ATTRIBUTE = {
+    "never": "not needed",
+    "option": "in training, where an option steers by cells or a term of groups",
+    "cells": "in training, where its cells or term are of groups",
+    "training": "in training",
+    "inference": "in training and at inference",
+}
+"""`Facts.attribute` -> when the sensitive attribute has to be known, in words."""
+
+
 class Method(ABC):
     """A way to reach a sparse network; a frozen dataclass whose fields are its configuration.
 
-    Subclasses set `reference` and describe themselves in the first line of their docstring.
-    `accuracy_only` marks those that act on errors, whatever the classes predicted.
+    Subclasses set `reference` and `facts` and describe themselves in the first line of their
+    docstring. `accuracy_only` marks those that act on errors, whatever the classes predicted.
+    `later` has the options that a method got after its first release, and the values under which
+    keys do not name them.
     """
 
     reference: ClassVar[str] = ""
+    facts: ClassVar[Facts]
     accuracy_only: ClassVar[bool] = False
+    later: ClassVar[Mapping[str, Any]] = {}
     sparsity: float
     prune_first: bool = False
     prune_last: bool = False
@@ -144,7 +184,8 @@ class Method(ABC):
         An option that came later counts only where it is set, so that stages from before it keep
         their keys.
         """
-        return {k: v for k, v in self.settings().items() if k not in _LATER or v != _LATER[k]}
+        later = {**_LATER, **self.later}
+        return {k: v for k, v in self.settings().items() if k not in later or v != later[k]}
 
     def rounds_key(self, trainer: Trainer, name: str) -> str:
         """Key of the stages before the first round: everything but which levels follow."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.methods.base import METHODS, Dense, Round, options
+from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
 from fairsparse.methods.constraints import (
     DualRate,
     Measured,
@@ -40,6 +40,7 @@ class Ceag(Pruned):
 
     label: ClassVar[str] = "ceag"
     reference: ClassVar[str] = "Hashemizadeh et al., ICLR 2024, arXiv:2310.20673"
+    facts: ClassVar[Facts] = Facts("either", "cells", "2; 1 + finetune when one-shot")
     accuracy_only: ClassVar[bool] = True
     schedule: Schedule = "gradual"
     ramp: Annotated[

@@ -8,7 +8,7 @@ from torch import nn
 
 from fairsparse.data.task import TrainData
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import METHODS, Dense, Method, Outcome, Sparsity, options
+from fairsparse.methods.base import METHODS, Dense, Facts, Method, Outcome, Sparsity, options
 from fairsparse.training import Trainer
 
 
@@ -18,6 +18,7 @@ class DenseMethod(Method):
     """No pruning: the dense network as trained."""
 
     reference: ClassVar[str] = "-"
+    facts: ClassVar[Facts] = Facts("none", "never", "1")
     sparsity: Sparsity = 0.0
 
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fairsparse.data.task import TrainData
-from fairsparse.methods.base import METHODS, Dense, Round, options
+from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
 from fairsparse.methods.pruned import Pruned, Schedule, frozen
 from fairsparse.methods.teacher import divergences
 from fairsparse.training import Trainer, cross_entropy, state_of
@@ -26,6 +26,7 @@ class Distill(Pruned):
 
     label: ClassVar[str] = "distill"
     reference: ClassVar[str] = "Blakeney et al. 2021, arXiv:2106.07849; Hinton et al. 2015"
+    facts: ClassVar[Facts] = Facts("either", "never", "7/3; 1 + 4/3 finetune when one-shot")
     schedule: Schedule = "gradual"
     alpha: Annotated[
         float, Field(ge=0, le=1, description="share of the teacher in the loss; the rest: labels")

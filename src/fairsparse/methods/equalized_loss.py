@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.methods.base import METHODS, Dense, Round, options
+from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
 from fairsparse.methods.constraints import (
     DualRate,
     Multipliers,
@@ -33,6 +33,7 @@ class EqualizedLoss(Pruned):
 
     label: ClassVar[str] = "equalized-loss"
     reference: ClassVar[str] = "Tran et al. 2022, arXiv:2205.13574"
+    facts: ClassVar[Facts] = Facts("either", "cells", "2; 1 + finetune when one-shot")
     accuracy_only: ClassVar[bool] = True
     schedule: Schedule = "gradual"
     ramp: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,15 +13,15 @@ from torch import nn
 
 from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.parity import Form
-from fairsparse.fairness.penalties import FairLoss
 from fairsparse.fairness.spread import objective, spread
 from fairsparse.masks import scorers
+from fairsparse.masks.paths import check_paths
 from fairsparse.masks.select import select
 from fairsparse.masks.subnet import Granularity, Subnet
 from fairsparse.methods.base import (
     METHODS,
     Dense,
+    Facts,
     Floor,
     Method,
     Outcome,
@@ -30,7 +30,16 @@ from fairsparse.methods.base import (
     options,
     stored,
 )
-from fairsparse.methods.terms import Kind, Term, check_term, make_term
+from fairsparse.methods.refine import Refinement, one_steers, refine
+from fairsparse.methods.terms import (
+    Chosen,
+    Cost,
+    Gap,
+    Term,
+    Weight,
+    check_term,
+    make_term,
+)
 from fairsparse.methods.ticket import Distribution, Source, Ticket, randomize_
 from fairsparse.training import Loop, State, Trainer, state_of
 from fairsparse.types import UNKNOWN
@@ -47,6 +56,8 @@ class FairScratch(Method):
     """
 
     reference: ClassVar[str] = "Tang et al. 2023 (CVPR); Ramanujan et al. 2020, arXiv:1911.13299"
+    facts: ClassVar[Facts] = Facts("either", "cells", "2")
+    later: ClassVar[dict[str, Any]] = {"refinement": None}
     sparsity: Sparsity = 0.9
     init: Annotated[
         Distribution, Field(description="the random weights: one size with random signs, and so on")
@@ -61,10 +72,10 @@ class FairScratch(Method):
         Literal["frozen", "trained"],
         Field(description="layers kept dense, biases, BatchNorm's scale and shift"),
     ] = "frozen"
-    term: Annotated[Kind, Field(description="fairness term in the loss")] = "cells"
-    lam: Annotated[float, Field(ge=0, description="weight of the term")] = 0.1
-    form: Annotated[Form, Field(description="cost of a logit, of terms dp and eo")] = "logistic"
-    gap: Annotated[FairLoss, Field(description="gap of term cells")] = "rng"
+    term: Chosen = "cells"
+    lam: Weight = 0.1
+    form: Cost = "logistic"
+    gap: Gap = "rng"
     labelled: Annotated[
         float, Field(gt=0, le=1, description="share of training examples whose group is used")
     ] = 1.0
@@ -73,6 +84,10 @@ class FairScratch(Method):
         Field(description="epoch kept: best on validation, of the later half, or the last"),
     ] = "best"
     recalibrate: Annotated[int, Field(ge=0, description="batches for BatchNorm; 0: off")] = 20
+    refinement: Annotated[
+        Refinement | None,
+        Field(description="train as Ballot does, in place of keep and recalibrate"),
+    ] = None
     scope: Annotated[
         Literal["layerwise", "erk"], Field(description="equal layers, or densities by shape (ERK)")
     ] = "layerwise"
@@ -84,6 +99,7 @@ class FairScratch(Method):
         """Refuse a term that the task's classes or groups do not allow."""
         super().check(model, cells)
         check_term(self.term, cells)
+        one_steers("fair-scratch", self.term, self.refinement)
 
     def source(self, seed: int) -> Source:
         """What the random weights of a run with `seed` are drawn from."""
@@ -92,7 +108,7 @@ class FairScratch(Method):
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Search `model`, made random, for a subnet; it ends up as its kept random weights."""
         self.check(model, trainer.cells)
-        key = trainer.stages.key(trainer.parent, "fair-scratch", self.settings())
+        key = trainer.stages.key(trainer.parent, "fair-scratch", self.key_settings())
         done = stored(trainer, key, lambda: self._search(model, data, trainer, dense))
         model.load_state_dict(done.state)
         return Outcome(done.masks, rounds=[done.log])
@@ -108,17 +124,19 @@ class FairScratch(Method):
         randomize_(model, source, counts)
         subnet = Subnet(model, counts, self.granularity, trainer.generator("scores"))
         train = self._hide_groups(data.train, trainer)
+        check_paths(model, subnet.masks(), trainer.to_device(train.batch(torch.arange(1))).x)
         term = make_term(self.term, self.form, self.gap, self.lam, trainer, train)
         with _frozen(model, None if self.rest == "frozen" else set(counts)):
-            self._train(subnet, train, data, trainer, dense, term)
+            trained = self._train(subnet, train, data, trainer, dense, term)
         masks = subnet.masks()
         masks.apply_(model)
-        trainer.recalibrate(model, data.train, self.recalibrate)
+        if self.refinement is None:
+            trainer.recalibrate(model, data.train, self.recalibrate)
         result = spread(trainer.cells, trainer.predict(model, data.val))
         state = state_of(model)
         log = {
             "sparsity": masks.sparsity,
-            **(term.facts() if term is not None else {}),
+            **trained,
             "val_accuracy": result.accuracy,
             "val_variance": result.variance,
             "val_range": result.range,
@@ -136,9 +154,12 @@ class FairScratch(Method):
         trainer: Trainer,
         dense: Dense,
         term: Term | None,
-    ) -> None:
-        """Train the scores; `subnet` ends up at the epoch that `keep` names."""
+    ) -> dict[str, Any]:
+        """Train the scores, up to the epoch that is kept; return what there is to log."""
         loop = Loop(trainer, subnet, train, stage=f"fair-scratch {self.sparsity:g}")
+        if self.refinement is not None:
+            seen = replace(data, train=train)
+            return refine(loop, seen, dense, self.refinement, term=term)
         if term is not None:
             loop.loss = term.loss
         best: tuple[float, State] | None = None
@@ -152,6 +173,7 @@ class FairScratch(Method):
                 loop.loss = term.update(trainer.predict(subnet, data.cal))
         if best is not None:
             loop.restore(best[1])
+        return term.facts() if term is not None else {}
 
     def _hide_groups(self, train: Split, trainer: Trainer) -> Split:
         """The split with the groups of all but the share `labelled` unknown."""

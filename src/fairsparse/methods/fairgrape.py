@@ -13,7 +13,7 @@ from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import Scope, select
 from fairsparse.masks.shares import Order, balanced, shift
-from fairsparse.methods.base import METHODS, Dense, Outcome, options
+from fairsparse.methods.base import METHODS, Dense, Facts, Outcome, options
 from fairsparse.methods.rounds import Rounds
 from fairsparse.training import Loop, Trainer, cross_entropy
 
@@ -31,6 +31,9 @@ class FairGrape(Rounds):
 
     label: ClassVar[str] = "fairgrape"
     reference: ClassVar[str] = "Lin et al., ECCV 2022, arXiv:2207.10888"
+    facts: ClassVar[Facts] = Facts(
+        "unstructured", "cells", "1 + rounds retrain + finetune; 22 rounds at 90 %"
+    )
     accuracy_only: ClassVar[bool] = True
     fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.1
     scope: Annotated[

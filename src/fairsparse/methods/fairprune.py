@@ -14,7 +14,7 @@ from fairsparse.fairness.spread import spread
 from fairsparse.masks import curvature
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import select
-from fairsparse.methods.base import METHODS, Dense, Outcome, options
+from fairsparse.methods.base import METHODS, Dense, Facts, Outcome, options
 from fairsparse.methods.rounds import Rounds
 from fairsparse.training import Trainer, cross_entropy
 from fairsparse.types import Batch
@@ -34,6 +34,7 @@ class FairPrune(Rounds):
 
     label: ClassVar[str] = "fairprune"
     reference: ClassVar[str] = "Wu et al., MICCAI 2022, arXiv:2203.02110"
+    facts: ClassVar[Facts] = Facts("unstructured", "cells", "1 + finetune")
     accuracy_only: ClassVar[bool] = True
     beta: Annotated[
         float, Field(ge=0, le=1, description="weight of the others' curvature; 0: not looked at")

@@ -12,21 +12,15 @@ from fairsparse.methods.base import Dense
 from fairsparse.types import InputError, Predictions
 
 
-def fold_offsets(
-    model: nn.Module,
-    cal: Predictions,
-    val: Predictions,
-    cells: Cells,
-    dense: Dense,
-    tolerance: float,
-) -> float:
-    """Fit class offsets of several strengths, fold in the best, return its strength.
+def choose_offsets(
+    cal: Predictions, val: Predictions, cells: Cells, dense: Dense, tolerance: float
+) -> tuple[float, Tensor | None]:
+    """Fit class offsets of several strengths; return the best one's strength and them, (C,).
 
     They are fitted on `cal`. The best has the lowest objective on `val`, which it has not seen,
     among those that stay within the tolerance of the dense network and spend at most half of it;
-    0 means that no offset helped.
+    0 and None mean that no offset helped.
     """
-    bias = last_bias(model)
     plain = spread(cells, val)
     limit = min(dense.val.accuracy - tolerance, plain.accuracy)
     limit = max(limit, plain.accuracy - tolerance / 2)
@@ -37,9 +31,28 @@ def fold_offsets(
         value = objective(now, dense.val)[0]
         if now.accuracy >= limit and value < best:
             best, chosen, offsets = value, strength, candidate
+    return chosen, offsets
+
+
+def fold_(model: nn.Module, offsets: Tensor) -> None:
+    """Add class offsets (C,) to the last bias of `model`: its logits then contain them."""
+    bias = last_bias(model)
+    with torch.no_grad():
+        bias += offsets.to(bias.device)
+
+
+def fold_offsets(
+    model: nn.Module,
+    cal: Predictions,
+    val: Predictions,
+    cells: Cells,
+    dense: Dense,
+    tolerance: float,
+) -> float:
+    """Fold the offsets that `choose_offsets` finds into `model`; return their strength."""
+    chosen, offsets = choose_offsets(cal, val, cells, dense, tolerance)
     if offsets is not None:
-        with torch.no_grad():
-            bias += offsets.to(bias.device)
+        fold_(model, offsets)
     return chosen
 
 

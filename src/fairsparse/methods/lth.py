@@ -16,6 +16,7 @@ from fairsparse.masks.select import Scope
 from fairsparse.methods.base import (
     METHODS,
     Dense,
+    Facts,
     Floor,
     Levels,
     Method,
@@ -44,6 +45,7 @@ class LotteryTicket(Method):
     """
 
     reference: ClassVar[str] = "Frankle & Carbin 2019, arXiv:1803.03635; Renda et al. 2020"
+    facts: ClassVar[Facts] = Facts("either", "option", "1 + rounds; 11 rounds at 90 %")
     sparsity: Sparsity = 0.9
     rewind: Literal["weights", "lr", "none"] = "weights"
     rewind_at: Annotated[

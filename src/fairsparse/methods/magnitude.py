@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import nn
 
 from fairsparse.data.task import TrainData
-from fairsparse.methods.base import METHODS, Dense, Round, options
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
 from fairsparse.methods.pruned import Pruned
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.training import Loop, Trainer, state_of
-from fairsparse.types import InputError
 
 
 @METHODS.register("magnitude")
@@ -28,29 +28,22 @@ class Magnitude(Pruned):
 
     label: ClassVar[str] = "magnitude"
     reference: ClassVar[str] = "Han et al. 2015, arXiv:1506.02626; Zhu & Gupta 2017"
+    facts: ClassVar[Facts] = Facts("either", "option", "1 + finetune; 2 when gradual")
     refinement: Annotated[
         Refinement | None, Field(description="train what is left as Ballot does")
     ] = None
 
-    def snapshots(self, total: int) -> set[int]:
-        """None beyond the first and the last; refuses options that exclude each other."""
-        if self.schedule == "gradual" and self.refinement is not None:
-            raise InputError(
-                "magnitude: refinement trains under masks that stay, and schedule 'gradual' moves"
-                " them; use schedule 'one-shot', or leave refinement out"
-            )
-        return set()
-
     def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
         """Prune and fine-tune `model`, or train it from the start while pruning."""
+        refinement = self.refinement or Refinement.off()
+        log: dict[str, Any]
         if self.schedule == "one-shot":
             loop = self.one_shot(model, data, trainer, dense)
-            assert loop.masks is not None
-            masks = loop.masks
-            log: dict[str, Any] = refine(loop, data, dense, self.refinement or Refinement.off())
+            log = refine(loop, data, dense, refinement)
         else:
             model.load_state_dict(dense.states[0])
             loop = Loop(trainer, model, data.train, stage=f"gradual {self.sparsity:g}")
-            *_, masks = self.gradual(loop, data)
-            log = {}
+            moving, settled = self.gradual(loop, data), self.ramp * loop.total
+            log = refine(loop, data, dense, refinement, epochs=moving, settled=settled)
+        masks = loop.masks or MaskSet.dense(self.weights(model))
         return Round(masks, state_of(model), {"sparsity": masks.sparsity, **log})

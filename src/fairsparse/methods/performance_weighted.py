@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairsparse.data.task import TrainData
-from fairsparse.methods.base import METHODS, Dense, Round, options
+from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
 from fairsparse.methods.pruned import Pruned, frozen
 from fairsparse.training import Trainer, state_of
 from fairsparse.types import Batch, LossFn
@@ -26,6 +26,7 @@ class PerformanceWeighted(Pruned):
 
     label: ClassVar[str] = "performance-weighted"
     reference: ClassVar[str] = "Meyer & Wong 2022, arXiv:2211.10285"
+    facts: ClassVar[Facts] = Facts("either", "never", "1 + 4/3 finetune; 7/3 when gradual")
     theta: Annotated[
         float, Field(ge=0, le=1, description="weight of an example the dense network is sure of")
     ] = 0.5

@@ -1,4 +1,4 @@
-"""Magnitude pruning, at once or along a cubic, as the first half of several methods."""
+"""Removing weights at once or along a cubic, as the first half of several methods."""
 
 from __future__ import annotations
 
@@ -32,10 +32,8 @@ Ramp = Annotated[
 
 
 @options
-class Pruned(Method):
-    """A method that removes the smallest weights; subclasses say how what is left is trained.
-
-    Another `criterion` than magnitude ranks the weights by it.
+class Pruning(Method):
+    """A method that removes the smallest weights, or those that another `criterion` ranks lowest.
 
     ``one-shot`` removes them from the dense network at once and trains for `finetune` of the
     schedule. ``gradual`` trains for all of it and raises the sparsity with the epochs, along the
@@ -66,17 +64,6 @@ class Pruned(Method):
                 f"{self.label}: a {self.grouping} pattern has one sparsity, and schedule 'gradual'"
                 " passes through others; use schedule 'one-shot', or grouping weight or filter"
             )
-
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Prune and train `model` in place, or take the stored result."""
-        key = trainer.stages.key(trainer.parent, self.label, self.key_settings())
-        done = stored(trainer, key, lambda: self.make(model, data, trainer, dense))
-        model.load_state_dict(done.state)
-        return Outcome(done.masks, rounds=[done.log])
-
-    @abstractmethod
-    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        """Prune and train `model`, which holds the trained dense weights."""
 
     def train(
         self,
@@ -119,11 +106,20 @@ class Pruned(Method):
                 loop.loss = loss
             yield masks
 
-    def one_shot(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Loop:
-        """A loop over the end of the schedule, under the final masks."""
+    def one_shot(
+        self,
+        model: nn.Module,
+        data: TrainData,
+        trainer: Trainer,
+        dense: Dense,
+        sparsity: float | None = None,
+        within: MaskSet | None = None,
+    ) -> Loop:
+        """A loop over the end of the schedule, under masks of `sparsity`, by default the final."""
+        level = self.sparsity if sparsity is None else sparsity
         start = dense.total - max(1, round(self.finetune * dense.total))
-        masks = masks_of(self, model, data, trainer, self.sparsity)
-        stage = f"{self.label} {self.sparsity:g}"
+        masks = masks_of(self, model, data, trainer, level, within)
+        stage = f"{self.label} {level:g}"
         loop = Loop(trainer, model, data.train, stage=stage, masks=masks, start=start)
         loop.base_factor = self.lr_factor
         return loop
@@ -137,6 +133,22 @@ class Pruned(Method):
                 masks = masks_of(self, loop.model, data, loop.trainer, target, masks)
                 loop.masks = masks
             yield masks
+
+
+@options
+class Pruned(Pruning):
+    """A method of one stage; subclasses say how what is left is trained."""
+
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Prune and train `model` in place, or take the stored result."""
+        key = trainer.stages.key(trainer.parent, self.label, self.key_settings())
+        done = stored(trainer, key, lambda: self.make(model, data, trainer, dense))
+        model.load_state_dict(done.state)
+        return Outcome(done.masks, rounds=[done.log])
+
+    @abstractmethod
+    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
+        """Prune and train `model`, which holds the trained dense weights."""
 
 
 def frozen(model: nn.Module, trainer: Trainer) -> Callable[[Tensor], Tensor]:

@@ -11,6 +11,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -24,8 +25,10 @@ from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.methods.base import Dense
 from fairsparse.methods.fold import fold_offsets
 from fairsparse.methods.pressure import Pressure, weighted_loss
-from fairsparse.methods.teacher import Errors, labels_alone, taught
+from fairsparse.methods.teacher import Errors, labels_alone, taught, with_errors
+from fairsparse.methods.terms import Kind, Term
 from fairsparse.training import Loop, State, state_of
+from fairsparse.types import InputError, LossFn, Predictions
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
@@ -79,12 +82,25 @@ class Refinement:
         return self.keep == "best" or self.plateau > 0 or self.rewinds > 0
 
 
+def one_steers(name: str, term: Kind, settings: Refinement | None) -> None:
+    """Raise `InputError` when both a term and a refinement's form would steer the loss."""
+    if term != "none" and settings is not None and settings.form != "none":
+        raise InputError(
+            f"{name}: term '{term}' and refinement form '{settings.form}' would both steer the"
+            " loss; set term to none, or refinement.form to none"
+        )
+
+
 def refine(
     loop: Loop,
     data: TrainData,
     dense: Dense,
     settings: Refinement,
     strength: float | None = None,
+    *,
+    term: Term | None = None,
+    epochs: Iterable[object] | None = None,
+    settled: float = 0.0,
 ) -> dict[str, Any]:
     """Run `loop` to its end under `settings`; return the JSON-able log of the round.
 
@@ -99,6 +115,12 @@ def refine(
     settings : Refinement
     strength : float, optional
         What the previous round handed on as `next_strength`; the settings' own by default.
+    term : Term, optional
+        What steers the loss, where the settings' form is none.
+    epochs : iterable, optional
+        Runs `loop` and yields after each epoch, such as one that also moves the masks.
+    settled : float
+        Step from which the masks stay; no epoch before is a candidate to keep.
     """
     trainer, model = loop.trainer, loop.model
     strength = settings.strength if strength is None else strength
@@ -110,13 +132,20 @@ def refine(
         errors = taught(loop, dense.answers(), settings.distill, settings.temperature)
         loop.loss = weighted_loss(trainer.cells, torch.ones(len(trainer.cells)), errors)
     pressure = Pressure(settings, trainer.cells, data, strength, scale, errors)
+    steer: Callable[[Predictions], LossFn] | None = None
+    if settings.form != "none":
+        steer = pressure.update
+    if term is not None:
+        loop.loss = with_errors(term.loss, errors)
+        steer = (lambda seen: with_errors(term.update(seen), errors)) if term.steered else None
+    # an early epoch of a long schedule is never the network one wants to ship
+    late = max(loop.start + (loop.stop - loop.start) // 2 + 1, settled)
     watch = Watch(settings, dense)
-    for log in loop:
+    for _ in loop if epochs is None else epochs:
         last = loop.step >= loop.stop
-        if settings.form != "none" and not last:
-            loop.loss = pressure.update(trainer.predict(model, data.cal))
-        # an early epoch of a long schedule is never the network one wants to ship
-        if settings.watches and log.step > loop.start + (loop.stop - loop.start) // 2:
+        if steer is not None and not last:
+            loop.loss = steer(trainer.predict(model, data.cal))
+        if settings.watches and loop.step >= late:
             now = spread(trainer.cells, trainer.predict(model, data.val))
             back = watch.see(now, model)
             loop.lr_factor = watch.factor
@@ -127,6 +156,7 @@ def refine(
     trainer.recalibrate(model, data.train, settings.recalibrate)
     result = spread(trainer.cells, trainer.predict(model, data.val))
     log_: dict[str, Any] = {
+        **(term.facts() if term is not None else {}),
         "strength": strength,
         "overshoots": pressure.overshoots,
         "rewinds": watch.rewinds,

@@ -27,6 +27,7 @@ from fairsparse.masks.topology import Growth, die, gradients, grow, growth_score
 from fairsparse.methods.base import (
     METHODS,
     Dense,
+    Facts,
     Floor,
     Method,
     Outcome,
@@ -35,6 +36,7 @@ from fairsparse.methods.base import (
     options,
     stored,
 )
+from fairsparse.methods.refine import Refinement, refine
 from fairsparse.methods.trial import Cost, Rule, Trial, best, score
 from fairsparse.training import Loop, Trainer, cross_entropy, state_of
 from fairsparse.types import InputError, Scores
@@ -62,6 +64,10 @@ class SafeCompress(Method):
     """
 
     reference: ClassVar[str] = "Zhu et al. 2022, arXiv:2208.05969"
+    facts: ClassVar[Facts] = Facts(
+        "unstructured", "cells", "2 + stop (branches - 1) probe / interval"
+    )
+    later: ClassVar[dict[str, Any]] = {"refinement": None}
     sparsity: Sparsity = 0.9
     branches: Annotated[
         tuple[Branch, ...],
@@ -101,6 +107,9 @@ class SafeCompress(Method):
     death_last: Annotated[
         float, Field(ge=0, le=1, description="and in the end, along half a cosine")
     ] = 0.005
+    refinement: Annotated[
+        Refinement | None, Field(description="train as Ballot does once the masks stay")
+    ] = None
     scope: Scope = "erk"
     floor: Floor = 0.005
     prune_first: bool = False
@@ -134,7 +143,7 @@ class SafeCompress(Method):
 
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Train `model` anew in place; the dense network serves as the reference alone."""
-        key = trainer.stages.key(trainer.parent, "safecompress", self.settings())
+        key = trainer.stages.key(trainer.parent, "safecompress", self.key_settings())
         done = stored(trainer, key, lambda: self._train(model, data, trainer, dense))
         model.load_state_dict(done.state)
         return Outcome(done.masks, rounds=done.log["updates"])
@@ -163,7 +172,11 @@ class SafeCompress(Method):
                 "explored": sum(int(mask.sum()) for mask in explored.values()) / masks.n_total,
             }
             log.append({**entry, **facts})
-        loop.advance(loop.total - loop.step)
+        if self.refinement is None:
+            loop.advance(loop.total - loop.step)
+        else:
+            step = loop.step
+            log.append({"step": step, **refine(loop, data, dense, self.refinement)})
         return Round(masks, state_of(model), {"updates": log})
 
     def _update(

@@ -8,8 +8,8 @@ from typing import TypeAlias
 from torch import Tensor
 from torch.nn import functional as F
 
-from fairsparse.training import Loop
-from fairsparse.types import Batch
+from fairsparse.training import Loop, cross_entropy
+from fairsparse.types import Batch, LossFn
 
 Errors: TypeAlias = Callable[[Tensor, Batch], Tensor]
 """``(logits, batch) -> (B,)``: what each example of a batch loses."""
@@ -47,6 +47,18 @@ def taught(loop: Loop, answers: Tensor, share: float, temperature: float) -> Err
         return (1 - share) * labels_alone(logits, batch) + share * distance
 
     return errors
+
+
+def with_errors(loss: LossFn, errors: Errors) -> LossFn:
+    """The loss with `errors` in the place of its cross-entropy, which is the mean over a batch."""
+    if errors is labels_alone:
+        return loss
+
+    def exchanged(logits: Tensor, batch: Batch) -> Tensor:
+        rest = loss(logits, batch) - cross_entropy(logits, batch)
+        return errors(logits, batch).mean() + rest
+
+    return exchanged
 
 
 def divergences(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -18,6 +19,11 @@ from fairsparse.training import Trainer, cross_entropy
 from fairsparse.types import Batch, InputError, LossFn, Predictions
 
 Kind = Literal["none", "dp", "eo", "cells", "adversarial"]
+
+Chosen = Annotated[Kind, Field(description="fairness term in the loss")]
+Weight = Annotated[float, Field(ge=0, description="weight of the term")]
+Cost = Annotated[Form, Field(description="cost of a logit, of terms dp and eo")]
+Gap = Annotated[FairLoss, Field(description="gap of term cells")]
 
 _HIDDEN = 32
 _HEAD_LR = 1e-2

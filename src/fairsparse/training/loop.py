@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import BoundMasks, MaskSet
+from fairsparse.masks.paths import check_paths
 from fairsparse.training.recipe import augment, optimizer_for
 from fairsparse.training.repeatable import State, derive, state_of
 from fairsparse.training.tally import EpochLog, Tally
-from fairsparse.types import Batch, InputError, LossFn
+from fairsparse.types import Batch, Diverged, InputError, LossFn
 
 if TYPE_CHECKING:
     from fairsparse.training.trainer import Trainer
@@ -120,6 +121,8 @@ class Loop:
         self._masks: MaskSet | None = None
         self._bound: BoundMasks | None = None
         self._tally: Tally | None = None
+        self._good: State | None = None
+        self._good_at = start
         self.masks = masks
 
     @property
@@ -128,7 +131,20 @@ class Loop:
 
     @masks.setter
     def masks(self, masks: MaskSet | None) -> None:
-        """New masks are applied at once, to the weights and to the optimizer's memory of them."""
+        """New masks are applied at once, to the weights and to the optimizer's memory of them.
+
+        Masks that empty a layer or cut every path are an `InputError`: a collapse is told before
+        it is trained.
+        """
+        if masks is not None:
+            first = self.trainer.to_device(self.train.batch(torch.arange(1)))
+            try:
+                check_paths(self.model, masks, first.x)
+            except InputError as error:
+                raise InputError(f"{self.stage}: {error}") from None
+        self._bind(masks)
+
+    def _bind(self, masks: MaskSet | None) -> None:
         self._masks = masks
         self._bound = masks.bind(self.model) if masks is not None else None
         if self._bound is not None:
@@ -163,7 +179,7 @@ class Loop:
         self.optimizer.state.clear()
         for weight, memory in point.memory.items():
             self.optimizer.state[weight] = _copied(memory)
-        self.masks = point.masks
+        self._bind(point.masks)
         self._tally = point.tally.copy() if point.tally else None
         self.trainer.history[:] = point.history
 
@@ -242,11 +258,18 @@ class Loop:
         trainer, epoch = self.trainer, (self.step - 1) // self.trainer.steps_per_epoch(self.train)
         log = self._tally.log(trainer.cells, self.stage, epoch, self.step)
         self._tally = None
-        if not math.isfinite(log.loss):
-            raise InputError(
-                f"{self.stage}: the loss became {log.loss} in epoch {epoch}; lower the learning"
-                f" rate (now {log.lr:.2g}), warm up, or set grad_clip"
+        broken = [name for name, p in self.model.named_parameters() if not bool(p.isfinite().all())]
+        if broken or not math.isfinite(log.loss):
+            what = f"the loss became {log.loss}"
+            if math.isfinite(log.loss):
+                what = f"{broken[0]} is no longer finite"
+            raise Diverged(
+                f"{self.stage}: {what} in epoch {epoch}; lower the learning rate (now"
+                f" {log.lr:.2g}), warm up, or set grad_clip",
+                self._good_at,
+                self._good,
             )
+        self._good, self._good_at = state_of(self.model), self.step
         trainer.history.append(asdict(log))
         return log
 

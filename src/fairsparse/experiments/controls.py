@@ -1,0 +1,90 @@
+"""Corrections after training that any network can have, reported beside what a method reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from fairsparse.audit.compare import compare
+from fairsparse.data import Task
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.thresholds import check_thresholds, constraint, fit_thresholds
+from fairsparse.methods import Dense
+from fairsparse.methods.fold import choose_offsets
+from fairsparse.methods.refine import Refinement
+from fairsparse.training import derive
+from fairsparse.types import Predictions
+
+Control = Literal["offsets", "thresholds"]
+Controls = Annotated[
+    tuple[Control, ...],
+    Field(description="corrections after training to report too: class offsets, group thresholds"),
+]
+Splits = Mapping[str, Predictions]
+"""Predictions of one network on cal, val and test."""
+
+ABOUT = {
+    "offsets": "class offsets, which fold into the last bias",
+    "thresholds": "a threshold for each group, which needs the group of each example at inference",
+}
+
+
+def check_controls(controls: Sequence[Control], task: Task, cells: Cells) -> None:
+    """Raise `InputError` for a control that this task cannot have."""
+    if "thresholds" in controls:
+        check_thresholds(cells, (task.cal.y, task.cal.group))
+
+
+def measure_controls(
+    controls: Sequence[Control],
+    networks: Mapping[str, Splits],
+    dense: Dense,
+    cells: Cells,
+    *,
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    """What each control makes of each network, on the test split: JSON-able.
+
+    Controls are fitted on cal; the strength of offsets is chosen on val, within the default
+    tolerance of a `Refinement`. Each network is compared with itself before the correction.
+    """
+    found: dict[str, Any] = {}
+    for control in controls:
+        entry: dict[str, Any] = {
+            "about": ABOUT[control],
+            "needs_group_at_inference": control == "thresholds",
+        }
+        for name, splits in networks.items():
+            test = splits["test"]
+            if control == "offsets":
+                corrected, facts = _offsets(splits, cells, dense)
+            else:
+                classify = fit_thresholds(splits["cal"], cells, derive(seed, "thresholds"))
+                corrected, facts = classify(test), {"constraint": constraint(cells)}
+            change = compare(
+                test.logits.argmax(1),
+                corrected,
+                test.y,
+                test.group,
+                cells.class_names,
+                cells.group_names,
+                resamples=resamples,
+                seed=seed,
+            )
+            entry[name] = {**facts, "churn": change.churn, "metrics": change.metrics}
+        found[control] = entry
+    return found
+
+
+def _offsets(splits: Splits, cells: Cells, dense: Dense) -> tuple[Tensor, dict[str, Any]]:
+    """Classes under the best offsets, and the offsets."""
+    test = splits["test"]
+    tolerance = Refinement().tolerance
+    strength, offsets = choose_offsets(splits["cal"], splits["val"], cells, dense, tolerance)
+    logits = test.logits if offsets is None else test.logits + offsets
+    values = [0.0] * logits.shape[1] if offsets is None else offsets.tolist()
+    return logits.argmax(1), {"strength": strength, "values": values}
