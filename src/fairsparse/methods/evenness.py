@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fairsparse.data.task import Split
-from fairsparse.fairness.penalties import Form, deviation_loss, streaming_weights
+from fairsparse.fairness.penalties import Form, deviation_loss
 from fairsparse.methods.terms import shares
 from fairsparse.training import Trainer, cross_entropy
 from fairsparse.types import Batch, LossFn
@@ -62,18 +62,14 @@ class Evenness:
         index = cells.index(batch.y, batch.group)
         u = (self.kappa * cells.margin(logits, batch.y)).sigmoid()
         self._follow(torch.stack(cells.sums(u.detach(), index)))
-        means = self.means
-
-        def loss(s: Tensor, families: Tensor) -> Tensor:
-            return deviation_loss(s, families, self.form, self.tau)
-
-        seen = ~means.isnan()
-        if not bool(seen.any()):
+        means = self.means.requires_grad_()
+        if not bool(self.sums[1].any()):
             return 0 * u.sum()
-        slope = streaming_weights(loss, means, seen.float(), self.families)
+        value = deviation_loss(means, self.families, self.form, self.tau)
+        (slope,) = torch.autograd.grad(value, means)
         at = index.clamp_min(0)
-        away = torch.where(index >= 0, (u - means[at]) * (slope / self.share)[at], 0)
-        return loss(means, self.families) + away.sum() / len(u)
+        away = (u - means.detach()[at]) * (slope / self.share)[at]
+        return value.detach() + torch.where(index >= 0, away, 0).sum() / len(u)
 
     def _follow(self, sums: Tensor) -> None:
         # one memory for all processes

@@ -165,6 +165,7 @@ class Loop:
     def __iter__(self) -> Iterator[EpochLog]:
         with self._wrapped() as wrapped:
             while self.step < self.stop:
+                self._seed()
                 self._train(wrapped, min(self.stop, self._epoch_end()))
                 yield self._close()
 
@@ -174,6 +175,7 @@ class Loop:
         with self._wrapped() as wrapped:
             while self.step < until:
                 end = min(self.stop, self._epoch_end())
+                self._seed()
                 self._train(wrapped, min(until, end))
                 if self.step == end:
                     self._close()
@@ -195,14 +197,18 @@ class Loop:
         per_epoch = self.trainer.steps_per_epoch(self.train)
         return (self.step // per_epoch + 1) * per_epoch
 
+    def _seed(self) -> None:
+        """Make the noise of the forward passes that follow that of this epoch."""
+        epoch = self.step // self.trainer.steps_per_epoch(self.train)
+        # an epoch that goes on draws new noise, but the same each time it goes on from here
+        resumed = () if self._tally is None else (self.step,)
+        torch.manual_seed(derive(self.trainer.seed, "forward", epoch, *resumed))
+
     def _train(self, wrapped: nn.Module, until: int) -> None:
         """Train to step `until` of the epoch in which the loop stands."""
         trainer, recipe = self.trainer, self.trainer.recipe
         per_epoch = trainer.steps_per_epoch(self.train)
         epoch = self.step // per_epoch
-        # an epoch that goes on draws new noise, but the same each time it goes on from here
-        resumed = () if self._tally is None else (self.step,)
-        torch.manual_seed(derive(trainer.seed, "forward", epoch, *resumed))
         order = self._examples(epoch)
         ranks = trainer.accelerator.num_processes
         rank = trainer.accelerator.process_index
@@ -291,6 +297,7 @@ def in_turn(*loops: Loop) -> Iterator[list[EpochLog]]:
         wrapped = [stack.enter_context(loop._wrapped()) for loop in loops]
         while first.step < first.stop:
             end = min(first.stop, first._epoch_end())
+            first._seed()
             while first.step < end:
                 for loop, model in zip(loops, wrapped, strict=True):
                     loop._train(model, loop.step + 1)
