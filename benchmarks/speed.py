@@ -180,7 +180,7 @@ def learned_masks() -> dict[str, float]:
     method = Bifp(sparsity=0.9)
 
     def learn() -> None:
-        _, *loops = method.levels(build("small-cnn", (1, 28, 28), 10), some, trainer(1), 0, 20)
+        _, *loops = method.loops(build("small-cnn", (1, 28, 28), 10), some, trainer(1), 0, 20)
         for _ in in_turn(*loops):
             pass
 

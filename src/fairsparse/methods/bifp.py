@@ -98,7 +98,7 @@ class Bifp(Method):
     def _learn(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
         stop = max(1, dense.total - round(self.finetune * dense.total))
         start = max(0, stop - max(1, round(self.search * dense.total)))
-        net, lower, upper = self.levels(model, data, trainer, start, stop)
+        net, lower, upper = self.loops(model, data, trainer, start, stop)
         first = net.masks()
         for _ in in_turn(lower, upper):
             pass
@@ -125,7 +125,7 @@ class Bifp(Method):
         }
         return Round(masks, state_of(model), log)
 
-    def levels(
+    def loops(
         self, model: nn.Module, data: TrainData, trainer: Trainer, start: int, stop: int
     ) -> tuple[Bilevel, Loop, Loop]:
         """The network with its scores, and the loops over weights and scores, to be run in turn."""
