@@ -62,6 +62,22 @@ def test_with_two_groups_it_is_the_gap_of_the_paper(kappa: float, memory: str) -
     assert torch.allclose(slope(value, z), slope(signed.abs(), z), rtol=1e-4, atol=1e-7)
 
 
+def test_with_the_means_held_at_0_and_1_it_is_the_printed_form_on_any_batch() -> None:
+    train = binary(unknown=True)
+    term = evenness(train, memory=1 - 1e-6)
+    held = torch.tensor([[1e12, 0.0], [1e12, 1e12]])  # c is 1 for s = -1 and 0 for s = 1
+    share = torch.bincount(train.group[train.group >= 0]) / 60
+    for seed in range(5):
+        at = torch.randperm(60, generator=torch.Generator().manual_seed(seed))[:12]
+        batch, z = train.batch(at), logits(12, seed=seed)
+        s, y, f = 2 * batch.group - 1, 2 * batch.y - 1, z[:, 1] - z[:, 0]
+        weight = (batch.group >= 0) / share[batch.group.clamp_min(0)]
+        printed = (weight * torch.sigmoid(s * y * f)).sum() / 12 - 1
+        term.sums = held
+        # the group behind is the one at 0, so that the absolute gap is minus the signed one
+        assert term(z, batch).item() == pytest.approx(-printed.item(), abs=1e-4)
+
+
 @pytest.mark.parametrize("form", ["absolute", "squared", "hinge"])
 def test_forms_have_the_slopes_of_the_gap(form: Any) -> None:
     train = binary()
