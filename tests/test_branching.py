@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.training import Loop, state_of
+from fairsparse.training import Loop, in_turn, state_of
 from helpers import SHAPES, equal, network, tiny, trainer_for
 
 DATA = tiny(SHAPES["conv"])
@@ -130,3 +130,42 @@ def test_noise_is_the_same_for_all_who_go_on_from_a_point_and_new_further_on() -
     assert torch.equal(one, two)
     assert not torch.equal(one, further)
     assert not torch.equal(one, first)
+
+
+def test_loops_in_turn_end_as_each_one_alone() -> None:
+    ends, histories = [], []
+    for order in ("order", "other"):
+        trainer, model = trainer_for(DATA, epochs=3), network("conv")
+        loop = Loop(trainer, model, DATA.train, stage=order, order=order, start=3, stop=16)
+        logs = list(loop)
+        ends.append(state_of(model))
+        histories.append(trainer.history)
+        assert [log.step for log in logs] == [6, 12, 16]
+    assert not equal(*ends)
+    trainer, models = trainer_for(DATA, epochs=3), [network("conv") for _ in range(2)]
+    loops = [
+        Loop(trainer, model, DATA.train, stage=order, order=order, start=3, stop=16)
+        for model, order in zip(models, ("order", "other"), strict=True)
+    ]
+    epochs = list(in_turn(*loops))
+    assert [[log.step for log in logs] for logs in epochs] == [[6, 6], [12, 12], [16, 16]]
+    assert trainer.steps == 2 * 13
+    for i in range(2):
+        assert equal(state_of(models[i]), ends[i])
+        assert trainer.history[i::2] == histories[i]
+
+
+def test_loops_in_turn_draw_noise_of_their_own() -> None:
+    drawn: list[Tensor] = []
+
+    def noisy() -> nn.Module:
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Dropout(0.5))
+        model[2].register_forward_hook(lambda _, inputs, output: drawn.append(output == 0))
+        return model
+
+    trainer = trainer_for(DATA, epochs=2, lr=1e-12)
+    loops = [Loop(trainer, noisy(), DATA.train, stage="x") for _ in range(2)]
+    list(in_turn(*loops))
+    assert len(drawn) == 24
+    patterns = {tuple(mask.flatten().tolist()) for mask in drawn}
+    assert len(patterns) == 24

@@ -63,6 +63,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"sparsity": 0.7, "levels": (0.4,), "tolerance": 1.0},
         {"sparsity": 0.7, "levels": (0.4,), "tolerance": 0.0, "retries": 1, "scope": "layerwise"},
     ],
+    "bifp": [
+        {"sparsity": 0.7, "mask_lr": 0.5},
+        {"sparsity": 0.7, "search": 0.5, "finetune": 0.5, "form": "squared", "scope": "erk"},
+        {"sparsity": 0.7, "form": "hinge", "grouping": "channel", "implicit": 0.0},
+    ],
     "fair-scratch": [
         {"sparsity": 0.7},
         {"sparsity": 0.7, "granularity": "filter", "init": "kaiming", "rest": "trained"},

@@ -87,3 +87,23 @@ def test_errors() -> None:
     for notion in ("equal-opportunity", "demographic-parity"):
         with pytest.raises(InputError, match="needs 2 classes, the task has 3"):
             Cells(notion, ("x", "y", "z"), GROUPS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("notion", EXPECTED)
+def test_the_margin_is_the_log_odds_of_the_soft_statistic(notion: Notion) -> None:
+    cells = Cells(notion, CLASSES, GROUPS)
+    assert torch.allclose(cells.margin(LOGITS, Y).sigmoid(), cells.soft(LOGITS, Y))
+    one = LOGITS[:, 1] - LOGITS[:, 0]
+    sign = 1 if notion == "demographic-parity" else 2 * Y - 1
+    assert torch.allclose(cells.margin(LOGITS, Y), sign * one)
+
+
+def test_the_margin_of_many_classes_stays_finite() -> None:
+    cells = Cells("class", ("a", "b", "c"))
+    z = torch.tensor([[90.0, -90.0, 0.0], [1.0, 2.0, 3.0]], requires_grad=True)
+    margin = cells.margin(z, torch.tensor([1, 2]))
+    assert torch.allclose(margin, torch.tensor([-180.0, 3 - 2.31326169]))
+    margin.sum().backward()
+    assert z.grad is not None
+    assert torch.allclose(z.grad.sum(1), torch.zeros(2), atol=1e-6)
+    assert bool(z.grad.isfinite().all())

@@ -15,6 +15,8 @@ from fairsparse.fairness.cells import Cells, Notion
 from fairsparse.fairness.penalties import (
     TAU,
     FairLoss,
+    Form,
+    deviation_loss,
     family_scale,
     gap_loss,
     proportional_weights,
@@ -29,6 +31,9 @@ MEANS = torch.tensor([0.9, 0.6, 0.3], dtype=torch.float64)
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     **{kind: lambda s, f, kind=kind: gap_loss(s, f, kind) for kind in get_args(FairLoss)},
     "spread": spread_loss,
+}
+DEVIATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    form: lambda s, f, form=form: deviation_loss(s, f, form) for form in get_args(Form)
 }
 
 
@@ -49,11 +54,27 @@ def test_families_are_compared_within_and_averaged() -> None:
     assert float(spread_loss(means, families)) == pytest.approx(0.4 / 2, abs=1e-5)
 
 
+def test_the_deviation_of_two_cells_is_their_gap() -> None:
+    two, families = torch.tensor([0.9, 0.6], dtype=torch.float64), ONE[:2]
+    assert float(deviation_loss(two, families)) == pytest.approx(0.3)
+    assert float(deviation_loss(two.flip(0), families)) == pytest.approx(0.3)
+    assert float(deviation_loss(two, families, "squared")) == pytest.approx(0.09)
+    assert float(deviation_loss(two, families, "hinge", 0.1)) == pytest.approx(0.2)
+    assert float(deviation_loss(two, families, "hinge", 0.4)) == 0
+    # of three cells twice the mean of 0.3, 0 and 0.3; of two families the mean
+    assert float(deviation_loss(MEANS, ONE)) == pytest.approx(0.4)
+    four = torch.tensor([0.9, 0.5, 0.1, 0.1])
+    assert float(deviation_loss(four, torch.tensor([0, 0, 1, 1]))) == pytest.approx(0.2)
+    assert float(deviation_loss(four, torch.tensor([0, 0, 1, 1]), "hinge", 0.1)) == pytest.approx(
+        0.15
+    )
+
+
 def test_cells_without_examples_are_left_out() -> None:
     nan = float("nan")
     with_gap = torch.tensor([0.9, nan, 0.5, nan, nan])
     families = torch.tensor([0, 0, 0, 1, 1])
-    for loss in LOSSES.values():
+    for loss in (LOSSES | DEVIATIONS).values():
         alone = loss(torch.tensor([0.9, 0.5]), torch.tensor([0, 0]))
         assert float(loss(with_gap, families)) == pytest.approx(float(alone))
     counts = torch.tensor([4.0, 0.0, 2.0, 0.0, 0.0])
@@ -116,7 +137,7 @@ def gradient(loss: Tensor, model: nn.Module) -> Tensor:
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSSES | DEVIATIONS)
 @pytest.mark.parametrize("notion", get_args(Notion))
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6), cuts=st.lists(st.integers(1, 59), max_size=6))
@@ -131,7 +152,7 @@ def test_streaming_gradient_is_that_of_the_whole_set(
     y = torch.randint(classes, (60,), generator=generator).sort().values
     group = torch.randint(-1, 3, (60,), generator=generator)
     group[y == 0] = group[y == 0].clamp_max(1)  # a cell without examples
-    model, loss = network(classes, seed), LOSSES[name]
+    model, loss = network(classes, seed), (LOSSES | DEVIATIONS)[name]
 
     index = cells.index(y, group)
     logits = model(x)

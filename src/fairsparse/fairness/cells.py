@@ -113,6 +113,16 @@ class Cells:
             return p[:, 1]
         return p.gather(1, y[:, None])[:, 0]
 
+    def margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the log-odds of each example's soft statistic, shape (B,).
+
+        With two classes this is the difference of the logits.
+        """
+        z = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        at = torch.ones_like(y) if self.notion == "demographic-parity" else y
+        others = z.scatter(1, at[:, None], -torch.inf)
+        return z.gather(1, at[:, None])[:, 0] - others.logsumexp(1)
+
     def hard(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return each example's measured statistic, 0 or 1 as float32, shape (B,)."""
         predicted = logits.argmax(1)

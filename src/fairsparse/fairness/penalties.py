@@ -14,6 +14,7 @@ from torch import Tensor
 from fairsparse.fairness.cells import Cells
 
 FairLoss = Literal["both", "var", "rng"]
+Form = Literal["absolute", "squared", "hinge"]
 TAU = 0.05
 
 
@@ -38,6 +39,31 @@ def spread_loss(means: Tensor, families: Tensor) -> Tensor:
     """Twice the standard deviation of the soft statistics, averaged over families."""
     parts = [2 * (s.var(correction=0) + 1e-12).sqrt() for s in _by_family(means, families)]
     return torch.stack(parts).mean()
+
+
+def deviation_loss(
+    means: Tensor, families: Tensor, form: Form = "absolute", tau: float = 0.0
+) -> Tensor:
+    """Twice the mean absolute deviation of the soft statistics: for two cells, their gap.
+
+    Parameters
+    ----------
+    means : Tensor, shape (K,)
+        Mean soft statistic of each cell; NaN cells are left out.
+    families : Tensor of int64, shape (K,)
+        Cells are compared with those of their own family.
+    form : {"absolute", "squared", "hinge"}
+        Of each family's deviation d: d, its square, or what it exceeds `tau` by. The families'
+        mean is taken afterwards.
+    tau : float
+    """
+    parts = [2 * (s - s.mean()).abs().mean() for s in _by_family(means, families)]
+    gaps = torch.stack(parts)
+    if form == "squared":
+        gaps = gaps.square()
+    elif form == "hinge":
+        gaps = (gaps - tau).clamp_min(0)
+    return gaps.mean()
 
 
 def _by_family(means: Tensor, families: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fairsparse.masks.topk import top
 from fairsparse.types import InputError
 
 
@@ -44,11 +45,11 @@ def filter_size(shape: torch.Size) -> int:
 
 
 def in_filters(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Replace scores by places in an order that takes one whole filter after the other.
+    """Replace scores by the places of their filters, so that one whole filter follows the other.
 
-    Filters stand in the order of the mean score of their living weights, ties by name and index;
-    within a filter, weights stand in the order of their scores. Taking the first weights of this
-    order keeps whole filters, and completes the count inside the next one.
+    Filters stand in the order of the mean score of their living weights, ties by name and index.
+    Taking the first weights of this order keeps whole filters, and completes the count inside the
+    next one; which of its weights those are, `best_within` decides.
 
     Parameters
     ----------
@@ -65,14 +66,28 @@ def in_filters(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -
         mean = total / alive[name].sum(1).clamp_min(1)
         means.append(torch.where(alive[name].any(1), mean, -math.inf))
     places = _places(torch.cat(means)).split([len(row) for row in rows.values()])
-    # every place is a whole number below 2^53, so float64 holds it exactly
-    widest = max(row.shape[1] for row in rows.values())
     return {
-        name: torch.where(
-            alive[name], -(place[:, None] * widest + _places(row)).double(), -math.inf
-        ).flatten()
-        for (name, row), place in zip(rows.items(), places, strict=True)
+        name: torch.where(alive[name], -place[:, None].double(), -math.inf).flatten()
+        for name, place in zip(rows, places, strict=True)
     }
+
+
+def best_within(
+    kept: Mapping[str, Tensor], values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    """Of a filter that is kept in part, keep the highest-scored weights instead, as many.
+
+    `kept` is name -> bool (n,); the other parameters are those of `in_filters`.
+    """
+    result = {}
+    for name, mask in kept.items():
+        rows, scores = (t.view(shapes[name][0], -1) for t in (mask, values[name]))
+        count, alive = rows.sum(1), (scores > -math.inf).sum(1)
+        rows = rows.clone()
+        for i in ((count > 0) & (count < alive)).nonzero()[:, 0].tolist():
+            rows[i] = top(scores[i], int(count[i]))
+        result[name] = rows.flatten()
+    return result
 
 
 def in_pattern(

@@ -82,8 +82,7 @@ def select(
     .. [1] Evci et al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134.
     """
     names = sorted(scores)
-    # a copy, for the marks that `within` and `floor` leave in it
-    values = {name: scores[name].detach().flatten().to(torch.float64, copy=True) for name in names}
+    values = {name: _values(scores[name], grouping) for name in names}
     for name, value in values.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"scores of {name} are not finite; a scorer returns finite numbers")
@@ -102,8 +101,9 @@ def select(
         _check_pattern(kept, shapes, pattern, sparsity)
         return MaskSet({name: kept[name].view(scores[name].shape) for name in scores})
     unit = dict.fromkeys(names, 1)
+    single = values
     if grouping == "filter":
-        values = groups.in_filters(values, shapes)
+        values = groups.in_filters(single, shapes)
         unit = {name: groups.filter_size(shapes[name]) for name in names}
     least = {name: _least(floor, values[name].numel(), alive[name], unit[name]) for name in names}
     if sum(least.values()) > keep:
@@ -121,6 +121,8 @@ def select(
                 f"counts by layer {dict(counts)} do not keep {keep} weights out of {alive} alive"
             )
         kept = {name: top(values[name], counts[name]) for name in names}
+    if grouping == "filter":
+        kept = groups.best_within(kept, single, shapes)
     for name in names:
         if not bool(kept[name].any()):
             raise InputError(
@@ -158,11 +160,24 @@ def _check_pattern(
     )
 
 
+def _values(scores: Tensor, grouping: str) -> Tensor:
+    """A flat copy of a layer's scores, for the marks that `within` and `floor` leave in it."""
+    # means of filters need the digits; the order of single precision is itself
+    exact = scores.dtype == torch.float32 and grouping != "filter"
+    return scores.detach().flatten().to(torch.float32 if exact else torch.float64, copy=True)
+
+
 def _global(values: dict[str, Tensor], keep: int, least: Mapping[str, int]) -> dict[str, Tensor]:
+    def highest() -> dict[str, Tensor]:
+        kept = top(torch.cat(list(values.values())), keep)
+        return dict(zip(values, kept.split([v.numel() for v in values.values()]), strict=True))
+
+    found = highest()
+    if all(int(found[name].sum()) >= least[name] for name in values):
+        return found  # the floors hold by themselves
     for name, value in values.items():
         value[top(value, least[name])] = math.inf
-    kept = top(torch.cat(list(values.values())), keep)
-    return dict(zip(values, kept.split([v.numel() for v in values.values()]), strict=True))
+    return highest()
 
 
 def _share_out(

@@ -3,6 +3,7 @@
 from fairsparse.methods import (
     at_init,
     ballot,
+    bifp,
     ceag,
     dense,
     distill,
@@ -26,6 +27,7 @@ __all__ = [
     "Outcome",
     "at_init",
     "ballot",
+    "bifp",
     "ceag",
     "dense",
     "distill",

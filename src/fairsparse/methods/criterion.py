@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
 import torch
@@ -86,12 +87,6 @@ def masks_of(
         chosen = order[:_EXAMPLES].tensor_split(max(1, min(_EXAMPLES, len(order)) // _BATCH))
         batches = [trainer.to_device(data.cal.batch(index)) for index in chosen]
 
-    def adjust(scores: Scores) -> Scores:
-        if method.grouping != "channel":
-            return scores
-        few = trainer.to_device(data.cal.batch(torch.arange(2)))
-        return shared(channels(model, few.x), scores)
-
     return criteria.choose(
         method.criterion,
         Evidence(
@@ -106,8 +101,19 @@ def masks_of(
         scope=method.scope,
         floor=method.floor,
         grouping=as_selected(method.grouping),
-        adjust=adjust,
+        adjust=coupling(method.grouping, model, data, trainer),
     )
+
+
+def coupling(
+    grouping: str, model: nn.Module, data: TrainData, trainer: Trainer
+) -> Callable[[Scores], Scores]:
+    """What is done to scores before they are ranked: with ``channel``, filters share theirs."""
+    if grouping != "channel":
+        return lambda scores: scores
+    few = trainer.to_device(data.cal.batch(torch.arange(2)))
+    found = channels(model, few.x)
+    return lambda scores: shared(found, scores)
 
 
 def check(method: Scored, model: nn.Module) -> None:

@@ -78,7 +78,7 @@ class Directed(Term):
         notion: Any = {"dp": "demographic-parity", "eo": "equal-opportunity"}[kind]
         self.cells = Cells(notion, cells.class_names, cells.group_names)
         self.form, self.lam = form, lam
-        self.share = _share(self.cells, train)
+        self.share = shares(self.cells, train)
         self.push = torch.zeros_like(self.share)
         self.turns = 0
 
@@ -111,7 +111,7 @@ class Evened(Term):
 
     def __init__(self, gap: FairLoss, lam: float, trainer: Trainer, train: Split) -> None:
         self.cells, self.gap, self.lam = trainer.cells, gap, lam
-        self.share = _share(self.cells, train)
+        self.share = shares(self.cells, train)
 
     def update(self, held_out: Predictions) -> LossFn:
         cells = self.cells
@@ -188,7 +188,7 @@ def _head(trainer: Trainer) -> nn.Module:
     return head.to(trainer.device)
 
 
-def _share(cells: Cells, train: Split) -> Tensor:
+def shares(cells: Cells, train: Split) -> Tensor:
     """Share of all training examples that are in each cell, (K,)."""
     index = cells.index(train.y, train.group)
     return torch.bincount(index[index >= 0], minlength=len(cells)) / len(index)

@@ -1,6 +1,6 @@
 """Training: a recipe, the trainer that shares it, and the one loop, on Accelerate."""
 
-from fairsparse.training.loop import Loop, Point, cross_entropy
+from fairsparse.training.loop import Loop, Point, cross_entropy, in_turn
 from fairsparse.training.recipe import Recipe, augment
 from fairsparse.training.repeatable import State, derive, state_of
 from fairsparse.training.tally import EpochLog
@@ -17,5 +17,6 @@ __all__ = [
     "augment",
     "cross_entropy",
     "derive",
+    "in_turn",
     "state_of",
 ]

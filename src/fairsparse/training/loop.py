@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,7 @@ class Loop:
         self._tally: Tally | None = None
         self._good: State | None = None
         self._good_at = start
+        self._shuffled = (-1, torch.empty(0, dtype=torch.int64))
         self.masks = masks
 
     @property
@@ -186,6 +187,7 @@ class Loop:
     def __iter__(self) -> Iterator[EpochLog]:
         with self._wrapped() as wrapped:
             while self.step < self.stop:
+                self._seed()
                 self._train(wrapped, min(self.stop, self._epoch_end()))
                 yield self._close()
 
@@ -195,6 +197,7 @@ class Loop:
         with self._wrapped() as wrapped:
             while self.step < until:
                 end = min(self.stop, self._epoch_end())
+                self._seed()
                 self._train(wrapped, min(until, end))
                 if self.step == end:
                     self._close()
@@ -216,15 +219,19 @@ class Loop:
         per_epoch = self.trainer.steps_per_epoch(self.train)
         return (self.step // per_epoch + 1) * per_epoch
 
+    def _seed(self) -> None:
+        """Make the noise of the forward passes that follow that of this epoch."""
+        epoch = self.step // self.trainer.steps_per_epoch(self.train)
+        # an epoch that goes on draws new noise, but the same each time it goes on from here
+        resumed = () if self._tally is None else (self.step,)
+        torch.manual_seed(derive(self.trainer.seed, "forward", epoch, *resumed))
+
     def _train(self, wrapped: nn.Module, until: int) -> None:
         """Train to step `until` of the epoch in which the loop stands."""
         trainer, recipe = self.trainer, self.trainer.recipe
         per_epoch = trainer.steps_per_epoch(self.train)
         epoch = self.step // per_epoch
-        # an epoch that goes on draws new noise, but the same each time it goes on from here
-        resumed = () if self._tally is None else (self.step,)
-        torch.manual_seed(derive(trainer.seed, "forward", epoch, *resumed))
-        order = torch.randperm(len(self.train), generator=trainer.generator(self.order, epoch))
+        order = self._examples(epoch)
         ranks = trainer.accelerator.num_processes
         rank = trainer.accelerator.process_index
         if self._tally is None:
@@ -273,6 +280,13 @@ class Loop:
         trainer.history.append(asdict(log))
         return log
 
+    def _examples(self, epoch: int) -> Tensor:
+        """All examples in the order of that epoch, drawn once however often it is entered."""
+        if self._shuffled[0] != epoch:
+            generator = self.trainer.generator(self.order, epoch)
+            self._shuffled = epoch, torch.randperm(len(self.train), generator=generator)
+        return self._shuffled[1]
+
     def _batch(self, index: Tensor) -> Batch:
         train = self.train
         x = train.raw(index).to(self.trainer.device)
@@ -294,6 +308,29 @@ class Loop:
         self.optimizer.step()
         if self._bound is not None:
             self._bound.weights_()
+
+
+def in_turn(*loops: Loop) -> Iterator[list[EpochLog]]:
+    """Train several loops, which start and stop together, a step each in turn.
+
+    Each of their steps counts in the trainer's `steps`. Orders of different names give the loops
+    batches that are independent of each other's.
+
+    Yields
+    ------
+    list of EpochLog
+        After each epoch, one of each loop.
+    """
+    first = loops[0]
+    with ExitStack() as stack:
+        wrapped = [stack.enter_context(loop._wrapped()) for loop in loops]
+        while first.step < first.stop:
+            end = min(first.stop, first._epoch_end())
+            first._seed()
+            while first.step < end:
+                for loop, model in zip(loops, wrapped, strict=True):
+                    loop._train(model, loop.step + 1)
+            yield [loop._close() for loop in loops]
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

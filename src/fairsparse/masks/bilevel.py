@@ -1,0 +1,139 @@
+"""A network whose weights and masks are both learned: weights below, scores of the masks above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.types import Scores
+
+
+class _Masked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, score: Tensor, mask: Tensor, implicit: float) -> Tensor:
+        ctx.save_for_backward(weight, score, mask)
+        ctx.implicit = implicit
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        weight, score, mask = ctx.saved_tensors
+        of_weight, of_score, *_ = ctx.needs_input_grad
+        through = grads[0] * mask if of_weight or ctx.implicit else None
+        slope = None
+        if of_score:
+            slope = weight * grads[0]
+            if through is not None and ctx.implicit:
+                slope.addcmul_(through, grads[0], value=-ctx.implicit)
+            slope.mul_(score.sign())
+        return through if of_weight else None, slope, None, None
+
+
+def masked(weight: Tensor, score: Tensor, mask: Tensor, implicit: float = 0.0) -> Tensor:
+    """``z = mask * weight``, with the gradients of the two levels [1]_.
+
+    With ``g = dL/dz``, the weight gets ``mask * g`` and the score
+
+        ``sign(score) * (weight - implicit * mask * g) * g``,
+
+    straight through the choice of the mask as if it were ``|score|``. The second part is how the
+    weights, at the optimum of ``L(mask * weight) + |weight|^2 / (2 implicit)``, follow the mask,
+    with the curvature of L in z left out. No second derivative and no second pass is needed.
+
+    Parameters
+    ----------
+    weight, score, mask : Tensor, of one shape
+        The mask holds 0 and 1 in the weight's dtype.
+    implicit : float
+        ``1 / gamma``; at 0 the gradient is that of edge-popup.
+
+    References
+    ----------
+    .. [1] Zhang et al., "Advancing Model Pruning via Bi-level Optimization", NeurIPS 2022,
+       arXiv:2210.04092.
+    """
+    result: Tensor = _Masked.apply(weight, score, mask, implicit)
+    return result
+
+
+class Level(nn.Module):
+    """One level as a module: its parameters are those of `trained`, and `compute` computes."""
+
+    def __init__(self, trained: nn.Module, compute: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.trained, self._compute = trained, compute
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs (B, *f) to the model's outputs."""
+        return self._compute(x)
+
+
+class Bilevel:
+    """`model` under masks that the absolute values of learned scores decide.
+
+    Attributes
+    ----------
+    lower : Level
+        Chooses the masks of the present scores, and trains all parameters of `model` under them.
+        Those that are masked get no gradient, and may return with the values they have.
+    upper : Level
+        Trains the scores, under the masks that `lower` chose last.
+    scores : dict
+        Name -> scores, of the weight's shape. They begin as the weights are.
+
+    Parameters
+    ----------
+    model : nn.Module
+    names : iterable of str
+        Parameters that have masks.
+    choose : callable
+        Absolute scores -> MaskSet.
+    implicit : float
+        As in `masked`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Iterable[str],
+        choose: Callable[[Scores], MaskSet],
+        implicit: float,
+    ) -> None:
+        self.model, self._choose, self.implicit = model, choose, implicit
+        parameters = dict(model.named_parameters())
+        self.weights = {name: parameters[name] for name in names}
+        self.scores = {
+            name: nn.Parameter(weight.detach().clone()) for name, weight in self.weights.items()
+        }
+        self.factors: dict[str, Tensor] = {}
+        self.lower = Level(model, self._lower)
+        self.upper = Level(nn.ParameterList(self.scores.values()), self._upper)
+
+    def masks(self) -> MaskSet:
+        """The masks of the present scores."""
+        return self._choose({name: score.detach().abs() for name, score in self.scores.items()})
+
+    def _lower(self, x: Tensor) -> Tensor:
+        for name, mask in self.masks().items():
+            # in the weight's memory layout, which makes the products contiguous
+            factor = torch.empty_like(self.weights[name], requires_grad=False)
+            self.factors[name] = factor.copy_(mask)
+        return self._run(self.weights, {n: s.detach() for n, s in self.scores.items()}, x)
+
+    def _upper(self, x: Tensor) -> Tensor:
+        parameters = {name: p.detach() for name, p in self.model.named_parameters()}
+        return self._run(parameters, self.scores, x)
+
+    def _run(
+        self, parameters: Mapping[str, Tensor], scores: Mapping[str, Tensor], x: Tensor
+    ) -> Tensor:
+        used = dict(parameters)
+        for name, score in scores.items():
+            used[name] = masked(parameters[name], score, self.factors[name], self.implicit)
+        result: Tensor = functional_call(self.model, used, (x,))
+        return result

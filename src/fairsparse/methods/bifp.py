@@ -1,0 +1,172 @@
+"""BiFP: masks and weights are learned together, under a fairness term for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from fairsparse.data.task import TrainData
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.penalties import Form
+from fairsparse.fairness.spread import spread
+from fairsparse.masks.bilevel import Bilevel
+from fairsparse.masks.graph import traced
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.select import Scope, select
+from fairsparse.methods.base import (
+    METHODS,
+    Dense,
+    Facts,
+    Floor,
+    Method,
+    Outcome,
+    Round,
+    Sparsity,
+    options,
+    stored,
+)
+from fairsparse.methods.criterion import Grouping, as_selected, coupling
+from fairsparse.methods.evenness import Evenness
+from fairsparse.training import Loop, Trainer, in_turn, state_of
+from fairsparse.types import InputError, Scores
+
+
+@METHODS.register("bifp")
+@options
+class Bifp(Method):
+    """Learn masks and weights in turn, from the dense network, with a fairness term in both.
+
+    Each iteration trains the weights on one batch, under the masks of the highest scores, and the
+    scores on another. With `lambda_mask` and `lambda_weight` 0 it is BiP, without fairness.
+    """
+
+    reference: ClassVar[str] = "Dai et al. 2023, arXiv:2312.10181; Zhang et al. 2022 (BiP)"
+    facts: ClassVar[Facts] = Facts("either", "cells", "1 + 2 search + finetune")
+    sparsity: Sparsity = 0.9
+    search: Annotated[
+        float, Field(gt=0, le=1, description="share of the schedule; each of its steps counts two")
+    ] = 0.5
+    finetune: Annotated[
+        float, Field(ge=0, lt=1, description="share of the schedule after it, masks fixed")
+    ] = 0.0
+    lr_factor: Annotated[float, Field(gt=0, le=1, description="of the recipe's rates")] = 1.0
+    mask_lr: Annotated[
+        float, Field(gt=0, description="peak learning rate of the scores, on the recipe's schedule")
+    ] = 0.1
+    mask_momentum: Annotated[float, Field(ge=0, lt=1, description="of the scores' SGD")] = 0.9
+    implicit: Annotated[
+        float, Field(ge=0, description="1/gamma: how far weights follow masks; 0: edge-popup")
+    ] = 1e-4
+    lambda_mask: Annotated[float, Field(ge=0, description="fairness term of the scores")] = 1.0
+    lambda_weight: Annotated[float, Field(ge=0, description="fairness term of the weights")] = 1.0
+    form: Annotated[
+        Form, Field(description="of the gap: itself, its square, what exceeds `tau`")
+    ] = "absolute"
+    tau: Annotated[float, Field(ge=0, le=1, description="gap that form hinge allows")] = 0.01
+    kappa: Annotated[float, Field(gt=0, description="steepness of the surrogate accuracy")] = 1.0
+    memory: Annotated[
+        float, Field(ge=0, lt=1, description="share of the past in the cells' running means")
+    ] = 0.9
+    grouping: Grouping = "weight"
+    scope: Annotated[Scope, Field(description="one ranking, equal layers, or ERK")] = "global"
+    recalibrate: Annotated[int, Field(ge=0, description="batches for BatchNorm; 0: off")] = 20
+    floor: Floor = 0.005
+    prune_first: bool = False
+    prune_last: bool = False
+
+    def check(self, model: nn.Module, cells: Cells) -> None:
+        """Refuse shares that exceed the schedule, and a model whose channels cannot be followed."""
+        super().check(model, cells)
+        if self.search + self.finetune > 1:
+            raise InputError(
+                f"bifp: search {self.search:g} and finetune {self.finetune:g} are shares of one"
+                " schedule and may add up to 1; lower one of them"
+            )
+        if self.grouping == "channel":
+            traced(model)
+
+    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+        """Prune and train `model` in place, or take the stored result."""
+        self.check(model, trainer.cells)
+        key = trainer.stages.key(trainer.parent, "bifp", self.settings())
+        done = stored(trainer, key, lambda: self._learn(model, data, trainer, dense))
+        model.load_state_dict(done.state)
+        return Outcome(done.masks, rounds=[done.log])
+
+    def _learn(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
+        stop = max(1, dense.total - round(self.finetune * dense.total))
+        start = max(0, stop - max(1, round(self.search * dense.total)))
+        net, lower, upper = self.loops(model, data, trainer, start, stop)
+        first = net.masks()
+        for _ in in_turn(lower, upper):
+            pass
+        masks = net.masks()
+        masks.apply_(model)
+        if stop < dense.total:
+            stage = f"{lower.stage} finetune"
+            loop = Loop(trainer, model, data.train, stage=stage, masks=masks, start=stop)
+            loop.base_factor, loop.loss = lower.base_factor, lower.loss
+            for _ in loop:
+                pass
+        trainer.recalibrate(model, data.train, self.recalibrate)
+        result = spread(trainer.cells, trainer.predict(model, data.val))
+        kept = sum(int((first[n] & masks[n]).sum()) for n in masks)
+        log = {
+            "sparsity": masks.sparsity,
+            "iterations": stop - start,
+            "finetune_steps": dense.total - stop,
+            "exchanged": 1 - kept / masks.n_kept,
+            "val_accuracy": result.accuracy,
+            "val_variance": result.variance,
+            "val_range": result.range,
+            "val_drop": dense.val.accuracy - result.accuracy,
+        }
+        return Round(masks, state_of(model), log)
+
+    def loops(
+        self, model: nn.Module, data: TrainData, trainer: Trainer, start: int, stop: int
+    ) -> tuple[Bilevel, Loop, Loop]:
+        """The network with its scores, and the loops over weights and scores, to be run in turn."""
+        trainer.place(model)
+        choose = self._choose(model, data, trainer)
+        net = Bilevel(model, self.weights(model), choose, self.implicit)
+        term = Evenness(trainer, data.train, self.kappa, self.form, self.tau, self.memory)
+        stage = f"bifp {self.sparsity:g}"
+        lower = Loop(trainer, net.lower, data.train, stage=stage, start=start, stop=stop)
+        lower.base_factor, lower.loss = self.lr_factor, term.added(self.lambda_weight)
+        stage = f"{stage} scores"
+        upper = Loop(
+            trainer, net.upper, data.train, stage=stage, start=start, stop=stop, order="scores"
+        )
+        upper.optimizer = torch.optim.SGD(
+            net.scores.values(), self.mask_lr, momentum=self.mask_momentum
+        )
+        upper.base_factor = self.mask_lr / trainer.recipe.lr
+        upper.loss = term.added(self.lambda_mask)
+        return net, lower, upper
+
+    def _choose(
+        self, model: nn.Module, data: TrainData, trainer: Trainer
+    ) -> Callable[[Scores], MaskSet]:
+        """How masks follow from scores: the highest, exactly as many as the sparsity leaves."""
+        couple = coupling(self.grouping, model, data, trainer)
+
+        def choose(scores: Scores) -> MaskSet:
+            if not all(bool(score.isfinite().all()) for score in scores.values()):
+                raise InputError(
+                    "bifp: the scores are no longer finite; lower mask_lr (now"
+                    f" {self.mask_lr:g}) or the learning rate, warm up, or set grad_clip"
+                )
+            return select(
+                couple(scores),
+                self.sparsity,
+                scope=self.scope,
+                floor=self.floor,
+                grouping=as_selected(self.grouping),
+            )
+
+        return choose
