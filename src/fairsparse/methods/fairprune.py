@@ -52,7 +52,7 @@ class FairPrune(Rounds):
     finetune: Annotated[
         float,
         Field(ge=0, le=1, description="share of the schedule, at the end; 0: none, as published"),
-    ] = 0.2
+    ] = 0.3
     lr_factor: Annotated[
         float, Field(gt=0, le=1, description="of the recipe's rates, after the last round")
     ] = 1.0
