@@ -36,6 +36,7 @@ from fairsparse.methods.base import (
     rewind_step,
     stored,
 )
+from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.evidence import Importance, conflict_points, importance, stable_rewind
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.training import Loop, Trainer, state_of
@@ -94,12 +95,14 @@ class Ballot(Method):
     one_shot: Annotated[bool, Field(description="a single round at the target")] = False
     fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
     levels: Levels = ()
+    budget: Limit = None
     retries: Annotated[
-        int, Field(ge=0, description="repeats of a round beyond the tolerance, conflict halved")
+        int,
+        Field(ge=0, description="repeats of a round beyond tolerance or budget, conflict halved"),
     ] = 2
     infeasible: Annotated[
         Literal["continue", "stop"],
-        Field(description="after two rounds beyond the tolerance: go on, or return the last good"),
+        Field(description="after two rounds that missed either: go on, or return the last good"),
     ] = "continue"
     refinement: Refinement = Field(default_factory=Refinement)
     scope: Scope = "global"
@@ -143,10 +146,12 @@ class Ballot(Method):
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
         best: Round | None = None
+        judge = Judge(self.budget, model, data, trainer)
+        accurate = True
         for level in [self.sparsity] if self.one_shot else plan:
             if search and not rounds:
                 k = self._search(model, data, trainer, dense, parent, level, key)
-            done = parent
+            done, pressure, facts, feasible = parent, strength, {}, False
             for attempt in range(retries + 1):
                 weight = self.lambda_conflict / 2**attempt
                 last_try = attempt == retries > 0
@@ -156,7 +161,7 @@ class Ballot(Method):
                     level: float = level,
                     parent: Round = parent,
                     weight: float = 0.0 if last_try else weight,
-                    strength: float = strength / 2**attempt,
+                    strength: float = pressure,
                     k: int = k,
                 ) -> Round:
                     return self._round(
@@ -164,18 +169,23 @@ class Ballot(Method):
                     )
 
                 done = stored(trainer, key, make)
-                if done.log["val_drop"] <= self.tolerance:
+                model.load_state_dict(done.state)
+                facts = judge(model)
+                accurate = done.log["val_drop"] <= self.tolerance
+                feasible = accurate and facts.get("feasible", True)
+                if feasible:
                     break
-            feasible = done.log["val_drop"] <= self.tolerance
+                # accuracy asks for less pressure on the cells, a budget for more of it
+                pressure *= 2 if accurate else 0.5
             missed = 0 if feasible else missed + 1
             parent, strength = done, done.log["next_strength"]
-            model.load_state_dict(done.state)
-            rounds.append({**done.log, "feasible": feasible})
+            rounds.append({**done.log, **facts, "feasible": feasible})
             path.append(done.masks)
             best = done if feasible else best
             if missed == 2 and self.infeasible == "stop":
                 break
-        status = "feasible" if missed == 0 else "eps_infeasible"
+        short = "gap_infeasible" if accurate else "eps_infeasible"
+        status = "feasible" if missed == 0 else short
         if missed and self.infeasible == "stop" and best is not None:
             parent = best
             path = [m for m in path if parent.masks <= m]
