@@ -92,10 +92,9 @@ def search(
     runs: Annotated[int, typer.Option(help="sparsities tried at most")] = 8,
     out: Out = None,
 ) -> None:
-    """Find the largest sparsity within a fairness budget on validation; confirm it once on test.
+    """Find the largest sparsity within a fairness budget on validation, and test it once.
 
-    One method and one seed; the configuration's own sparsities do not matter. Exit code 1 when even
-    the smallest sparsity is not within the budget.
+    Takes one method and one seed. Exit code 1: the smallest sparsity is not within the budget.
     """
     from fairsparse.experiments.config import read_config
     from fairsparse.experiments.options import checked

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from fairsparse.audit import words
 from fairsparse.audit.sweep import DENSE, gather
-from fairsparse.audit.words import SPACE, UNDEFINED, Number, defined, fraction, percent, points
-from fairsparse.audit.words import sparsity as share
+from fairsparse.audit.words import UNDEFINED, Number, defined, fraction, percent, points
 
 
 class Column(NamedTuple):
@@ -117,11 +117,11 @@ def candidates(found: Mapping[str, Any]) -> Table:
     for title in ("sparsity", "accuracy", measure, "upper bound"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("within", no_wrap=True)
-    table.add_row("0" + SPACE + "%", percent(tried[0]["dense_accuracy"], 1), "", "", "dense")
+    table.add_row(words.sparsity(0), percent(tried[0]["dense_accuracy"], 1), "", "", "dense")
     for c in tried:
         why = "" if c["status"] == "feasible" else f", {c['status']}"
         table.add_row(
-            share(c["sparsity"]),
+            words.sparsity(c["sparsity"]),
             percent(c["accuracy"], 1),
             *(_amount(c[key], measure) for key in ("value", "bound")),
             ("yes" if c["within"] else "no") + why,
@@ -140,26 +140,29 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
         if lowest["status"] != "feasible":
             why += f", and the method calls its network {lowest['status']}"
         return [
-            f"Even the lowest sparsity, {share(lowest['sparsity'])}, is not within {budget} on"
+            f"Even the lowest sparsity, {words.sparsity(lowest['sparsity'])}, is not within {budget} on"
             f" validation: {why}. Nothing was chosen, and nothing was tested. Give a lower --low, a"
             " larger limit, or more validation examples.",
         ]
     above = [c["sparsity"] for c in tried if c["sparsity"] > chosen]
     then = (
-        f"the next one tried, {share(min(above))}, is not" if above else "no higher one was asked"
+        f"the next one tried, {words.sparsity(min(above))}, is not"
+        if above
+        else "no higher was tried"
     )
-    confirmed = {
-        test["within"]: "This confirms it",
-        not test["within"]: "This does not confirm it: the upper bound is beyond the limit",
-    }[True]
+    confirmed = (
+        "This confirms it."
+        if test["within"]
+        else "This does not confirm it: the upper bound is not within the limit."
+    )
     return [
-        f"The largest sparsity found within {budget} is {share(chosen)}; {then}.",
-        f"The search looked at {len(tried)} of its candidates on validation and kept the one that"
-        " did well there, so that bound is optimistic.",
-        f"On the test split, used once, for this network: accuracy {percent(test['accuracy'], 1)}"
+        f"The largest sparsity found within {budget} is {words.sparsity(chosen)}; {then}.",
+        f"The search looked at {words.plural(len(tried), 'candidate')} and chose by what it saw on"
+        " validation, so the bound found there is optimistic. The test figure is the confirmation.",
+        f"On the test split, used for this network alone: accuracy {percent(test['accuracy'], 1)}"
         f" (dense {percent(test['dense_accuracy'], 1)}), {measure}"
         f" {_amount(test['value'], measure)}, upper bound {_amount(test['bound'], measure)}."
-        f" {confirmed}.",
+        f" {confirmed}",
     ]
 
 
