@@ -137,7 +137,7 @@ def budget(record: Record) -> str:
     found = next((r for r in record["rounds"] if given and r["sparsity"] == reached), None)
     if found is None:
         return ""
-    name = (MEASURES[given["measure"]].__doc__ or "").rstrip(".")
+    name = (MEASURES[given["measure"]].__doc__ or "").rstrip(".").partition(",")[0]
     form = words.fraction if given["measure"] == "variance" else points
     met = "was met" if Budget(**given).keeps(found["gap"]) else "was not met"
     return (

@@ -140,9 +140,9 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
         if lowest["status"] != "feasible":
             why += f", and the method calls its network {lowest['status']}"
         return [
-            f"Even the lowest sparsity, {words.sparsity(lowest['sparsity'])}, is not within {budget}"
-            f" on validation: {why}. Nothing was chosen, and nothing was tested. Give a lower --low,"
-            " a larger limit, or more validation examples.",
+            f"Even the lowest sparsity, {words.sparsity(lowest['sparsity'])}, is not within"
+            f" {budget} on validation: {why}. Nothing was chosen, and nothing was tested. Give a"
+            " lower --low, a larger limit, or more validation examples.",
         ]
     above = [c["sparsity"] for c in tried if c["sparsity"] > chosen]
     then = f"the next, {words.sparsity(min(above))}, is not" if above else "no higher one was tried"

@@ -38,6 +38,7 @@ from fairsparse.methods.base import (
 )
 from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.evidence import Importance, conflict_points, importance, stable_rewind
+from fairsparse.methods.pressure import MOST
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.training import Loop, Trainer, state_of
 from fairsparse.types import InputError
@@ -176,7 +177,11 @@ class Ballot(Method):
                 if feasible:
                     break
                 # accuracy asks for less pressure on the cells, a budget for more of it
-                pressure *= 2 if accurate else 0.5
+                most = max(pressure, MOST * self.refinement.strength)
+                changed = min(2 * pressure, most) if accurate else pressure / 2
+                if changed == pressure and not self.lambda_conflict:
+                    break  # a retry would be the same round
+                pressure = changed
             missed = 0 if feasible else missed + 1
             parent, strength = done, done.log["next_strength"]
             rounds.append({**done.log, **facts, "feasible": feasible})
