@@ -137,6 +137,8 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     if chosen is None:
         lowest = tried[0]
         why = f"its upper bound is {_amount(lowest['bound'], measure)}"
+        if not defined(lowest["bound"]):
+            why += ", for cells have too few examples there"
         if lowest["status"] != "feasible":
             why += f", and the method calls its network {lowest['status']}"
         return [
