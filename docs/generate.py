@@ -20,6 +20,7 @@ from fairsparse.data import DATASETS
 from fairsparse.data.builders import terms
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
+from fairsparse.fairness.budget import Budget
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
 from fairsparse.masks.criteria import CRITERIA
 from fairsparse.methods import METHODS
@@ -75,6 +76,8 @@ def settings_tables() -> str:
     parts.append(
         section("`refinement`", f"{about}\n\n{table(TypeAdapter(Refinement).json_schema())}")
     )
+    about = "Of `ballot` and `lth`, where it is given."
+    parts.append(section("`budget`", f"{about}\n\n{table(TypeAdapter(Budget).json_schema())}"))
     return "\n\n".join(parts)
 
 

@@ -1,12 +1,12 @@
-"""The command line: demo | run | list."""
+"""The command line: demo | run | search | list."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,7 +23,13 @@ app = typer.Typer(
     "\n\nExample: [bold]fairsparse demo[/bold]",
 )
 console = Console()
+T = TypeVar("T")
 
+Config = Annotated[Path, typer.Argument(help="YAML file; 'fairsparse list' shows what to name")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="override a setting: key=value, nested keys with dots"),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", help="directory of the run; continued if it holds this run")
 ]
@@ -60,18 +66,55 @@ def demo(out: Out = None) -> None:
 @app.command(
     epilog="Example: [bold]fairsparse run my.yaml --set training.epochs=5 --out runs/my[/bold]"
 )
-def run(
-    config: Annotated[Path, typer.Argument(help="YAML file; 'fairsparse list' shows what to name")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="override a setting: key=value, nested keys with dots"),
-    ] = None,
-    out: Out = None,
-) -> None:
+def run(config: Config, set_: Set = None, out: Out = None) -> None:
     """Train, prune and audit what a configuration file describes; continues where it stopped."""
     from fairsparse.experiments.config import read_config
 
     _run(read_config(config, set_ or []), out or Path("runs") / config.stem)
+
+
+@app.command(
+    epilog="Example: [bold]fairsparse search my.yaml --budget excess-drop=0.05 --out runs/search"
+    "[/bold]"
+)
+def search(
+    config: Config,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="MEASURE=LIMIT; measures: excess-drop, cell-drop, range, variance (see docs)"
+        ),
+    ],
+    set_: Set = None,
+    low: Annotated[float, typer.Option(help="smallest sparsity tried")] = 0.5,
+    high: Annotated[float, typer.Option(help="largest sparsity tried")] = 0.98,
+    resolution: Annotated[float, typer.Option(help="distance of the sparsities")] = 0.01,
+    runs: Annotated[int, typer.Option(help="sparsities tried at most")] = 8,
+    out: Out = None,
+) -> None:
+    """Find the largest sparsity within a fairness budget on validation, and test it once.
+
+    Takes one method and one seed. Exit code 1: the smallest sparsity is not within the budget.
+    """
+    from fairsparse.experiments.config import read_config
+    from fairsparse.experiments.options import checked
+    from fairsparse.experiments.search import Search
+    from fairsparse.experiments.search import search as find
+    from fairsparse.experiments.summary import candidates, verdict
+    from fairsparse.fairness.budget import Budget
+
+    settings = {"low": low, "high": high, "resolution": resolution, "runs": runs}
+    asked = checked(Search, {"budget": Budget.parse(budget), **settings}, "")
+    made = read_config(config, set_ or [])
+    where = out or Path("runs") / f"{config.stem}-search"
+    found = _watched(lambda progress: find(made, asked, where, progress))
+    console.print(candidates(found))
+    for sentence in verdict(found):
+        console.print(sentence, highlight=False, markup=False)
+    if found["chosen"] is None:
+        raise typer.Exit(1)
+    report = (where / found["confirmation"]["run"] / "report.html").resolve()
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command("list", epilog="Example: [bold]fairsparse list methods[/bold]")
@@ -100,14 +143,19 @@ def _run(config: Any, out: Path) -> None:
     from fairsparse.experiments.run import run as run_all
     from fairsparse.experiments.summary import results
 
-    try:
-        with _Bar() as bar:
-            records = run_all(config, out, bar.update)
-    except KeyboardInterrupt:
-        _stop("interrupted; the same command continues", 130)
+    records = _watched(lambda progress: run_all(config, out, progress))
     console.print(results(records, console))
     report = (out / "report.html").resolve()
     console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _watched(work: Callable[[Any], T]) -> T:
+    """Do what takes long under a progress bar."""
+    try:
+        with _Bar() as bar:
+            return work(bar.update)
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command continues", 130)
 
 
 class _Bar:

@@ -14,7 +14,7 @@ from page import SPACE, Page
 
 from fairsparse.audit import words
 from fairsparse.audit.report import comparison_report, run_report
-from fairsparse.audit.sentences import run_paragraphs, tolerance
+from fairsparse.audit.sentences import budget, run_paragraphs, tolerance
 
 MADE = {
     "classes": lambda: run_report(record(TEN)),
@@ -242,6 +242,27 @@ def test_tolerance_is_told_as_it_was() -> None:
     assert "collapsed" in tolerance({**made, "status": "collapsed"})
     del made["method"]["options"]["tolerance"]
     assert "promises no limit" in tolerance(made)
+
+
+def test_a_budget_is_told_as_it_was() -> None:
+    made = record(TEN, resamples=20)
+    assert budget(made) == ""
+    made["method"]["options"]["budget"] = {"measure": "excess-drop", "limit": 0.02}
+    reached = made["sparsity"]["measured"]
+    other = {"sparsity": reached / 2, "gap": 0.5, "gap_limit": 0.02}
+    for gap, said in ((0.02, "was met"), (0.03, "was not met")):
+        made["rounds"] = [other, {"sparsity": reached, "gap": gap, "gap_limit": 0.02}]
+        text = budget(made).replace(SPACE, " ")
+        assert f"budget {said}: on validation, the largest drop in accuracy of a cell" in text
+        assert f"beyond the overall drop is {100 * gap:.2f} points, and at most 2.00" in text
+    made["status"] = "gap_infeasible"
+    assert "The tolerance, a loss of at most 1.00 points, was met" in tolerance(made).replace(
+        SPACE, " "
+    )
+    assert "gap_infeasible, the fairness budget was not met" in run_report(made)
+    assert "The fairness budget was not met: on validation" in run_report(made)
+    made["method"]["options"]["budget"] |= {"measure": "variance"}
+    assert "variance of the cells' rates is 0.03000, and at most 0.02000" in budget(made)
 
 
 def test_a_ticket_that_is_less_sparse_than_asked_says_so() -> None:

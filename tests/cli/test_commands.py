@@ -28,7 +28,7 @@ def test_version_as_a_process() -> None:
     assert ended == (0, f"fairsparse {fairsparse.__version__}\n", "")
 
 
-@pytest.mark.parametrize("args", [[], ["demo"], ["run"], ["list"]])
+@pytest.mark.parametrize("args", [[], ["demo"], ["run"], ["search"], ["list"]])
 def test_help_shows_an_example(args: list[str], capsys: Capture) -> None:
     ended = call(capsys, *args, "--help")
     assert ended.code == 0

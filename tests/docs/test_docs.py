@@ -19,6 +19,7 @@ from fairsparse import cli
 from fairsparse.data import DATASETS
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
+from fairsparse.fairness.budget import Budget
 from fairsparse.fairness.cells import Notion
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
 from fairsparse.methods import METHODS
@@ -143,7 +144,7 @@ def test_own_words_are_needed() -> None:
 
 def configurable() -> dict[str, list[Any]]:
     """Every setting -> adapters of the values it can take, wherever it occurs."""
-    parts = [RunConfig, options_model(Recipe), options_model(Refinement)]
+    parts = [RunConfig, options_model(Recipe), options_model(Refinement), options_model(Budget)]
     for registry, skip in ((DATASETS, 0), (MODELS, 2), (METHODS, 0)):
         parts += [options_model(registry[name], skip) for name in registry]
     found: dict[str, list[Any]] = {}
@@ -183,7 +184,8 @@ def _takes(adapter: Any, value: Any) -> bool:
 
 def test_names_with_underscores_exist() -> None:
     formulas = {"v_k", "s_k", "a_k", "g_kb"}
-    known = {*configurable(), *METRICS, *DEGRADATIONS, *formulas, "eps_infeasible"}
+    states = {"eps_infeasible", "gap_infeasible"}
+    known = {*configurable(), *METRICS, *DEGRADATIONS, *formulas, *states}
     for page in PAGES:
         for name in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)`", prose(page)):
             assert name in known, f"{page.name}: {name}"

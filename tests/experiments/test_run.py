@@ -13,7 +13,7 @@ from torch import nn
 
 from fairsparse import DATASETS, METHODS, MaskSet, Outcome, make_config, run
 from fairsparse.experiments.catalog import parameters, rows
-from fairsparse.experiments.execute import verify
+from fairsparse.experiments.develop import verify
 from fairsparse.experiments.run import check_out, make_model, make_task, plan, preflight
 from fairsparse.types import InputError
 from runs import TINY, study, tree
@@ -101,6 +101,13 @@ def test_what_a_method_returns_is_verified() -> None:
         verify(model, method, Outcome(half, path=[first(5, 15), half]))
     with pytest.raises(RuntimeError, match="kept 19 weights, 20 were asked for"):
         verify(model, method, Outcome(first(10, 9)))
+    for status in ("eps_infeasible", "gap_infeasible"):
+        with pytest.raises(RuntimeError, match="kept 19 weights"):
+            verify(model, method, Outcome(first(10, 9), status))
+        stops = METHODS["ballot"](sparsity=0.6, infeasible="stop")  # type: ignore[call-arg]
+        verify(model, stops, Outcome(half, status))
+        with pytest.raises(RuntimeError, match="kept 20 weights, 16 were asked for"):
+            verify(model, stops, Outcome(half))
     with pytest.raises(RuntimeError, match="do not cover exactly"):
         verify(model, method, Outcome(MaskSet({"0.weight": half["0.weight"]})))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from fairsparse.masks.select import select
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.base import Round
+from fairsparse.methods.budget import Judge
 from fairsparse.methods.refine import Refinement
 from fairsparse.training import state_of
 from helpers import bench, equal
@@ -54,19 +55,34 @@ class Script:
 
         monkeypatch.setattr(Ballot, "_round", play)
 
+    def judge(self, monkeypatch: pytest.MonkeyPatch, gaps: list[float], limit: float) -> None:
+        """Let rounds miss a budget as scripted."""
+        found = iter(gaps)
+
+        def play(judge: Any, model: Any) -> dict[str, Any]:
+            gap = next(found)
+            return {"gap": gap, "gap_limit": limit, "feasible": gap <= limit}
+
+        monkeypatch.setattr(Judge, "__call__", play)
+        self.gaps = found
+
     def each(self, what: str) -> list[Any]:
         return [call[what] for call in self.calls]
 
 
 def scripted(
-    monkeypatch: pytest.MonkeyPatch, drops: list[float], **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    drops: list[float],
+    gaps: list[float] | None = None,
+    **options: Any,
 ) -> tuple[Script, Any, dict[str, Tensor]]:
     settings = {"sparsity": 0.8, "levels": (0.4, 0.6), "lambda_conflict": 0.8, **options}
     method = Ballot(tolerance=0.02, refinement=Refinement(strength=0.5), **settings)
     case = bench(method)
     script = Script(monkeypatch, drops)
+    script.judge(monkeypatch, gaps or [0.0] * len(drops), limit=0.1)
     outcome = case.run(method)
-    assert next(script.drops, None) is None
+    assert next(script.drops, None) is next(script.gaps, None) is None
     return script, outcome, state_of(case.model)
 
 
@@ -147,3 +163,58 @@ def test_stopping_without_any_good_ticket_keeps_the_last(monkeypatch: pytest.Mon
     script, outcome, _ = scripted(monkeypatch, [0.5, 0.5], retries=0, infeasible="stop")
     assert outcome.masks == script.rounds[1].masks
     assert outcome.status == "eps_infeasible"
+
+
+def test_a_round_beyond_the_budget_is_repeated_under_more_pressure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drops, gaps = [0.0, 0.5, 0.0, 0.0, 0.0, 0.0], [0.2, 0.0, 0.3, 0.1, 0.0, 0.0]
+    script, outcome, _ = scripted(monkeypatch, drops, gaps, retries=3)
+    # doubled for the gap, halved for the accuracy, doubled for the gap; then the plan goes on
+    assert script.each("strength") == [0.5, 1.0, 0.5, 1.0, 1.0, 1.0]
+    assert script.each("weight") == [0.8, 0.4, 0.2, 0.0, 0.8, 0.8]
+    assert outcome.status == "feasible"
+    assert [r["feasible"] for r in outcome.rounds] == [True] * 3
+    assert [r["gap"] for r in outcome.rounds] == [0.1, 0.0, 0.0]
+    assert {r["gap_limit"] for r in outcome.rounds} == {0.1}
+
+
+def test_pressure_for_a_budget_ends_at_six_times_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script, _, _ = scripted(monkeypatch, [0.0] * 5, [0.2] * 5, retries=4, levels=(), one_shot=True)
+    assert script.each("strength") == [0.5, 1.0, 2.0, 3.0, 3.0]
+    # without conflict the next retry would be the same round, so it is not made
+    options = {"retries": 9, "levels": (), "one_shot": True, "lambda_conflict": 0.0}
+    script, outcome, _ = scripted(monkeypatch, [0.0] * 4, [0.2] * 4, **options)
+    assert script.each("strength") == [0.5, 1.0, 2.0, 3.0]
+    assert outcome.status == "gap_infeasible"
+
+
+@pytest.mark.parametrize(
+    ("drops", "gaps", "status"),
+    [
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.2], "gap_infeasible"),
+        ([0.0, 0.0, 0.5], [0.0, 0.0, 0.2], "eps_infeasible"),
+        ([0.0, 0.0, 0.5], [0.0, 0.2, 0.0], "eps_infeasible"),
+        ([0.0, 0.5, 0.0], [0.2, 0.2, 0.1], "feasible"),
+    ],
+)
+def test_the_status_is_that_of_the_last_round(
+    monkeypatch: pytest.MonkeyPatch, drops: list[float], gaps: list[float], status: str
+) -> None:
+    script, outcome, state = scripted(monkeypatch, drops, gaps, retries=0)
+    assert outcome.status == status
+    assert outcome.masks == script.rounds[2].masks
+    assert equal(state, script.rounds[2].state)
+
+
+def test_stopping_returns_the_last_ticket_within_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gaps = [0.1, 0.2, 0.2]
+    script, outcome, state = scripted(monkeypatch, [0.0] * 3, gaps, retries=0, infeasible="stop")
+    assert outcome.status == "gap_infeasible"
+    assert outcome.masks == script.rounds[0].masks
+    assert outcome.path == [script.rounds[0].masks]
+    assert equal(state, script.rounds[0].state)

@@ -10,13 +10,14 @@ import jinja2
 import yaml
 
 from fairsparse.audit import controls, plots, sweep_plots, sweep_tables, tables, words
-from fairsparse.audit.sentences import run_paragraphs, tolerance
+from fairsparse.audit.sentences import budget, run_paragraphs, tolerance
 from fairsparse.audit.sweep import Sweep, cell_table, gather, shared
 from fairsparse.audit.words import Record
 
 _STATUS = {
-    "feasible": "the sparsity was reached, and the tolerance kept where there is one",
+    "feasible": "the sparsity was reached, and tolerance and budget kept where there are any",
     "eps_infeasible": "the accuracy tolerance was not met",
+    "gap_infeasible": "the fairness budget was not met",
     "collapsed": "the network collapsed",
 }
 
@@ -80,6 +81,7 @@ def run_report(record: Record) -> str:
             cost=tables.cost(record),
             status=f"{record['status']}, {_STATUS.get(record['status'], 'see the method')}",
             tolerance=tolerance(record),
+            budget=budget(record),
             validation=tables.validation(record),
             notes=data["notes"],
             facts=tables.facts(record),

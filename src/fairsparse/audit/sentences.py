@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairsparse.audit import words
 from fairsparse.audit.words import SPACE, Record, interval, percent, points
+from fairsparse.fairness.budget import MEASURES, Budget
 
 
 def run_paragraphs(record: Record) -> list[str]:
@@ -24,6 +25,7 @@ def run_paragraphs(record: Record) -> list[str]:
         _most_lost(record),
         _gap(record),
         tolerance(record),
+        budget(record),
     ]
     return [paragraph.strip() for paragraph in paragraphs if paragraph]
 
@@ -125,5 +127,20 @@ def tolerance(record: Record) -> str:
         return f"The network collapsed: {seen}."
     if allowed is None:
         return f"The method promises no limit on the loss of accuracy; {seen}."
-    met = "was met" if record["status"] == "feasible" else "was not met"
+    met = "was not met" if record["status"] == "eps_infeasible" else "was met"
     return f"The tolerance, a loss of at most {points(allowed)}, {met}: {seen}."
+
+
+def budget(record: Record) -> str:
+    """Whether the network kept a fairness budget on validation; empty where there was none."""
+    given, reached = record["method"]["options"].get("budget"), record["sparsity"]["measured"]
+    found = next((r for r in record["rounds"] if given and r["sparsity"] == reached), None)
+    if found is None:
+        return ""
+    name = (MEASURES[given["measure"]].__doc__ or "").rstrip(".").partition(",")[0]
+    form = words.fraction if given["measure"] == "variance" else points
+    met = "was met" if Budget(**given).keeps(found["gap"]) else "was not met"
+    return (
+        f"The fairness budget {met}: on validation, the {name[0].lower()}{name[1:]} is"
+        f" {form(found['gap'])}, and at most {form(found['gap_limit'])} were allowed."
+    )

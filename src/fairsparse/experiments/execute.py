@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +13,10 @@ from torch import nn
 
 from fairsparse._version import __version__
 from fairsparse.audit.compare import compare
-from fairsparse.checkpoint import Stages, digest
+from fairsparse.checkpoint import Stages
 from fairsparse.data import Task
 from fairsparse.experiments.controls import Control, check_controls, measure_controls
+from fairsparse.experiments.develop import develop
 from fairsparse.experiments.result import Result, confusion
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.metrics import plain
@@ -26,8 +24,8 @@ from fairsparse.fairness.spread import Spread, spread
 from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
-from fairsparse.masks.select import n_kept, select
-from fairsparse.methods import METHODS, Method, Outcome, train_dense
+from fairsparse.masks.select import select
+from fairsparse.methods import METHODS, Method
 from fairsparse.methods.criterion import as_selected
 from fairsparse.methods.fold import last_bias
 from fairsparse.methods.pressure import check_form
@@ -37,7 +35,6 @@ from fairsparse.training import Progress, Recipe, Trainer, augment
 from fairsparse.types import InputError, Predictions
 
 _SPLITS = ("val", "test")
-_STAGES = 1  # raise when what a stage computes changes, so that stored ones are not reused
 
 
 def check_fit(
@@ -97,27 +94,22 @@ def execute(
 ) -> Result:
     """Train, prune, check and audit one model, which is changed and ends up in evaluation mode.
 
-    `siblings` are methods that will take the same dense network from `stages`: the states that
-    they need are stored with it, so that it is trained once. `controls` are measured besides.
+    `siblings` are as for `develop`. `controls` are measured besides.
     """
     began = time.perf_counter()
-    # repr tells apart networks of equal weights: dropout rates, activations
-    initial = digest(model.state_dict(), repr(model))
-    parent = Stages.key(_STAGES, task.fingerprint, initial, asdict(recipe), seed, cells.notion)
-    trainer = Trainer(recipe, cells, seed, stages, parent, progress)
-    with _repeatable(trainer.device):
-        total = trainer.total_steps(task.train)
-        wanted = set().union(*(m.snapshots(total) for m in (method, *siblings)))
-        dense = train_dense(model, task.training, trainer, wanted)
-        dense_steps = trainer.steps
-        splits = _SPLITS + (("cal",) if controls else ())
-        before = {name: trainer.predict(model, getattr(task, name)) for name in splits}
-        outcome = method.run(model, task.training, trainer, dense)
-        verify(model, method, outcome)
-        after = {name: trainer.predict(model, getattr(task, name)) for name in splits}
-    model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model.eval()
-    reached = spread(cells, after["val"])
+    made = develop(
+        model,
+        task,
+        method,
+        cells,
+        recipe,
+        splits=(*_SPLITS, "cal") if controls else _SPLITS,
+        seed=seed,
+        stages=stages,
+        progress=progress,
+        siblings=siblings,
+    )
+    trainer, outcome, before, after = made.trainer, made.outcome, made.before, made.after
     data = describe(task)
     test = before["test"]
     comparison = compare(
@@ -151,13 +143,13 @@ def execute(
             "total": outcome.masks.n_total,
         },
         "masks": outcome.masks.digest(),
-        "status": "collapsed" if guesses(reached, task.n_classes) else outcome.status,
+        "status": made.status,
         "rounds": outcome.rounds,
         "audit": comparison.to_dict(),
         "controls": measure_controls(
             controls,
             {"dense": before, "sparse": after},
-            dense,
+            made.dense,
             cells,
             seed=seed,
             resamples=resamples,
@@ -168,45 +160,13 @@ def execute(
         },
         "validation": {
             "dense": _spread(spread(cells, before["val"])),
-            "sparse": _spread(reached),
+            "sparse": _spread(made.reached),
         },
         "history": trainer.history,
-        "cost": {"steps": trainer.steps, "dense_steps": dense_steps},
+        "cost": {"steps": trainer.steps, "dense_steps": made.dense_steps},
         "timings": {**trainer.seconds, "total": time.perf_counter() - began},
     }
-    return Result(model, outcome.masks, plain(record), dense.final, _arrays(before, after))
-
-
-@contextmanager
-def _repeatable(device: torch.device) -> Iterator[None]:
-    """Deterministic kernels and a random state of our own, both given back afterwards."""
-    was = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(was, warn_only=warned)
-
-
-def verify(model: nn.Module, method: Method, outcome: Outcome) -> None:
-    """Raise `RuntimeError` unless the method did what it was asked: counted, applied, nested."""
-    masks = outcome.masks
-    expected = n_kept(method.sparsity, masks.n_total)
-    if outcome.status != "eps_infeasible" and masks.n_kept != expected:
-        raise RuntimeError(f"the method kept {masks.n_kept} weights, {expected} were asked for")
-    if set(masks) != set(method.weights(model)):
-        raise RuntimeError("the method's masks do not cover exactly the prunable weights")
-    if not masks.is_applied(model):
-        raise RuntimeError("the method returned masks that are not applied to the model")
-    if not all(b <= a for a, b in pairwise(outcome.path)):
-        raise RuntimeError("the method's rounds are not nested")
-
-
-def guesses(reached: Spread, n_classes: int) -> bool:
-    """Whether accuracy is within a fifth of what guessing among the classes gives."""
-    return reached.accuracy <= 1.2 / n_classes
+    return Result(model, outcome.masks, plain(record), made.dense.final, _arrays(before, after))
 
 
 def environment(device: torch.device) -> dict[str, Any]:

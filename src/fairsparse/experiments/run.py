@@ -16,7 +16,7 @@ from fairsparse.data import DATASETS, Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.execute import check_fit, execute
 from fairsparse.experiments.options import options_model
-from fairsparse.experiments.result import read_record
+from fairsparse.experiments.result import Result, read_record
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS, Method
 from fairsparse.models import build
@@ -77,22 +77,10 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
     records = []
     for job, folder, record in zip(jobs, folders, done, strict=True):
         if record is None:
+            alone = config if len(jobs) == 1 else single(config, job)
+            siblings = [make_method(other.method, other.sparsity) for other in jobs]
             try:
-                result = execute(
-                    make_model(config, task, job.seed),
-                    task,
-                    make_method(job.method, job.sparsity),
-                    Cells(config.cells, task.class_names, task.group_names),
-                    config.training,
-                    seed=job.seed,
-                    stages=stages,
-                    progress=progress,
-                    config=(config if len(jobs) == 1 else single(config, job)).to_dict(),
-                    model_info={"name": config.model["name"], "options": _options(config.model)},
-                    resamples=config.resamples,
-                    controls=config.controls,
-                    siblings=[make_method(other.method, other.sparsity) for other in jobs],
-                )
+                result = run_one(alone, task, job, stages, progress, siblings)
             except Diverged as error:
                 raise _kept(error, folder, out / "stages") from None
             result.save(folder)
@@ -117,19 +105,50 @@ def _kept(error: Diverged, folder: Path, stages: Path) -> InputError:
     return InputError(f"{error}; kept are the weights of step {error.step} in {path} and {where}")
 
 
+def run_one(
+    config: RunConfig,
+    task: Task,
+    job: Job,
+    stages: Stages,
+    progress: Progress | None,
+    siblings: Sequence[Method] = (),
+) -> Result:
+    """Do the one run that a configuration asks for."""
+    return execute(
+        make_model(config, task, job.seed),
+        task,
+        make_method(job.method, job.sparsity),
+        Cells(config.cells, task.class_names, task.group_names),
+        config.training,
+        seed=job.seed,
+        stages=stages,
+        progress=progress,
+        config=config.to_dict(),
+        model_info={"name": config.model["name"], "options": _options(config.model)},
+        resamples=config.resamples,
+        controls=config.controls,
+        siblings=siblings,
+    )
+
+
 def check_out(out: Path, config: RunConfig) -> None:
     """Raise `InputError` unless `out` is absent, empty, or already the directory of `config`."""
     path = out / "config.yaml"
     if path.is_file():
-        there, here = _completed(_read(path)), config.to_dict()
+        there, here = completed(_read(path)), config.to_dict()
         if there != here:
             differing = [key for key in here if there.get(key) != here[key]]
             raise InputError(
                 f"{out} holds the runs of another configuration ({', '.join(differing)} differ);"
                 " choose another --out, or delete it"
             )
-    elif out.exists() and not (out.is_dir() and all(_is_leftover(p) for p in out.iterdir())):
+    elif not is_free(out):
         raise InputError(f"{out} exists and is not a run directory; choose another --out")
+
+
+def is_free(out: Path) -> bool:
+    """Whether there is nothing at `out` but what a killed run was writing."""
+    return not out.exists() or (out.is_dir() and all(_is_leftover(p) for p in out.iterdir()))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -142,7 +161,7 @@ def _read(path: Path) -> dict[str, Any]:
     return there
 
 
-def _completed(there: dict[str, Any]) -> dict[str, Any]:
+def completed(there: dict[str, Any]) -> dict[str, Any]:
     """A stored configuration, with the defaults of settings that are younger than it."""
     try:
         return make_config(there).to_dict()
@@ -154,6 +173,11 @@ def claim(out: Path, config: RunConfig) -> None:
     """Make `out` the directory of `config`, rid of what a killed run was writing."""
     if not (out / "config.yaml").exists():
         write_text(out / "config.yaml", config.to_yaml())
+    tidy(out)
+
+
+def tidy(out: Path) -> None:
+    """Remove what a killed run was writing in `out`."""
     for path in [p for p in out.rglob(".*") if _is_leftover(p)]:
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The table a study ends with, as wide as the terminal allows."""
+"""The tables that studies and searches end with, as wide as the terminal allows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from fairsparse.audit import words
 from fairsparse.audit.sweep import DENSE, gather
-from fairsparse.audit.words import UNDEFINED, defined
+from fairsparse.audit.words import UNDEFINED, Number, defined, fraction, percent, points
 
 
 class Column(NamedTuple):
@@ -101,3 +102,67 @@ def _text(estimate: Estimate, scale: float, gap: str | None) -> str:
     if "n" in estimate:
         return f"{text}{gap}[dim]± {(high - low) / 2 * scale:.1f}[/dim]"
     return f"{text}{gap}[dim]\\[{low * scale:.1f}, {high * scale:.1f}][/dim]"
+
+
+def candidates(found: Mapping[str, Any]) -> Table:
+    """What a search looked at on validation, by sparsity, below the dense network."""
+    tried = sorted(found["candidates"], key=lambda c: c["sparsity"])
+    measure = found["search"]["budget"]["measure"]
+    table = Table(
+        title="Validation split: upper bounds are one-sided, 95 %",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+    )
+    for title in ("sparsity", "accuracy", measure, "upper bound"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("within", no_wrap=True)
+    table.add_row(words.sparsity(0), percent(tried[0]["dense_accuracy"], 1), "", "", "dense")
+    for c in tried:
+        why = "" if c["status"] == "feasible" else f", {c['status']}"
+        table.add_row(
+            words.sparsity(c["sparsity"]),
+            percent(c["accuracy"], 1),
+            *(_amount(c[key], measure) for key in ("value", "bound")),
+            ("yes" if c["within"] else "no") + why,
+        )
+    return table
+
+
+def verdict(found: Mapping[str, Any]) -> list[str]:
+    """Sentences on what a search found, how sure that is, and what the test split says."""
+    tried, chosen, test = (found[key] for key in ("candidates", "chosen", "confirmation"))
+    measure, limit = (found["search"]["budget"][key] for key in ("measure", "limit"))
+    budget = f"the budget ({measure} at most {_amount(limit, measure)})"
+    if chosen is None:
+        lowest = tried[0]
+        why = f"its upper bound is {_amount(lowest['bound'], measure)}"
+        if not defined(lowest["bound"]):
+            why += ", for cells have too few examples there"
+        if lowest["status"] != "feasible":
+            why += f", and the method calls its network {lowest['status']}"
+        return [
+            f"Even the lowest sparsity, {words.sparsity(lowest['sparsity'])}, is not within"
+            f" {budget} on validation: {why}. Nothing was chosen, and nothing was tested. Give a"
+            " lower --low, a larger limit, or more validation examples.",
+        ]
+    above = [c["sparsity"] for c in tried if c["sparsity"] > chosen]
+    then = f"the next, {words.sparsity(min(above))}, is not" if above else "no higher one was tried"
+    confirmed = (
+        "This confirms it."
+        if test["within"]
+        else "This does not confirm it: the upper bound is not within the limit."
+    )
+    return [
+        f"The largest sparsity found within {budget} is {words.sparsity(chosen)}; {then}.",
+        f"The search looked at {words.plural(len(tried), 'candidate')} and chose by what it saw on"
+        " validation, so the bound found there is optimistic. The test figure is the confirmation.",
+        f"On the test split, used for this network alone: accuracy {percent(test['accuracy'], 1)}"
+        f" (dense {percent(test['dense_accuracy'], 1)}), {measure}"
+        f" {_amount(test['value'], measure)}, upper bound {_amount(test['bound'], measure)}."
+        f" {confirmed}",
+    ]
+
+
+def _amount(value: Number, measure: str) -> str:
+    return fraction(value) if measure == "variance" else points(value)

@@ -206,7 +206,7 @@ def _poisson_table(mean: float) -> tuple[Array, Array]:
     return table, mass - whole
 
 
-def percentile(samples: Array) -> Interval:
+def percentile(samples: Array, low: float = LOW, high: float = HIGH) -> Interval:
     """Return the percentile interval over the first axis, NaN-aware.
 
     Undefined samples are left out; where they are more than `MAX_DROPPED` of all, the bounds are
@@ -215,6 +215,8 @@ def percentile(samples: Array) -> Interval:
     Parameters
     ----------
     samples : ndarray, shape (R, ...)
+    low, high : float
+        Quantiles that bound it.
 
     >>> low, high, dropped = percentile(np.arange(101.0))
     >>> low.item(), high.item(), dropped.item()
@@ -228,10 +230,10 @@ def percentile(samples: Array) -> Interval:
         position = q * np.maximum(defined - 1, 0)
         below = np.floor(position).astype(np.int64)
         above = np.ceil(position).astype(np.int64)
-        low, high = (np.take_along_axis(ordered, i[None], 0)[0] for i in (below, above))
-        return np.where(dropped > MAX_DROPPED, np.nan, low + (position - below) * (high - low))
+        left, right = (np.take_along_axis(ordered, i[None], 0)[0] for i in (below, above))
+        return np.where(dropped > MAX_DROPPED, np.nan, left + (position - below) * (right - left))
 
-    return Interval(quantile(LOW), quantile(HIGH), dropped)
+    return Interval(quantile(low), quantile(high), dropped)
 
 
 def bootstrap(

@@ -37,7 +37,9 @@ from fairsparse.methods.base import (
     rewind_step,
     stored,
 )
+from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.evidence import Importance, conflict_points, importance, stable_rewind
+from fairsparse.methods.pressure import MOST
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.training import Loop, Trainer, state_of
 from fairsparse.types import InputError
@@ -98,12 +100,14 @@ class Ballot(Method):
     one_shot: Annotated[bool, Field(description="a single round at the target")] = False
     fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
     levels: Levels = ()
+    budget: Limit = None
     retries: Annotated[
-        int, Field(ge=0, description="repeats of a round beyond the tolerance, conflict halved")
+        int,
+        Field(ge=0, description="repeats of a round beyond tolerance or budget, conflict halved"),
     ] = 2
     infeasible: Annotated[
         Literal["continue", "stop"],
-        Field(description="after two rounds beyond the tolerance: go on, or return the last good"),
+        Field(description="after two rounds that missed either: go on, or return the last good"),
     ] = "continue"
     refinement: Refinement = Field(default_factory=Refinement)
     scope: Scope = "global"
@@ -147,10 +151,12 @@ class Ballot(Method):
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
         best: Round | None = None
+        judge = Judge(self.budget, model, data, trainer)
+        accurate = True
         for level in [self.sparsity] if self.one_shot else plan:
             if search and not rounds:
                 k = self._search(model, data, trainer, dense, parent, level, key)
-            done = parent
+            done, pressure, facts, feasible = parent, strength, {}, False
             for attempt in range(retries + 1):
                 weight = self.lambda_conflict / 2**attempt
                 last_try = attempt == retries > 0
@@ -160,7 +166,7 @@ class Ballot(Method):
                     level: float = level,
                     parent: Round = parent,
                     weight: float = 0.0 if last_try else weight,
-                    strength: float = strength / 2**attempt,
+                    strength: float = pressure,
                     k: int = k,
                 ) -> Round:
                     return self._round(
@@ -168,18 +174,27 @@ class Ballot(Method):
                     )
 
                 done = stored(trainer, key, make)
-                if done.log["val_drop"] <= self.tolerance:
+                model.load_state_dict(done.state)
+                facts = judge(model)
+                accurate = done.log["val_drop"] <= self.tolerance
+                feasible = accurate and facts.get("feasible", True)
+                if feasible:
                     break
-            feasible = done.log["val_drop"] <= self.tolerance
+                # accuracy asks for less pressure on the cells, a budget for more of it
+                most = max(pressure, MOST * self.refinement.strength)
+                changed = min(2 * pressure, most) if accurate else pressure / 2
+                if changed == pressure and not self.lambda_conflict:
+                    break  # a retry would be the same round
+                pressure = changed
             missed = 0 if feasible else missed + 1
             parent, strength = done, done.log["next_strength"]
-            model.load_state_dict(done.state)
-            rounds.append({**done.log, "feasible": feasible})
+            rounds.append({**done.log, **facts, "feasible": feasible})
             path.append(done.masks)
             best = done if feasible else best
             if missed == 2 and self.infeasible == "stop":
                 break
-        status = "feasible" if missed == 0 else "eps_infeasible"
+        short = "gap_infeasible" if accurate else "eps_infeasible"
+        status = "feasible" if missed == 0 else short
         if missed and self.infeasible == "stop" and best is not None:
             parent = best
             path = [m for m in path if parent.masks <= m]

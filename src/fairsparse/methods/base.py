@@ -80,7 +80,8 @@ class Outcome:
     ----------
     masks : MaskSet
     status : str
-        ``feasible``, or why the goal was not met: ``eps_infeasible``, ``collapsed``.
+        ``feasible``, or why the goal was not met: ``eps_infeasible`` (the accuracy tolerance),
+        ``gap_infeasible`` (the fairness budget), ``collapsed``.
     rounds : list of dict
         One JSON-able entry per pruning round.
     path : list of MaskSet
@@ -182,10 +183,11 @@ class Method(ABC):
         """The options that a stage's key names.
 
         An option that came later counts only where it is set, so that stages from before it keep
-        their keys.
+        their keys. A budget never counts: it accepts rounds and computes none.
         """
         later = {**_LATER, **self.later}
-        return {k: v for k, v in self.settings().items() if k not in later or v != later[k]}
+        settings = {k: v for k, v in self.settings().items() if k != "budget"}
+        return {k: v for k, v in settings.items() if k not in later or v != later[k]}
 
     def rounds_key(self, trainer: Trainer, name: str) -> str:
         """Key of the stages before the first round: everything but which levels follow."""

@@ -27,6 +27,7 @@ from fairsparse.methods.base import (
     rewind_step,
     stored,
 )
+from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.criterion import Criterion, Grouping, as_selected, check, masks_of
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.training import Loop, Trainer, state_of
@@ -59,6 +60,7 @@ class LotteryTicket(Method):
     refinement: Annotated[
         Refinement | None, Field(description="train each ticket as Ballot does")
     ] = None
+    budget: Limit = None
     floor: Floor = 0.005
     prune_first: bool = False
     prune_last: bool = False
@@ -82,6 +84,7 @@ class LotteryTicket(Method):
         k = rewind_step(self.rewind_at, dense.total)
         key = self.rounds_key(trainer, "lth")
         masks = MaskSet.dense(self.weights(model))
+        judge = Judge(self.budget, model, data, trainer)
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
         strength = None
@@ -99,9 +102,10 @@ class LotteryTicket(Method):
             done = stored(trainer, key, make)
             masks, strength = done.masks, done.log.get("next_strength")
             model.load_state_dict(done.state)
-            rounds.append(done.log)
+            rounds.append({**done.log, **judge(model)})
             path.append(masks)
-        return Outcome(masks, rounds=rounds, path=path)
+        within = not rounds or rounds[-1].get("feasible", True)
+        return Outcome(masks, "feasible" if within else "gap_infeasible", rounds, path)
 
     def _round(
         self,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fairsparse.methods.refine import Refinement
 
 _ROOM = 0.1  # in squared scales: a swing of less than a third of a scale is the aim, reached
-_MOST = 6.0  # beyond, every lag would weigh its limit and the weights would say nothing of its size
+MOST = 6.0  # beyond, every lag would weigh its limit and the weights would say nothing of its size
 
 
 def check_form(settings: Refinement, cells: Cells) -> None:
@@ -111,7 +111,7 @@ class Pressure:
         if drop > self.settings.tolerance:
             return self.strength / 2
         if drop < self.settings.tolerance / 2 and not self.overshoots:
-            most = max(self.strength, _MOST * self.settings.strength)
+            most = max(self.strength, MOST * self.settings.strength)
             return min(self.strength * self.settings.growth, most)
         return self.strength
 

@@ -1,0 +1,247 @@
+"""The largest sparsity within a fairness budget: searched on validation, confirmed once on test."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked
+
+from fairsparse._version import __version__
+from fairsparse.checkpoint import Stages, write_json
+from fairsparse.data import Task
+from fairsparse.experiments.config import RunConfig
+from fairsparse.experiments.develop import develop
+from fairsparse.experiments.run import (
+    Job,
+    completed,
+    is_free,
+    make_method,
+    make_model,
+    make_task,
+    preflight,
+    run_one,
+    single,
+    tidy,
+)
+from fairsparse.fairness.budget import Budget
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.metrics import plain
+from fairsparse.methods.base import Sparsity
+from fairsparse.training import Progress
+from fairsparse.types import InputError, Predictions
+
+
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
+class Search:
+    """What is searched for, and where."""
+
+    budget: Budget
+    low: Annotated[Sparsity, Field(description="smallest sparsity tried")] = 0.5
+    high: Annotated[Sparsity, Field(description="largest sparsity tried")] = 0.98
+    resolution: Annotated[
+        float, Field(ge=1e-4, lt=1, description="distance of the sparsities that can be found")
+    ] = 0.01
+    runs: Annotated[int, Field(ge=1, description="sparsities tried at most")] = 8
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise InputError(
+                f"low is {self.low} and high {self.high}; give sparsities low <= high in [0, 1)"
+            )
+
+    def grid(self) -> list[float]:
+        """The sparsities that can be found, rising.
+
+        >>> Search(Budget(0.1), low=0.5, high=0.68, resolution=0.05).grid()
+        [0.5, 0.55, 0.6, 0.65, 0.68]
+        """
+        steps = math.ceil((self.high - self.low) / self.resolution - 1e-9)
+        inner = [round(self.low + i * self.resolution, 9) for i in range(1, steps)]
+        return [self.low, *inner, self.high] if steps else [self.low]
+
+
+def bisect(within: Callable[[float], bool], grid: list[float], runs: int) -> float | None:
+    """The largest sparsity of `grid` that is `within`, or None when the first is not.
+
+    Asks the first, the last, and then halves what lies between one that is and one that is not,
+    until they are neighbours or `runs` were asked. What costs more the higher the sparsity has one
+    boundary, and this finds it.
+
+    >>> bisect(lambda s: s <= 0.72, [0.5, 0.6, 0.7, 0.8, 0.9], 9)
+    0.7
+    """
+    if not within(grid[0]):
+        return None
+    good, bad, asked = 0, len(grid), 1
+    while bad - good > 1 and asked < runs:
+        middle = len(grid) - 1 if bad == len(grid) else (good + bad) // 2
+        good, bad = (middle, bad) if within(grid[middle]) else (good, middle)
+        asked += 1
+    return grid[good]
+
+
+def search(
+    config: RunConfig, asked: Search, out: Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Find the largest sparsity within a budget; return what ``search.json`` holds.
+
+    A sparsity is within when the upper bound of the measure on validation is within the limit and
+    the method itself calls its network feasible. The largest one is run in full into a directory
+    in `out`, which measures it on the test split; no other network is ever tested. Finished
+    candidates and stages found in `out` are taken as they are.
+
+    Parameters
+    ----------
+    config : RunConfig
+        One method and one seed; its sparsities do not matter.
+    asked : Search
+    out : Path
+    progress : callable, optional
+
+    Raises
+    ------
+    InputError
+        For anything the user can mend, before training where it can be known before.
+    """
+    method, seed = _only(config)
+    there = _read(out)
+    task = make_task(config)
+    jobs = {s: Job(method, s, seed, method["name"]) for s in asked.grid()}
+    preflight(config, task, [jobs[asked.low], jobs[asked.high]])
+    fresh: dict[str, Any] = {
+        "fairsparse": __version__,
+        "config": config.to_dict(),
+        "search": asdict(asked),
+        "fingerprint": task.fingerprint,
+        "candidates": [],
+        "chosen": None,
+        "confirmation": None,
+        "complete": False,
+    }
+    found = _continued(out, there, fresh)
+    tidy(out)
+    stages = Stages(out / "stages")
+    known = {c["sparsity"]: c for c in found["candidates"]}
+
+    def within(sparsity: float) -> bool:
+        if sparsity not in known:
+            alone = single(config, jobs[sparsity])
+            known[sparsity] = evaluate(alone, task, jobs[sparsity], asked.budget, stages, progress)
+            found["candidates"].append(known[sparsity])
+            write_json(out / "search.json", found)
+        return bool(known[sparsity]["within"])
+
+    write_json(out / "search.json", found)
+    chosen = found["chosen"] = bisect(within, asked.grid(), asked.runs)
+    if chosen is not None and not found["complete"]:
+        alone = single(config, jobs[chosen])
+        found["confirmation"] = confirm(alone, task, jobs[chosen], asked.budget, out, progress)
+    found["complete"] = True
+    write_json(out / "search.json", found)
+    return found
+
+
+def evaluate(
+    config: RunConfig,
+    task: Task,
+    job: Job,
+    budget: Budget,
+    stages: Stages,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Train and prune a candidate, and judge it on validation alone."""
+    cells = Cells(config.cells, task.class_names, task.group_names)
+    made = develop(
+        make_model(config, task, job.seed),
+        task,
+        make_method(job.method, job.sparsity),
+        cells,
+        config.training,
+        splits=("val",),
+        seed=job.seed,
+        stages=stages,
+        progress=progress,
+    )
+    judged = _judged(budget, made.before["val"], made.after["val"], cells, config)
+    within = judged["within"] and made.status == "feasible"
+    return {"sparsity": job.sparsity, **judged, "status": made.status, "within": within}
+
+
+def confirm(
+    config: RunConfig, task: Task, job: Job, budget: Budget, out: Path, progress: Progress | None
+) -> dict[str, Any]:
+    """Run the chosen candidate in full, into a directory of its own, and judge it on test."""
+    result = run_one(config, task, job, Stages(out / "stages"), progress)
+    result.save(out / job.name)
+    dense, sparse, y, group = (
+        torch.from_numpy(result.predictions[f"test_{part}"])
+        for part in ("dense", "sparse", "y", "group")
+    )
+    models = Predictions(dense, y, group), Predictions(sparse, y, group)
+    cells = Cells(config.cells, task.class_names, task.group_names)
+    return {"sparsity": job.sparsity, **_judged(budget, *models, cells, config), "run": job.name}
+
+
+def _judged(
+    budget: Budget, dense: Predictions, sparse: Predictions, cells: Cells, config: RunConfig
+) -> dict[str, Any]:
+    found = budget.bounded(dense, sparse, cells, resamples=config.resamples, seed=config.seeds[0])
+    accuracy = {
+        name: float((p.logits.argmax(1) == p.y).double().mean())
+        for name, p in (("dense_accuracy", dense), ("accuracy", sparse))
+    }
+    return {**accuracy, **plain(found), "within": budget.keeps(found.bound)}
+
+
+def _only(config: RunConfig) -> tuple[dict[str, Any], int]:
+    names = [method["name"] for method in config.methods]
+    if len(names) > 1 or len(config.seeds) > 1 or names == ["dense"]:
+        seeds = ", ".join(map(str, config.seeds))
+        raise InputError(
+            "a search prunes by one method with one seed; the configuration names the methods"
+            f" {', '.join(names)} and the seeds {seeds}; choose, for example with --set methods=lth"
+            f" --set seeds={config.seeds[0]}"
+        )
+    return config.methods[0], config.seeds[0]
+
+
+def _read(out: Path) -> dict[str, Any] | None:
+    """What an earlier call left in `out`, or None."""
+    path = out / "search.json"
+    if not path.is_file():
+        if not is_free(out):
+            raise InputError(f"{out} exists and is not a search directory; choose another --out")
+        return None
+    try:
+        there = json.loads(path.read_text())
+    except ValueError:
+        there = None
+    needed = {"config", "search", "fingerprint", "candidates", "complete"}
+    if not isinstance(there, dict) or not there.keys() >= needed:
+        raise InputError(f"{path} is damaged; restore it, or delete its directory and run again")
+    return there
+
+
+def _continued(out: Path, there: dict[str, Any] | None, here: dict[str, Any]) -> dict[str, Any]:
+    """The search found in `out`, if it is the one asked for; a new one where there is none."""
+    if there is None:
+        return here
+    same = {**there, "config": completed(there["config"])}
+    differing = [key for key in ("config", "search") if same[key] != here[key]]
+    if differing:
+        raise InputError(
+            f"{out} holds another search ({', '.join(differing)} differ); choose another --out, or"
+            " delete it"
+        )
+    if there["fingerprint"] != here["fingerprint"]:
+        raise InputError(
+            f"{out}: the data have changed since this search; choose another --out, or delete it"
+        )
+    return same
