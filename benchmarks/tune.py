@@ -61,11 +61,11 @@ OWN: dict[tuple[str, str], list[dict[str, Any]]] = {
         {"refinement": {"strength": 0.25, "growth": 1.0}},
         {"refinement": {"strength": 0.25, "growth": 1.0, "distill": 0.0}},
     ],
+    ("utkface-race", "ballot"): [{}, {"refinement": {"distill": 0.0}}],
 }
 """Grids of tasks on which a method has another one."""
 SHORT = {
     ("cifar-100-coarse", "magnitude"): 2,
-    ("utkface-race", "ballot"): 0,
     ("fashion-mnist", "ballot"): 3,
 }
 """How many settings of a grid are tried, the first ones, where training takes minutes."""
