@@ -1,8 +1,8 @@
 """Compress neural networks without leaving some classes or groups worse served than others.
 
 >>> import fairsparse
->>> sorted(fairsparse.METHODS)[:4]
-['ballot', 'ceag', 'dense', 'distill']
+>>> {"ballot", "bifp", "lth"} <= set(fairsparse.METHODS)
+True
 """
 
 from __future__ import annotations

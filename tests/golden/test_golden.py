@@ -14,7 +14,17 @@ from runs import study
 RUNS = ["dense-seed0", "lth-0.8-seed0", "ballot-0.8-seed0", "ballot-2-0.8-seed0"]
 KEYS = [
     *("fairsparse", "config", "environment", "data", "model", "method", "seed", "cells"),
-    *("sparsity", "masks", "status", "rounds", "audit", "counts", "validation", "history"),
+    *(
+        "sparsity",
+        "masks",
+        "status",
+        "rounds",
+        "audit",
+        "controls",
+        "counts",
+        "validation",
+        "history",
+    ),
     *("cost", "timings"),
 ]
 # conv2 (8 x 4 x 3 x 3), conv3 (16 x 8 x 3 x 3) and the hidden layer (16 x 9 * 16); the first

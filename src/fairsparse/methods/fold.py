@@ -50,6 +50,7 @@ def fold_offsets(
     tolerance: float,
 ) -> float:
     """Fold the offsets that `choose_offsets` finds into `model`; return their strength."""
+    last_bias(model)  # there has to be one, whether or not an offset helps
     chosen, offsets = choose_offsets(cal, val, cells, dense, tolerance)
     if offsets is not None:
         fold_(model, offsets)
