@@ -28,11 +28,11 @@ from fairsparse.masks.select import select
 from fairsparse.masks.shares import balanced
 from fairsparse.methods import train_dense
 from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.base import Round
 from fairsparse.methods.bifp import Bifp
 from fairsparse.methods.evidence import conflict_points
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.safecompress import SafeCompress
+from fairsparse.methods.stages import Round
 from fairsparse.models import build
 from fairsparse.training import Loop, Recipe, Trainer, in_turn
 

@@ -66,7 +66,6 @@ OWN: dict[tuple[str, str], list[dict[str, Any]]] = {
 """Grids of tasks on which a method has another one."""
 SHORT = {
     ("cifar-100-coarse", "magnitude"): 2,
-    ("fashion-mnist", "ballot"): 3,
 }
 """How many settings of a grid are tried, the first ones, where training takes minutes."""
 LIKE = {"utkface-race-x-gender": "utkface-race"}

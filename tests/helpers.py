@@ -14,7 +14,8 @@ from fairsparse.checkpoint import Stages, digest
 from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells, Notion
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import Dense, Method, train_dense
+from fairsparse.methods.base import Method
+from fairsparse.methods.stages import Dense, train_dense
 from fairsparse.training import Recipe, State, Trainer
 
 # on such small tensors a second thread costs more than it brings

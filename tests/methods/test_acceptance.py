@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fairsparse.masks.select import select
 from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.base import Round
 from fairsparse.methods.budget import Judge
 from fairsparse.methods.refine import Refinement
+from fairsparse.methods.stages import Round
 from fairsparse.training import state_of
 from helpers import bench, equal
 

@@ -15,7 +15,7 @@ from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import n_kept, select
 from fairsparse.methods import ballot, evidence
 from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.base import Round, rewind_step
+from fairsparse.methods.stages import Round, rewind_step
 from fairsparse.training import derive, state_of
 from fairsparse.types import InputError
 from helpers import bench, dead_everywhere, equal

@@ -13,10 +13,10 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.offsets import fit_offsets
 from fairsparse.fairness.spread import objective, spread
 from fairsparse.methods import fold
-from fairsparse.methods.base import Dense
 from fairsparse.methods.fold import fold_offsets
 from fairsparse.methods.pressure import Pressure, check_form, weighted_loss
 from fairsparse.methods.refine import Refinement
+from fairsparse.methods.stages import Dense
 from fairsparse.training import state_of
 from fairsparse.types import Batch, InputError, Predictions
 from helpers import equal, network, tiny, trainer_for

@@ -11,12 +11,12 @@ from torch import nn
 
 from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.methods import refine as module
-from fairsparse.methods.base import Dense
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.refine import Refinement, Watch, refine
 from fairsparse.methods.safecompress import SafeCompress
+from fairsparse.methods.stages import Dense
 from fairsparse.training import Loop, state_of
 from fairsparse.types import InputError
 from helpers import bench, equal

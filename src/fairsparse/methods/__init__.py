@@ -18,7 +18,8 @@ from fairsparse.methods import (
     prune_then_fair,
     safecompress,
 )
-from fairsparse.methods.base import METHODS, Dense, Method, Outcome, train_dense
+from fairsparse.methods.base import METHODS, Method, Outcome
+from fairsparse.methods.stages import Dense, train_dense
 
 __all__ = [
     "METHODS",

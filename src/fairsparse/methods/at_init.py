@@ -11,20 +11,10 @@ from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.criteria import AtInit
 from fairsparse.masks.select import Scope
-from fairsparse.methods.base import (
-    METHODS,
-    Dense,
-    Facts,
-    Floor,
-    Method,
-    Outcome,
-    Round,
-    Sparsity,
-    options,
-    stored,
-)
+from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
 from fairsparse.methods.criterion import Grouping, check, masks_of
 from fairsparse.methods.refine import Refinement, refine
+from fairsparse.methods.stages import Dense, Round, stored
 from fairsparse.training import Loop, Trainer, state_of
 
 

@@ -25,22 +25,19 @@ from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import Scope, select
 from fairsparse.methods.base import (
     METHODS,
-    Dense,
     Facts,
     Floor,
     Levels,
     Method,
     Outcome,
-    Round,
     Sparsity,
     options,
-    rewind_step,
-    stored,
 )
 from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.evidence import Importance, conflict_points, importance, stable_rewind
 from fairsparse.methods.pressure import MOST
 from fairsparse.methods.refine import Refinement, refine
+from fairsparse.methods.stages import Dense, Round, rewind_step, stored
 from fairsparse.training import Loop, Trainer, state_of
 from fairsparse.types import InputError
 

@@ -17,20 +17,10 @@ from fairsparse.masks.bilevel import Bilevel
 from fairsparse.masks.graph import traced
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import Scope, select
-from fairsparse.methods.base import (
-    METHODS,
-    Dense,
-    Facts,
-    Floor,
-    Method,
-    Outcome,
-    Round,
-    Sparsity,
-    options,
-    stored,
-)
+from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
 from fairsparse.methods.criterion import Grouping, as_selected, coupling
 from fairsparse.methods.evenness import Evenness
+from fairsparse.methods.stages import Dense, Round, stored
 from fairsparse.training import Loop, Trainer, in_turn, state_of
 from fairsparse.types import InputError, Scores
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
+from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.constraints import (
     DualRate,
     Measured,
@@ -25,6 +25,7 @@ from fairsparse.methods.constraints import (
     rows,
 )
 from fairsparse.methods.pruned import Pruned, Schedule
+from fairsparse.methods.stages import Dense, Round
 from fairsparse.training import Trainer, cross_entropy, state_of
 from fairsparse.types import Batch
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from fairsparse.data.task import TrainData
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import METHODS, Dense, Facts, Method, Outcome, Sparsity, options
+from fairsparse.methods.base import METHODS, Facts, Method, Outcome, Sparsity, options
+from fairsparse.methods.stages import Dense
 from fairsparse.training import Trainer
 
 

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fairsparse.data.task import TrainData
-from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
+from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.pruned import Pruned, Schedule, frozen
+from fairsparse.methods.stages import Dense, Round
 from fairsparse.methods.teacher import divergences
 from fairsparse.training import Trainer, cross_entropy, state_of
 from fairsparse.types import Batch, LossFn

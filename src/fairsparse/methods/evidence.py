@@ -14,7 +14,7 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.penalties import FairLoss, gap_loss, streaming_weights, weighted_sum
 from fairsparse.masks import conflict, scorers
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import Dense, Round
+from fairsparse.methods.stages import Dense, Round
 from fairsparse.training import Loop, State, Trainer, cross_entropy, state_of
 from fairsparse.types import Batch, LossFn, Scores
 

@@ -18,19 +18,9 @@ from fairsparse.masks import scorers
 from fairsparse.masks.paths import check_paths
 from fairsparse.masks.select import select
 from fairsparse.masks.subnet import Granularity, Subnet
-from fairsparse.methods.base import (
-    METHODS,
-    Dense,
-    Facts,
-    Floor,
-    Method,
-    Outcome,
-    Round,
-    Sparsity,
-    options,
-    stored,
-)
+from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
 from fairsparse.methods.refine import Refinement, one_steers, refine
+from fairsparse.methods.stages import Dense, Round, stored
 from fairsparse.methods.terms import (
     Chosen,
     Cost,

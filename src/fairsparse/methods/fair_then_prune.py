@@ -9,8 +9,9 @@ from torch import nn
 
 from fairsparse.data.task import TrainData
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import METHODS, Dense, Facts, Outcome, Round, options, stored
+from fairsparse.methods.base import METHODS, Facts, Outcome, options
 from fairsparse.methods.sequential import Curve, Sequential, in_sequence
+from fairsparse.methods.stages import Dense, Round, stored
 from fairsparse.training import Loop, Trainer, cross_entropy, state_of
 
 

@@ -13,8 +13,9 @@ from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import Scope, select
 from fairsparse.masks.shares import Order, balanced, shift
-from fairsparse.methods.base import METHODS, Dense, Facts, Outcome, options
+from fairsparse.methods.base import METHODS, Facts, Outcome, options
 from fairsparse.methods.rounds import Rounds
+from fairsparse.methods.stages import Dense
 from fairsparse.training import Loop, Trainer, cross_entropy
 
 _BATCH = 32

@@ -14,8 +14,9 @@ from fairsparse.fairness.spread import spread
 from fairsparse.masks import curvature
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import select
-from fairsparse.methods.base import METHODS, Dense, Facts, Outcome, options
+from fairsparse.methods.base import METHODS, Facts, Outcome, options
 from fairsparse.methods.rounds import Rounds
+from fairsparse.methods.stages import Dense
 from fairsparse.training import Trainer, cross_entropy
 from fairsparse.types import Batch
 

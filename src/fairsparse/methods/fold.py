@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.offsets import fit_offsets
 from fairsparse.fairness.spread import objective, spread
-from fairsparse.methods.base import Dense
+from fairsparse.methods.stages import Dense
 from fairsparse.types import InputError, Predictions
 
 

@@ -15,21 +15,18 @@ from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import Scope
 from fairsparse.methods.base import (
     METHODS,
-    Dense,
     Facts,
     Floor,
     Levels,
     Method,
     Outcome,
-    Round,
     Sparsity,
     options,
-    rewind_step,
-    stored,
 )
 from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.criterion import Criterion, Grouping, as_selected, check, masks_of
 from fairsparse.methods.refine import Refinement, refine
+from fairsparse.methods.stages import Dense, Round, rewind_step, stored
 from fairsparse.training import Loop, Trainer, state_of
 from fairsparse.types import InputError
 

@@ -9,9 +9,10 @@ from torch import nn
 
 from fairsparse.data.task import TrainData
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
+from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.pruned import Pruned
 from fairsparse.methods.refine import Refinement, refine
+from fairsparse.methods.stages import Dense, Round
 from fairsparse.training import Loop, Trainer, state_of
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairsparse.data.task import TrainData
-from fairsparse.methods.base import METHODS, Dense, Facts, Round, options
+from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.pruned import Pruned, frozen
+from fairsparse.methods.stages import Dense, Round
 from fairsparse.training import Trainer, state_of
 from fairsparse.types import Batch, LossFn
 

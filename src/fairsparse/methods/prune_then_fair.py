@@ -12,9 +12,10 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.grouping import parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
-from fairsparse.methods.base import METHODS, Dense, Facts, Levels, Outcome, Round, options, stored
+from fairsparse.methods.base import METHODS, Facts, Levels, Outcome, options
 from fairsparse.methods.criterion import as_selected
 from fairsparse.methods.sequential import Curve, Sequential, in_sequence
+from fairsparse.methods.stages import Dense, Round, stored
 from fairsparse.training import Loop, Trainer, cross_entropy, state_of
 from fairsparse.types import InputError
 

@@ -17,8 +17,9 @@ from fairsparse.masks.grouping import parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
 from fairsparse.masks.select import Scope
-from fairsparse.methods.base import Dense, Floor, Method, Outcome, Round, Sparsity, options, stored
+from fairsparse.methods.base import Floor, Method, Outcome, Sparsity, options
 from fairsparse.methods.criterion import Criterion, Grouping, as_selected, check, masks_of
+from fairsparse.methods.stages import Dense, Round, stored
 from fairsparse.training import Loop, Trainer
 from fairsparse.types import InputError, LossFn
 

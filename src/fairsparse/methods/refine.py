@@ -22,9 +22,9 @@ from torch import nn
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.penalties import family_scale
 from fairsparse.fairness.spread import Spread, objective, spread
-from fairsparse.methods.base import Dense
 from fairsparse.methods.fold import fold_offsets
 from fairsparse.methods.pressure import Pressure, weighted_loss
+from fairsparse.methods.stages import Dense
 from fairsparse.methods.teacher import Errors, labels_alone, taught, with_errors
 from fairsparse.methods.terms import Kind, Term
 from fairsparse.training import Loop, State, state_of

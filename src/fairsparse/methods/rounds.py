@@ -13,18 +13,9 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import Scope
-from fairsparse.methods.base import (
-    Dense,
-    Floor,
-    Levels,
-    Method,
-    Outcome,
-    Round,
-    Sparsity,
-    options,
-    stored,
-)
+from fairsparse.methods.base import Floor, Levels, Method, Outcome, Sparsity, options
 from fairsparse.methods.refine import Refinement, refine
+from fairsparse.methods.stages import Dense, Round, stored
 from fairsparse.training import Loop, Trainer, state_of
 from fairsparse.types import InputError
 

@@ -24,19 +24,9 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cosine
 from fairsparse.masks.select import Scope, select
 from fairsparse.masks.topology import Growth, die, gradients, grow, growth_scores
-from fairsparse.methods.base import (
-    METHODS,
-    Dense,
-    Facts,
-    Floor,
-    Method,
-    Outcome,
-    Round,
-    Sparsity,
-    options,
-    stored,
-)
+from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
 from fairsparse.methods.refine import Refinement, refine
+from fairsparse.methods.stages import Dense, Round, stored
 from fairsparse.methods.trial import Cost, Rule, Trial, best, score
 from fairsparse.training import Loop, Trainer, cross_entropy, state_of
 from fairsparse.types import InputError, Scores

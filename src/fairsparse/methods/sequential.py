@@ -12,9 +12,10 @@ from torch import nn
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.spread import objective, spread
-from fairsparse.methods.base import Dense, Round, options
+from fairsparse.methods.base import options
 from fairsparse.methods.pruned import Pruning
 from fairsparse.methods.refine import Refinement, one_steers, refine
+from fairsparse.methods.stages import Dense, Round
 from fairsparse.methods.terms import Chosen, Cost, Gap, Weight, check_term, make_term
 from fairsparse.training import Loop, Trainer
 
