@@ -80,10 +80,11 @@ def train_dense(
 
     done = stored(trainer, key, make, needs=wanted)
     model.load_state_dict(done.state)
-    trained = copy.deepcopy(model)
 
     @cache
     def answers() -> Tensor:
+        trained = copy.deepcopy(model)  # what became of it does not matter
+        trained.load_state_dict(done.state)
         return trainer.predict(trained, data.train).logits
 
     val = spread(trainer.cells, trainer.predict(model, data.val))
