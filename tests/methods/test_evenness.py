@@ -149,6 +149,7 @@ def test_a_cell_that_a_batch_lacks_stays_where_it_was() -> None:
     value = term(z, Batch(torch.zeros(2, 8), torch.tensor([0, 1]), torch.tensor([0, 0])))
     # sums 3 + 1 over 4 + 2 for the first, untouched for the second
     assert torch.allclose(term.means, torch.tensor([4 / 6, 0.25]))
+    assert term.sums.tolist() == [[4, 1], [6, 4]]  # what is long past must not become 0 / 0
     # half the mean distance of the two examples to their cell's mean, whose share is 0.7
     assert value.item() == pytest.approx(4 / 6 - 0.25 + (0.5 - 4 / 6) / 0.7, rel=1e-5)
     assert bool(slope(value, z).isfinite().all())
