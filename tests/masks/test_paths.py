@@ -140,6 +140,24 @@ def test_a_network_that_cannot_be_followed_is_not_accused() -> None:
     check_paths(Centred(), {"layer.weight": torch.eye(4) > 0}, torch.randn(2, 4))
 
 
+def test_what_another_kind_of_module_passes_on_counts_whatever_its_sign() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.memory, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.memory(x)[0][:, -1])
+
+    model, x = Recurrent(), torch.ones(1, 2, 3)
+    with torch.no_grad():
+        for p in model.memory.parameters():
+            p.fill_(-0.5)
+        assert bool((model.memory(x)[0] < 0).all())
+    for unit in range(4):
+        check_paths(model, {"head.weight": torch.eye(4)[unit].expand(2, 4) > 0}, x)
+
+
 def test_the_network_and_its_modes_are_left_alone() -> None:
     model = network("conv").train()
     model[1].eval()

@@ -54,8 +54,9 @@ def check_paths(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> Non
 def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> bool:
     """Whether ones at all inputs reach an output through kept weights.
 
-    Every kept weight counts as 1, every bias as 0 and every normalization as nothing; after each
-    layer what is positive is set to 1, so that no depth makes it vanish or overflow.
+    Every kept weight counts as 1, every bias as 0 and every normalization as nothing. Before and
+    after each layer what is not zero is set to 1, so that no depth makes it vanish or overflow,
+    and what a module of another kind passes on counts whatever its sign.
     """
     values: dict[str, Tensor] = {}
     for name, p in model.named_parameters():
@@ -64,6 +65,7 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> bool:
     hooks = []
     for module in model.modules():
         if isinstance(module, _LAYERS):
+            hooks.append(module.register_forward_pre_hook(_signal))
             hooks.append(module.register_forward_hook(_whether))
         elif isinstance(module, _NORMS):
             hooks.append(module.register_forward_hook(_unchanged))
@@ -74,6 +76,10 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> bool:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _signal(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple((x != 0).to(x.dtype) if isinstance(x, Tensor) else x for x in inputs)
 
 
 def _whether(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
