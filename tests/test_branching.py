@@ -155,17 +155,22 @@ def test_loops_in_turn_end_as_each_one_alone() -> None:
         assert trainer.history[i::2] == histories[i]
 
 
-def test_loops_in_turn_draw_noise_of_their_own() -> None:
-    drawn: list[Tensor] = []
+def test_loops_in_turn_draw_noise_of_their_own_and_the_same_each_time() -> None:
+    def drawn(noise: int) -> list[Tensor]:
+        seen: list[Tensor] = []
 
-    def noisy() -> nn.Module:
-        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Dropout(0.5))
-        model[2].register_forward_hook(lambda _, inputs, output: drawn.append(output == 0))
-        return model
+        def noisy() -> nn.Module:
+            model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Dropout(0.5))
+            model[2].register_forward_hook(lambda _, inputs, output: seen.append(output == 0))
+            return model
 
-    trainer = trainer_for(DATA, epochs=2, lr=1e-12)
-    loops = [Loop(trainer, noisy(), DATA.train, stage="x") for _ in range(2)]
-    list(in_turn(*loops))
-    assert len(drawn) == 24
-    patterns = {tuple(mask.flatten().tolist()) for mask in drawn}
-    assert len(patterns) == 24
+        trainer = trainer_for(DATA, epochs=2, lr=1e-12)
+        loops = [Loop(trainer, noisy(), DATA.train, stage="x") for _ in range(2)]
+        torch.manual_seed(noise)
+        list(in_turn(*loops))
+        return seen
+
+    first, second = drawn(1), drawn(2)
+    assert len(first) == 24
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert len({tuple(mask.flatten().tolist()) for mask in first}) == 24

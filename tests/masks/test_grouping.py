@@ -36,6 +36,18 @@ def test_filters_by_hand() -> None:
     assert masks["w"].tolist() == [[True, True], [True, False], [True, True], [False, False]]
 
 
+@pytest.mark.parametrize("scope", ["global", "layerwise", "erk"])
+def test_a_filter_kept_in_part_gives_its_best_and_no_dead_weight(scope: str) -> None:
+    scores = torch.tensor([[4.0, 4.0, 4.0, 4.0], [1.0, 9.0, 3.0, 2.0], [-9.0, -9.0, -9.0, -9.0]])
+    masks = select({"w": scores}, 6 / 12, scope=scope, grouping="filter")  # type: ignore[arg-type]
+    assert masks["w"].tolist() == [[True] * 4, [False, True, True, False], [False] * 4]
+    alive = torch.ones(3, 4, dtype=torch.bool)
+    alive[1, 1] = False
+    within = MaskSet({"w": alive})
+    masks = select({"w": scores}, 6 / 12, within=within, scope=scope, grouping="filter")  # type: ignore[arg-type]
+    assert masks["w"].tolist() == [[True] * 4, [False, False, True, True], [False] * 4]
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=4),
