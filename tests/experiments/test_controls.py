@@ -14,6 +14,7 @@ from torch import nn
 import fairsparse
 from fairsparse import Cells, InputError, Predictions, Result, Task, Trainer, prune
 from fairsparse.experiments.controls import measure_controls
+from fairsparse.fairness.offsets import fit_offsets
 from fairsparse.fairness.spread import spread
 from fairsparse.methods import Dense
 from fairsparse.methods.fold import fold_
@@ -128,6 +129,16 @@ def test_offsets_are_fitted_to_each_network_and_fold_into_its_last_bias() -> Non
         assert entry[name]["churn"] == pytest.approx(float(churn))
 
 
+def test_offsets_are_fitted_on_cal_and_the_strength_alone_is_chosen_on_val() -> None:
+    cells, shift = Cells("class", ("x", "y", "z")), (1.5, 0.0, -1.5)
+    splits = {name: biased(i, shift) for i, name in enumerate(("cal", "val", "test"))}
+    dense = Dense({}, 1, spread(cells, splits["val"]))
+    networks = {"dense": splits}
+    found = measure_controls(("offsets",), networks, dense, cells, seed=0, resamples=100)
+    entry = found["offsets"]["dense"]
+    assert entry["values"] == fit_offsets(splits["cal"], cells, entry["strength"]).tolist()
+
+
 def test_thresholds_lower_the_gap_and_are_marked() -> None:
     found = done("offsets", "thresholds").record["controls"]
     assert found["thresholds"]["needs_group_at_inference"] is True
@@ -151,6 +162,13 @@ def test_the_report_says_what_a_correction_needs() -> None:
     assert "sparse with thresholds" in html
     assert html.count("needs the group of each example at inference") == 2
     assert html.count("free at inference") == 2
+    for network in ("dense", "sparse"):
+        change = done("offsets", "thresholds").record["controls"]["thresholds"][network]["metrics"]
+        row = html[html.index(f"{network} with thresholds") :]
+        row = row[: row.index("</tr>")]
+        gap = change["demographic_parity"]
+        assert f"{100 * gap['candidate']['value']:.2f}" in row
+        assert f"{100 * gap['reference']['value']:.2f}" not in row
     assert "Corrections after training" not in done().html()
 
 

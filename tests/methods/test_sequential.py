@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ def test_the_rounds_of_prune_then_fair_are_those_of_fine_tuned_tickets() -> None
     ]
     _, by_fraction = ended(PruneThenFair(sparsity=0.75, fraction=0.5, refinement=OFF))
     assert [r["sparsity"] for r in by_fraction.rounds] == pytest.approx([0.5, 0.75, 0.75], abs=2e-3)
+
+
+def test_no_weight_returns_in_a_later_round_whatever_ranks_them() -> None:
+    # noise ranks dead weights as high as living ones
+    method = PruneThenFair(sparsity=0.8, levels=(0.3, 0.6), criterion="random", refinement=OFF)
+    _, outcome = ended(method)
+    assert len(outcome.path) == 4
+    assert all(later <= earlier for earlier, later in itertools.pairwise(outcome.path))
 
 
 @pytest.mark.parametrize("kind", [FairThenPrune, PruneThenFair])
