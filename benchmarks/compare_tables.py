@@ -33,7 +33,8 @@ def write(runs: list[Run], tuning: list[Run]) -> None:
         f" settings were chosen on validation, at sparsity {TUNED_AT[0]:g} and a seed"
         f" ({TUNED_AT[1]}) that the study does not use, by one rule: of its grid in `compare.py`"
         " the least unequal setting within a point of the dense network's accuracy, or the most"
-        " accurate one. LFW's attributes and UTKFace's labels are partly inferred by models.",
+        " accurate one. Grids differ in size; each is listed at the end. LFW's attributes and"
+        " UTKFace's labels are partly inferred by models.",
         *_missing(tasks),
         *_goals(tasks),
     ]

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 from torch import nn
@@ -23,9 +22,9 @@ from fairsparse.data.task import TrainData
 from fairsparse.fairness.penalties import family_scale
 from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.methods.fold import fold_offsets
-from fairsparse.methods.pressure import Pressure, weighted_loss
+from fairsparse.methods.pressure import Pressure
 from fairsparse.methods.stages import Dense
-from fairsparse.methods.teacher import Errors, labels_alone, taught, with_errors
+from fairsparse.methods.teacher import Errors, labels_alone, mean_of, taught, with_errors
 from fairsparse.methods.terms import Kind, Term
 from fairsparse.training import Loop, State, state_of
 from fairsparse.types import InputError, LossFn, Predictions
@@ -130,7 +129,7 @@ def refine(
     errors: Errors = labels_alone
     if settings.distill:
         errors = taught(loop, dense.answers(), settings.distill, settings.temperature)
-        loop.loss = weighted_loss(trainer.cells, torch.ones(len(trainer.cells)), errors)
+        loop.loss = mean_of(errors)
     pressure = Pressure(settings, trainer.cells, data, strength, scale, errors)
     steer: Callable[[Predictions], LossFn] | None = None
     if settings.form != "none":

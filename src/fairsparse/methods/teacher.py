@@ -49,6 +49,11 @@ def taught(loop: Loop, answers: Tensor, share: float, temperature: float) -> Err
     return errors
 
 
+def mean_of(errors: Errors) -> LossFn:
+    """The mean of `errors` over a batch."""
+    return lambda logits, batch: errors(logits, batch).mean()
+
+
 def with_errors(loss: LossFn, errors: Errors) -> LossFn:
     """The loss with `errors` in the place of its cross-entropy, which is the mean over a batch."""
     if errors is labels_alone:
