@@ -175,9 +175,9 @@ def test_rounds_start_at_the_rewound_state(monkeypatch: pytest.MonkeyPatch) -> N
     starts = []
     plain = ballot.refine
 
-    def refine(loop: Any, *args: Any) -> Any:
+    def refine(loop: Any, *args: Any, **kw: Any) -> Any:
         starts.append((state_of(loop.model), loop.masks, loop.start, bool(loop.optimizer.state)))
-        return plain(loop, *args)
+        return plain(loop, *args, **kw)
 
     monkeypatch.setattr(ballot, "refine", refine)
     case.run(method)

@@ -138,8 +138,8 @@ def test_tickets_are_nested_with_exact_counts_and_rise_over_a_clear_threshold(
     ends: list[State] = [case.dense.final]
     plain = lth.refine
 
-    def refine(loop: Any, *args: Any) -> Any:
-        log = plain(loop, *args)
+    def refine(loop: Any, *args: Any, **kw: Any) -> Any:
+        log = plain(loop, *args, **kw)
         ends.append(state_of(loop.model))
         return log
 
@@ -196,8 +196,8 @@ def test_learning_rate_rewinding_and_fine_tuning_keep_the_trained_weights(
     ends = [case.dense.final]
     plain = record.plain
 
-    def keep_end(loop: Any, *args: Any) -> Any:
-        log = plain(loop, *args)
+    def keep_end(loop: Any, *args: Any, **kw: Any) -> Any:
+        log = plain(loop, *args, **kw)
         ends.append(state_of(loop.model))
         return log
 

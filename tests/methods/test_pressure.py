@@ -172,6 +172,12 @@ def test_the_next_round_presses_harder_while_accuracy_is_left() -> None:
     assert pressure.next_strength(-0.01) == 1.7
 
 
+def test_a_gain_beyond_the_tolerance_leaves_the_pressure_as_it_is() -> None:
+    settings = Refinement(strength=0.4, tolerance=0.02)
+    pressure = Pressure(settings, Cells("class", "abc"), tiny(), 0.4, torch.full((3,), 0.5))
+    assert pressure.next_strength(-0.021) == 0.4 < pressure.next_strength(-0.019)
+
+
 def test_cell_weights_multiply_the_loss_of_their_examples() -> None:
     cells = Cells("class", ("a", "b"))
     loss = weighted_loss(cells, torch.tensor([0.5, 3.0]))
@@ -226,7 +232,7 @@ def test_folding_adds_the_fitted_offsets_to_the_logits_and_helps() -> None:
     cal, held = (trainer.predict(model, s) for s in (data.cal, data.val))
     before = state_of(model)
     reference = Dense({}, 1, spread(cells, held))
-    chosen = fold_offsets(model, cal, held, cells, reference, 0.01)
+    chosen = fold_offsets(model, cal, held, cells, reference, reference.val.accuracy, 0.01)
     assert chosen > 0
     after = trainer.predict(model, data.val)
     # fitted on cal: the choice on val has not seen them
@@ -247,7 +253,8 @@ def test_offsets_that_do_not_help_are_not_folded() -> None:
     y = data.cal.y
     held = Predictions(20 * F.one_hot(y, 3).float(), y, data.cal.group)
     before = state_of(model)
-    assert fold_offsets(model, held, held, cells, Dense({}, 1, spread(cells, held)), 0.01) == 0.0
+    dense = Dense({}, 1, spread(cells, held))
+    assert fold_offsets(model, held, held, cells, dense, dense.val.accuracy, 0.01) == 0.0
     assert equal(before, state_of(model))
 
 
@@ -264,7 +271,8 @@ def test_offsets_spend_at_most_half_the_tolerance(
     dense = Dense({}, 1, spread(cells, held))
     monkeypatch.setattr(fold, "fit_offsets", lambda *_: torch.tensor([-0.5, 0.5]))
     model = nn.Sequential(nn.Linear(2, 2))
-    assert fold.fold_offsets(model, held, held, cells, dense, tolerance) == chosen
+    reach = dense.val.accuracy
+    assert fold.fold_offsets(model, held, held, cells, dense, reach, tolerance) == chosen
 
 
 @pytest.mark.parametrize("last", [nn.Linear(4, 3, bias=False), nn.Conv2d(1, 3, 1)])
@@ -273,4 +281,4 @@ def test_offsets_need_a_bias_to_fold_into(last: nn.Module) -> None:
     cells = Cells("class", ("a", "b", "c"))
     dense = Dense({}, 1, spread(cells, held))
     with pytest.raises(InputError, match="offsets fold into the bias of the last linear layer"):
-        fold_offsets(nn.Sequential(last), held, held, cells, dense, 0.01)
+        fold_offsets(nn.Sequential(last), held, held, cells, dense, dense.val.accuracy, 0.01)

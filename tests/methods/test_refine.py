@@ -14,7 +14,7 @@ from fairsparse.methods import refine as module
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
-from fairsparse.methods.refine import Refinement, Watch, refine
+from fairsparse.methods.refine import Refinement, Watch, raised, refine
 from fairsparse.methods.safecompress import SafeCompress
 from fairsparse.methods.stages import Dense
 from fairsparse.training import Loop, state_of
@@ -41,7 +41,7 @@ def watch_all(
     settings: Refinement, epochs: list[Spread]
 ) -> tuple[Watch, list[float], list[int | None]]:
     """The watch after all epochs, and each epoch's rate factor and epoch to rewind to."""
-    watch, model = Watch(settings, REFERENCE), Counter()
+    watch, model = Watch(settings, REFERENCE, REFERENCE.val.accuracy), Counter()
     factors: list[float] = []
     backs: list[int | None] = []
     for i, now in enumerate(epochs):
@@ -71,6 +71,23 @@ def test_an_epoch_within_the_tolerance_beats_any_outside() -> None:
 def test_outside_the_tolerance_the_most_accurate_epoch_is_kept() -> None:
     epochs = [seen(0.6, 0.0, 0.0), seen(0.7, 0.05, 0.6), seen(0.65, 0.0, 0.0)]
     assert kept(watch_all(Refinement(tolerance=0.01), epochs)[0]) == 1
+
+
+def test_epochs_are_held_to_the_most_accurate_of_their_run() -> None:
+    fair = seen(0.8, 0.001, 0.01)
+    late = [seen(0.83, 0.02), seen(0.815, 0.0, 0.0)]
+    assert kept(watch_all(Refinement(tolerance=0.01), [fair, *late])[0]) == 1
+    # less than the tolerance apart is as accurate
+    assert kept(watch_all(Refinement(tolerance=0.04), [fair, *late])[0]) == 2
+
+
+def test_epochs_are_held_to_what_other_tickets_reached() -> None:
+    watch = Watch(Refinement(tolerance=0.01), REFERENCE, 0.85)
+    for i, now in enumerate([seen(0.82, 0.0, 0.0), seen(0.845, 0.05), seen(0.835, 0.0, 0.0)]):
+        model = Counter()
+        nn.init.constant_(model.epoch, i)
+        watch.see(now, model)
+    assert kept(watch) == 1
 
 
 def test_the_rate_is_halved_after_a_plateau_and_has_a_lowest_value() -> None:
@@ -207,6 +224,37 @@ def test_the_accuracy_lost_sets_the_next_pressure(
         assert log["strength"] == 0.4
         assert log["next_strength"] == pytest.approx(after)
         assert log["val_drop"] == pytest.approx(0.8 - accuracy)
+
+
+def test_what_tickets_reached_sets_the_tolerance_and_ends_the_teaching(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(reach: float | None, distill: float = 0.5) -> tuple[dict[str, Any], Any]:
+        case = bench(LotteryTicket(rewind_at=0.0))
+        case.model.load_state_dict(case.dense.states[0])
+        monkeypatch.setattr(module, "spread", lambda *_: seen(0.797))
+        loop = Loop(case.trainer, case.model, case.data.train, stage="x")
+        dense = replace(case.dense, val=seen(0.8))
+        settings = Refinement(tolerance=0.01, distill=distill)
+        log = refine(loop, case.data, dense, settings, 0.4, reach=reach)
+        monkeypatch.undo()
+        return log, state_of(case.model)
+
+    alone, taught = run(None)
+    log, untaught = run(0.815)
+    assert (alone["distilled"], log["distilled"]) == (True, False)
+    assert (alone["reach"], log["reach"]) == (0.8, 0.815)
+    assert alone["next_strength"] == pytest.approx(0.6)
+    assert log["next_strength"] == pytest.approx(0.2)
+    assert alone["val_drop"] == log["val_drop"] == pytest.approx(0.003)  # against dense, always
+    assert not equal(taught, untaught)
+    assert equal(untaught, run(None, distill=0.0)[1])
+    assert run(0.785)[0]["reach"] == 0.797
+
+
+def test_less_than_the_tolerance_more_does_not_raise_the_reach() -> None:
+    assert raised(0.8, 0.809, 0.01) == raised(0.8, 0.7, 0.01) == 0.8
+    assert raised(0.8, 0.811, 0.01) == 0.811
 
 
 def test_warm_up_is_counted_in_epochs() -> None:

@@ -10,6 +10,7 @@ import pytest
 from fairsparse.methods import ballot, lth
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.lth import LotteryTicket
+from fairsparse.methods.refine import Refinement
 from fairsparse.training import state_of
 from helpers import Bench, bench, equal
 
@@ -21,9 +22,9 @@ def counting(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[str]:
     trained: list[str] = []
     plain = module.refine
 
-    def refine(loop: Any, *args: Any) -> Any:
+    def refine(loop: Any, *args: Any, **kw: Any) -> Any:
         trained.append(loop.stage)
-        return plain(loop, *args)
+        return plain(loop, *args, **kw)
 
     monkeypatch.setattr(module, "refine", refine)
     return trained
@@ -79,13 +80,13 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     calls = 0
     plain = module.refine
 
-    def refine(loop: Any, *args: Any) -> Any:
+    def refine(loop: Any, *args: Any, **kw: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
             next(iter(loop))
             raise KeyboardInterrupt
-        return plain(loop, *args)
+        return plain(loop, *args, **kw)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "refine", refine)
@@ -108,3 +109,29 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert finished.run(method) == expected
     assert len(trained) == again_trained
     assert finished.trainer.history == whole.trainer.history
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        LotteryTicket(sparsity=0.8, levels=LEVELS, refinement=Refinement()),
+        Ballot(sparsity=0.8, levels=LEVELS, retries=0),
+    ],
+    ids=["lth", "ballot"],
+)
+def test_the_next_rounds_are_held_to_what_a_ticket_reached(
+    monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
+    case = bench(method, "conv", epochs=2)
+    module = lth if isinstance(method, LotteryTicket) else ballot
+    plain = module.refine
+    given: list[float | None] = []
+
+    def refine(loop: Any, *args: Any, reach: float | None, **kw: Any) -> Any:
+        given.append(reach)
+        return {**plain(loop, *args, reach=reach, **kw), "reach": 0.9 + len(given) / 100}
+
+    monkeypatch.setattr(module, "refine", refine)
+    case.run(method)
+    assert given[0] in (None, case.dense.val.accuracy)
+    assert given[1:] == [0.91, 0.92]

@@ -84,7 +84,8 @@ def _offsets(splits: Splits, cells: Cells, dense: Dense) -> tuple[Tensor, dict[s
     """Classes under the best offsets, and the offsets."""
     test = splits["test"]
     tolerance = Refinement().tolerance
-    strength, offsets = choose_offsets(splits["cal"], splits["val"], cells, dense, tolerance)
+    reach = dense.val.accuracy
+    strength, offsets = choose_offsets(splits["cal"], splits["val"], cells, dense, reach, tolerance)
     logits = test.logits if offsets is None else test.logits + offsets
     values = [0.0] * logits.shape[1] if offsets is None else offsets.tolist()
     return logits.argmax(1), {"strength": strength, "values": values}

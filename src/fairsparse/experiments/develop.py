@@ -19,7 +19,7 @@ from fairsparse.methods import Dense, Method, Outcome, train_dense
 from fairsparse.training import Progress, Recipe, Trainer
 from fairsparse.types import Predictions
 
-_STAGES = 1  # raise when what a stage computes changes, so that stored ones are not reused
+_STAGES = 2  # raise when what a stage computes changes, so that stored ones are not reused
 
 
 @dataclass(frozen=True)

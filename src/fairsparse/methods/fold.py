@@ -13,16 +13,21 @@ from fairsparse.types import InputError, Predictions
 
 
 def choose_offsets(
-    cal: Predictions, val: Predictions, cells: Cells, dense: Dense, tolerance: float
+    cal: Predictions,
+    val: Predictions,
+    cells: Cells,
+    dense: Dense,
+    reach: float,
+    tolerance: float,
 ) -> tuple[float, Tensor | None]:
     """Fit class offsets of several strengths; return the best one's strength and them, (C,).
 
     They are fitted on `cal`. The best has the lowest objective on `val`, which it has not seen,
-    among those that stay within the tolerance of the dense network and spend at most half of it;
-    0 and None mean that no offset helped.
+    among those that stay within the tolerance of the accuracy `reach` and spend at most half of
+    it; 0 and None mean that no offset helped.
     """
     plain = spread(cells, val)
-    limit = min(dense.val.accuracy - tolerance, plain.accuracy)
+    limit = min(reach - tolerance, plain.accuracy)
     limit = max(limit, plain.accuracy - tolerance / 2)
     best, chosen, offsets = objective(plain, dense.val)[0], 0.0, None
     for strength in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0):
@@ -47,11 +52,12 @@ def fold_offsets(
     val: Predictions,
     cells: Cells,
     dense: Dense,
+    reach: float,
     tolerance: float,
 ) -> float:
     """Fold the offsets that `choose_offsets` finds into `model`; return their strength."""
     last_bias(model)  # there has to be one, whether or not an offset helps
-    chosen, offsets = choose_offsets(cal, val, cells, dense, tolerance)
+    chosen, offsets = choose_offsets(cal, val, cells, dense, reach, tolerance)
     if offsets is not None:
         fold_(model, offsets)
     return chosen

@@ -84,7 +84,7 @@ class LotteryTicket(Method):
         judge = Judge(self.budget, model, data, trainer)
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
-        strength = None
+        last: dict[str, Any] = {}
         plan = levels(self.sparsity, self.fraction, self.levels)
         if parse(as_selected(self.grouping)):
             plan = plan[-1:]  # there is no such pattern at the sparsities on the way
@@ -92,12 +92,12 @@ class LotteryTicket(Method):
             key = trainer.stages.key(key, level)
 
             def make(
-                level: float = level, parent: MaskSet = masks, strength: float | None = strength
+                level: float = level, parent: MaskSet = masks, last: dict[str, Any] = last
             ) -> Round:
-                return self._round(model, data, trainer, dense, parent, level, k, strength)
+                return self._round(model, data, trainer, dense, parent, level, k, last)
 
             done = stored(trainer, key, make)
-            masks, strength = done.masks, done.log.get("next_strength")
+            masks, last = done.masks, done.log
             model.load_state_dict(done.state)
             rounds.append({**done.log, **judge(model)})
             path.append(masks)
@@ -113,7 +113,7 @@ class LotteryTicket(Method):
         parent: MaskSet,
         level: float,
         k: int,
-        strength: float | None,
+        last: dict[str, Any],
     ) -> Round:
         masks = masks_of(self, model, data, trainer, level, parent)
         if self.rewind == "weights":
@@ -122,6 +122,11 @@ class LotteryTicket(Method):
         if self.rewind == "none":
             loop.base_factor = 0.1
         log: dict[str, Any] = refine(
-            loop, data, dense, self.refinement or Refinement.off(), strength
+            loop,
+            data,
+            dense,
+            self.refinement or Refinement.off(),
+            last.get("next_strength"),
+            reach=last.get("reach"),
         )
         return Round(masks, state_of(model), {"sparsity": masks.sparsity, **log})

@@ -103,14 +103,16 @@ class Pressure:
         return _penalty_loss(cells, weights, self.errors)
 
     def next_strength(self, drop: float) -> float:
-        """Strength of the next round, given the accuracy this one lost against dense.
+        """Strength of the next round, given the accuracy this one lost against its reach.
 
         Half beyond the tolerance; `growth` times as much, up to six times the setting, where half
-        the tolerance is unspent and no overshoot spoke against it.
+        the tolerance is unspent and no overshoot spoke against it. A gain beyond the tolerance
+        says that training is not at its end, and nothing of what the pressure cost.
         """
-        if drop > self.settings.tolerance:
+        tolerance = self.settings.tolerance
+        if drop > tolerance:
             return self.strength / 2
-        if drop < self.settings.tolerance / 2 and not self.overshoots:
+        if -tolerance <= drop < tolerance / 2 and not self.overshoots:
             most = max(self.strength, MOST * self.settings.strength)
             return min(self.strength * self.settings.growth, most)
         return self.strength

@@ -65,7 +65,10 @@ class Refinement:
         bool, Field(description="fold class offsets into the last bias at the end")
     ] = False
     tolerance: Annotated[
-        float, Field(ge=0, le=1, description="accuracy a ticket may lose against dense")
+        float,
+        Field(
+            ge=0, le=1, description="accuracy a ticket may lose against the most accurate so far"
+        ),
     ] = 0.01
 
     @classmethod
@@ -97,6 +100,7 @@ def refine(
     settings: Refinement,
     strength: float | None = None,
     *,
+    reach: float | None = None,
     term: Term | None = None,
     epochs: Iterable[object] | None = None,
     settled: float = 0.0,
@@ -110,10 +114,14 @@ def refine(
     data : TrainData
         `cal` feeds the cell weights, `val` every choice.
     dense : Dense
-        The reference for the objective and the tolerance.
+        The reference for the objective.
     settings : Refinement
     strength : float, optional
         What the previous round handed on as `next_strength`; the settings' own by default.
+    reach : float, optional
+        Accuracy that the tolerance refers to: what `raised` gave after the rounds before; the
+        dense network's by default. Where it is higher, tickets have passed the dense network and
+        learn no more from it.
     term : Term, optional
         What steers the loss, where the settings' form is none.
     epochs : iterable, optional
@@ -123,11 +131,13 @@ def refine(
     """
     trainer, model = loop.trainer, loop.model
     strength = settings.strength if strength is None else strength
+    reach = dense.val.accuracy if reach is None else reach
     per_epoch = trainer.steps_per_epoch(data.train)
     loop.warm = round(settings.warmup * per_epoch)
     scale = family_scale(dense.val.means, dense.val.counts, trainer.cells.families)
     errors: Errors = labels_alone
-    if settings.distill:
+    distilled = settings.distill > 0 and reach <= dense.val.accuracy
+    if distilled:
         errors = taught(loop, dense.answers(), settings.distill, settings.temperature)
         loop.loss = mean_of(errors)
     pressure = Pressure(settings, trainer.cells, data, strength, scale, errors)
@@ -139,7 +149,7 @@ def refine(
         steer = (lambda seen: with_errors(term.update(seen), errors)) if term.steered else None
     # an early epoch of a long schedule is never the network one wants to ship
     late = max(loop.start + (loop.stop - loop.start) // 2 + 1, settled)
-    watch = Watch(settings, dense)
+    watch = Watch(settings, dense, reach)
     for _ in loop if epochs is None else epochs:
         last = loop.step >= loop.stop
         if steer is not None and not last:
@@ -164,28 +174,38 @@ def refine(
     if settings.offsets:
         cal, val = trainer.predict(model, data.cal), trainer.predict(model, data.val)
         log_["offset_strength"] = fold_offsets(
-            model, cal, val, trainer.cells, dense, settings.tolerance
+            model, cal, val, trainer.cells, dense, reach, settings.tolerance
         )
         result = spread(trainer.cells, trainer.predict(model, data.val))
-    drop = dense.val.accuracy - result.accuracy
     return {
         **log_,
-        "next_strength": pressure.next_strength(drop),
+        "reach": raised(reach, result.accuracy, settings.tolerance),
+        "distilled": distilled,
+        "next_strength": pressure.next_strength(reach - result.accuracy),
         "val_accuracy": result.accuracy,
         "val_variance": result.variance,
         "val_range": result.range,
-        "val_drop": drop,
+        "val_drop": dense.val.accuracy - result.accuracy,
         "objective": objective(result, dense.val)[0],
     }
+
+
+def raised(reach: float, accuracy: float, tolerance: float) -> float:
+    """The accuracy that is held to be within reach, after another network was measured.
+
+    A short dense run can be far behind its tickets, which are trained for longer in all; held to it
+    alone, they could give away all that they gained. Less than the tolerance more is no gain.
+    """
+    return accuracy if accuracy > reach + tolerance else reach
 
 
 class Watch:
     """Follows validation: keeps the best epoch, halves the rate on a plateau, asks for rewinds."""
 
-    def __init__(self, settings: Refinement, dense: Dense) -> None:
-        self.settings, self.dense = settings, dense
+    def __init__(self, settings: Refinement, dense: Dense, reach: float) -> None:
+        self.settings, self.dense, self.reach = settings, dense, reach
         self.best: State | None = None
-        self.best_rank: tuple[bool, float] = (True, float("inf"))
+        self.best_seen = (0.0, float("inf"))  # accuracy and objective of the best epoch
         self.lowest = float("inf")
         self.best_variance, self.best_accuracy = float("inf"), 0.0
         self.stale = self.diverging = self.rewinds = self.halvings = 0
@@ -195,11 +215,10 @@ class Watch:
         """Take in an epoch; return a state to rewind to, or None."""
         settings = self.settings
         value, _ = objective(now, self.dense.val)
-        infeasible = self.dense.val.accuracy - now.accuracy > settings.tolerance
-        # among epochs outside the tolerance the most accurate one is the nearest to it
-        rank = (infeasible, 1 - now.accuracy if infeasible else value)
-        if rank < self.best_rank:
-            self.best_rank, self.best = rank, state_of(model)
+        self.reach = raised(self.reach, now.accuracy, settings.tolerance)
+        seen = (now.accuracy, value)
+        if self.best is None or self._rank(*seen) < self._rank(*self.best_seen):
+            self.best_seen, self.best = seen, state_of(model)
         self.stale = 0 if value < self.lowest * (1 - 1e-3) else self.stale + 1
         self.lowest = min(self.lowest, value)
         if settings.plateau and self.stale >= settings.plateau:
@@ -216,6 +235,11 @@ class Watch:
             self._slow_down()
             return self.best
         return None
+
+    def _rank(self, accuracy: float, value: float) -> tuple[bool, float]:
+        infeasible = self.reach - accuracy > self.settings.tolerance
+        # among epochs outside the tolerance the most accurate one is the nearest to it
+        return (infeasible, 1 - accuracy if infeasible else value)
 
     def _slow_down(self) -> None:
         self.factor = max(0.05, self.factor / 2)
