@@ -13,7 +13,7 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.offsets import fit_offsets
 from fairsparse.fairness.spread import objective, spread
 from fairsparse.methods import fold
-from fairsparse.methods.fold import fold_offsets
+from fairsparse.methods.fold import fold_offsets, unfold_
 from fairsparse.methods.pressure import Pressure, check_form, weighted_loss
 from fairsparse.methods.refine import Refinement
 from fairsparse.methods.stages import Dense
@@ -232,7 +232,8 @@ def test_folding_adds_the_fitted_offsets_to_the_logits_and_helps() -> None:
     cal, held = (trainer.predict(model, s) for s in (data.cal, data.val))
     before = state_of(model)
     reference = Dense({}, 1, spread(cells, held))
-    chosen = fold_offsets(model, cal, held, cells, reference, reference.val.accuracy, 0.01)
+    log = fold_offsets(model, cal, held, cells, reference, reference.val.accuracy, 0.01)
+    chosen = log["offset_strength"]
     assert chosen > 0
     after = trainer.predict(model, data.val)
     # fitted on cal: the choice on val has not seen them
@@ -245,6 +246,9 @@ def test_folding_adds_the_fitted_offsets_to_the_logits_and_helps() -> None:
     one, two = spread(cells, held), spread(cells, after)
     assert two.accuracy >= one.accuracy
     assert objective(two, reference.val)[0] < objective(one, reference.val)[0]
+    assert log["offsets"] == offsets.tolist()
+    unfold_(model, log)
+    torch.testing.assert_close(model[-1].bias, before["4.bias"])
 
 
 def test_offsets_that_do_not_help_are_not_folded() -> None:
@@ -254,7 +258,9 @@ def test_offsets_that_do_not_help_are_not_folded() -> None:
     held = Predictions(20 * F.one_hot(y, 3).float(), y, data.cal.group)
     before = state_of(model)
     dense = Dense({}, 1, spread(cells, held))
-    assert fold_offsets(model, held, held, cells, dense, dense.val.accuracy, 0.01) == 0.0
+    log = fold_offsets(model, held, held, cells, dense, dense.val.accuracy, 0.01)
+    assert log == {"offset_strength": 0.0, "offsets": [0.0, 0.0, 0.0]}
+    unfold_(model, log)
     assert equal(before, state_of(model))
 
 
@@ -272,7 +278,8 @@ def test_offsets_spend_at_most_half_the_tolerance(
     monkeypatch.setattr(fold, "fit_offsets", lambda *_: torch.tensor([-0.5, 0.5]))
     model = nn.Sequential(nn.Linear(2, 2))
     reach = dense.val.accuracy
-    assert fold.fold_offsets(model, held, held, cells, dense, reach, tolerance) == chosen
+    log = fold.fold_offsets(model, held, held, cells, dense, reach, tolerance)
+    assert log["offset_strength"] == chosen
 
 
 @pytest.mark.parametrize("last", [nn.Linear(4, 3, bias=False), nn.Conv2d(1, 3, 1)])

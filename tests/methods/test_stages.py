@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fairsparse.methods import ballot, lth
 from fairsparse.methods.ballot import Ballot
+from fairsparse.methods.fold import fold_, last_bias
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.refine import Refinement
 from fairsparse.training import state_of
@@ -135,3 +137,33 @@ def test_the_next_rounds_are_held_to_what_a_ticket_reached(
     case.run(method)
     assert given[0] in (None, case.dense.val.accuracy)
     assert given[1:] == [0.91, 0.92]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        LotteryTicket(sparsity=0.8, levels=LEVELS, rewind="lr", refinement=Refinement()),
+        Ballot(sparsity=0.8, levels=LEVELS, rewind="lr", retries=0),
+    ],
+    ids=["lth", "ballot"],
+)
+def test_training_that_goes_on_does_so_without_the_folded_offsets(
+    monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
+    case = bench(method, "conv", epochs=2)
+    module = lth if isinstance(method, LotteryTicket) else ballot
+    plain = module.refine
+    starts, ends = [], []
+
+    def refine(loop: Any, *args: Any, **kw: Any) -> Any:
+        starts.append(last_bias(loop.model).clone())
+        log = plain(loop, *args, **kw)
+        ends.append(last_bias(loop.model).clone())
+        fold_(loop.model, torch.tensor([1.0, -2.0, 1.0]))
+        return {**log, "offsets": [1.0, -2.0, 1.0]}
+
+    monkeypatch.setattr(module, "refine", refine)
+    case.run(method)
+    for start, end in zip(starts[1:], ends, strict=False):
+        torch.testing.assert_close(start, end)
+    torch.testing.assert_close(last_bias(case.model), ends[-1] + torch.tensor([1.0, -2.0, 1.0]))

@@ -35,6 +35,7 @@ from fairsparse.methods.base import (
 )
 from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.evidence import Importance, conflict_points, importance, stable_rewind
+from fairsparse.methods.fold import unfold_
 from fairsparse.methods.pressure import MOST
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.methods.stages import Dense, Round, rewind_step, stored
@@ -235,7 +236,11 @@ class Ballot(Method):
     ) -> Round:
         model.load_state_dict(parent.state)
         masks, facts = self.select(model, data, trainer, parent, level, weight)
-        model.load_state_dict(parent.state if self.rewind == "lr" else dense.states[k])
+        if self.rewind == "lr":
+            model.load_state_dict(parent.state)
+            unfold_(model, parent.log)
+        else:
+            model.load_state_dict(dense.states[k])
         loop = Loop(
             trainer,
             model,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +48,12 @@ def fold_(model: nn.Module, offsets: Tensor) -> None:
         bias += offsets.to(bias.device)
 
 
+def unfold_(model: nn.Module, log: dict[str, Any]) -> None:
+    """Take out of `model` the offsets that its round folded in, if it did: training goes on."""
+    if any(log.get("offsets") or ()):
+        fold_(model, -torch.tensor(log["offsets"]))
+
+
 def fold_offsets(
     model: nn.Module,
     cal: Predictions,
@@ -54,13 +62,14 @@ def fold_offsets(
     dense: Dense,
     reach: float,
     tolerance: float,
-) -> float:
-    """Fold the offsets that `choose_offsets` finds into `model`; return their strength."""
-    last_bias(model)  # there has to be one, whether or not an offset helps
-    chosen, offsets = choose_offsets(cal, val, cells, dense, reach, tolerance)
+) -> dict[str, Any]:
+    """Fold the offsets that `choose_offsets` finds into `model`; return what a log says of them."""
+    bias = last_bias(model)  # there has to be one, whether or not an offset helps
+    strength, offsets = choose_offsets(cal, val, cells, dense, reach, tolerance)
     if offsets is not None:
         fold_(model, offsets)
-    return chosen
+    values = [0.0] * len(bias) if offsets is None else offsets.tolist()
+    return {"offset_strength": strength, "offsets": values}
 
 
 def last_bias(model: nn.Module) -> Tensor:

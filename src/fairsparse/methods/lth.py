@@ -25,6 +25,7 @@ from fairsparse.methods.base import (
 )
 from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.criterion import Criterion, Grouping, as_selected, check, masks_of
+from fairsparse.methods.fold import unfold_
 from fairsparse.methods.refine import Refinement, refine
 from fairsparse.methods.stages import Dense, Round, rewind_step, stored
 from fairsparse.training import Loop, Trainer, state_of
@@ -118,6 +119,8 @@ class LotteryTicket(Method):
         masks = masks_of(self, model, data, trainer, level, parent)
         if self.rewind == "weights":
             model.load_state_dict(dense.states[k])
+        else:
+            unfold_(model, last)
         loop = Loop(trainer, model, data.train, stage=f"lth {level:.4g}", masks=masks, start=k)
         if self.rewind == "none":
             loop.base_factor = 0.1

@@ -173,9 +173,7 @@ def refine(
     }
     if settings.offsets:
         cal, val = trainer.predict(model, data.cal), trainer.predict(model, data.val)
-        log_["offset_strength"] = fold_offsets(
-            model, cal, val, trainer.cells, dense, reach, settings.tolerance
-        )
+        log_ |= fold_offsets(model, cal, val, trainer.cells, dense, reach, settings.tolerance)
         result = spread(trainer.cells, trainer.predict(model, data.val))
     return {
         **log_,
