@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -319,6 +320,19 @@ def test_recalibration_weighs_all_its_batches_alike() -> None:
     before = state_of(model)
     trainer_for(data).recalibrate(model, data.train, 0)
     assert equal(before, state_of(model))
+
+
+def test_recalibration_sees_images_augmented_as_in_training() -> None:
+    data = tiny((1, 8, 8))
+    ones = replace(data.train, x=torch.ones_like(data.train.x))
+    means = []
+    for kinds in ((), ("crop",)):
+        model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 3))
+        trainer_for(data, augment=kinds).recalibrate(model, ones, 20)
+        means.append(float(model[0].running_mean))
+    # shifted by -1, 0 or 1 pixel each way, an image keeps (1 - 2/3/8)^2 of its area on average
+    assert means[0] == pytest.approx(1)
+    assert means[1] == pytest.approx((1 - 1 / 12) ** 2, abs=0.02)
 
 
 @pytest.mark.parametrize("training", [True, False])

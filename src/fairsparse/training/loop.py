@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import BoundMasks, MaskSet
 from fairsparse.masks.paths import check_paths
-from fairsparse.training.recipe import augment, optimizer_for
+from fairsparse.training.recipe import optimizer_for
 from fairsparse.training.repeatable import State, derive, state_of
 from fairsparse.training.tally import EpochLog, Tally
 from fairsparse.types import Batch, Diverged, InputError, LossFn
@@ -241,7 +241,7 @@ class Loop:
         while self.step < until:
             at = (self.step % per_epoch) * recipe.batch_size * ranks
             self.index = order[at : at + recipe.batch_size * ranks][rank::ranks]
-            batch = self._batch(self.index)
+            batch = trainer.training_batch(self.train, self.index, "augment", self.step)
             rate = self.base_factor * self.lr_factor * recipe.learning_rate(self.step, self.total)
             if self.warm:
                 rate *= min(1.0, (self.step - self.start + 1) / self.warm)
@@ -286,14 +286,6 @@ class Loop:
             generator = self.trainer.generator(self.order, epoch)
             self._shuffled = epoch, torch.randperm(len(self.train), generator=generator)
         return self._shuffled[1]
-
-    def _batch(self, index: Tensor) -> Batch:
-        train = self.train
-        x = train.raw(index).to(self.trainer.device)
-        if self.trainer.recipe.augment:
-            generator = self.trainer.generator("augment", self.step)
-            x = augment(x, self.trainer.recipe.augment, generator)
-        return self.trainer.to_device(Batch(train.prepare(x), train.y[index], train.group[index]))
 
     def _update(self, loss: Tensor, rate: float) -> None:
         recipe, accelerator = self.trainer.recipe, self.trainer.accelerator

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from fairsparse.checkpoint import Stages
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.training.loop import Loop
-from fairsparse.training.recipe import Recipe
+from fairsparse.training.recipe import Recipe, augment
 from fairsparse.training.repeatable import State, derive
 from fairsparse.types import Batch, Predictions
 
@@ -116,8 +116,18 @@ class Trainer:
             pass
         return loop.states
 
+    def training_batch(self, train: Split, index: Tensor, *draw: object) -> Batch:
+        """A batch on the device, augmented by what `draw` and the seed determine."""
+        x = train.raw(index).to(self.device)
+        if self.recipe.augment:
+            x = augment(x, self.recipe.augment, self.generator(*draw))
+        return self.to_device(Batch(train.prepare(x), train.y[index], train.group[index]))
+
     def recalibrate(self, model: nn.Module, train: Split, batches: int) -> None:
-        """Set BatchNorm's statistics to averages over fresh batches; no weight changes."""
+        """Set BatchNorm's statistics to averages over fresh batches; no weight changes.
+
+        The batches are augmented as in training, whose statistics the layers above are used to.
+        """
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms or not batches:
             return
@@ -129,9 +139,9 @@ class Trainer:
             m.reset_running_stats()
             m.momentum = None  # cumulative average
         with torch.no_grad(), self.autocast():
-            for index in order.split(self.recipe.batch_size)[:batches]:
+            for i, index in enumerate(order.split(self.recipe.batch_size)[:batches]):
                 if len(index) > 1:
-                    model(self.to_device(train.batch(index)).x)
+                    model(self.training_batch(train, index, "recalibrate", i).x)
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum
         model.train(training)
