@@ -3,9 +3,10 @@
 Masked step against plain step; conflict measurement of a round against one training epoch; a whole
 Ballot search against lottery tickets with the same rounds; masks that move against masks that
 stay; FairGRAPE's selection of a round for 14 cells, in the layers of a ResNet-18, against a minute;
-a step that learns masks and weights against a plain one. Data are random tensors of
-Fashion-MNIST's shape and size: cost does not depend on what the pixels show. Times are CPU seconds
-of the process, which runs on one thread: other work on the machine counts little.
+a step that learns masks and weights against a plain one; a step that learns which random weights
+of a ResNet-18 to use against a plain one (needs torchvision). Data are random tensors of the shape
+and size of Fashion-MNIST, or of CIFAR's images: cost does not depend on what the pixels show. Times
+are CPU seconds of the process, which runs on one thread: other work on the machine counts little.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from fairsparse.data import Split
 from fairsparse.data.task import TrainData
@@ -26,10 +28,12 @@ from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.select import select
 from fairsparse.masks.shares import balanced
+from fairsparse.masks.subnet import Subnet
 from fairsparse.methods import train_dense
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.bifp import Bifp
 from fairsparse.methods.evidence import conflict_points
+from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.safecompress import SafeCompress
 from fairsparse.methods.stages import Round
@@ -40,12 +44,12 @@ OUT = Path(__file__).resolve().parent / "results" / "speed.json"
 CLASSES = tuple(str(i) for i in range(10))
 
 
-def data(n: int) -> TrainData:
+def data(n: int, shape: tuple[int, ...] = (1, 28, 28)) -> TrainData:
     """Random images in the layout of a task whose cal and val are an eighth of train each."""
     generator = torch.Generator().manual_seed(0)
 
     def split(size: int) -> Split:
-        x = torch.randint(256, (size, 1, 28, 28), dtype=torch.uint8, generator=generator)
+        x = torch.randint(256, (size, *shape), dtype=torch.uint8, generator=generator)
         y = torch.randint(10, (size,), generator=generator)
         return Split(x, y, torch.full((size,), -1))
 
@@ -220,6 +224,33 @@ def learned_masks() -> dict[str, float]:
     return ratio(learn, plain, 15)
 
 
+def searched_subnet() -> dict[str, float]:
+    """Fair Scratch Tickets' steps against plain ones, in a ResNet-18 for images of 32 x 32."""
+    try:
+        from torchvision.models import resnet18
+    except ImportError:
+        raise SystemExit('torchvision is missing: pip install "fairsparse[vision]"') from None
+    some = data(512, (3, 32, 32))
+    model = resnet18(num_classes=10)
+    model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    method = FairScratch(sparsity=0.5)
+    weights = method.weights(model)
+    sizes = select(scorers.magnitude(weights), method.sparsity, scope="layerwise")
+    counts = {name: int(sizes[name].sum()) for name in weights}
+    subnet = Subnet(model, counts, method.granularity, torch.Generator().manual_seed(0))
+
+    def steps(network: nn.Module) -> Callable[[], None]:
+        def run() -> None:
+            for p in model.parameters():
+                p.requires_grad_(network is model)
+            for _ in Loop(trainer(1), network, some.train, stage="speed"):
+                pass
+
+        return run
+
+    return ratio(steps(subnet), steps(model), 7)
+
+
 MEASURES = {
     "masked step / plain step": (1.03, masked_step),
     "conflict measurement / epoch": (0.05, conflict_round),
@@ -227,6 +258,7 @@ MEASURES = {
     "moving masks / masks that stay": (1.05, moving_masks),
     "FairGRAPE selection / a minute": (1.0, fair_selection),
     "bifp iteration / plain step": (2.1, learned_masks),
+    "fair-scratch step / plain step, ResNet-18": (1.15, searched_subnet),
 }
 
 

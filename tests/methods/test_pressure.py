@@ -237,16 +237,18 @@ def test_folding_adds_the_fitted_offsets_to_the_logits_and_helps() -> None:
     assert chosen > 0
     after = trainer.predict(model, data.val)
     # fitted on cal: the choice on val has not seen them
-    offsets = fit_offsets(cal, cells, chosen)
+    offsets, fitted = torch.tensor(log["offsets"]), fit_offsets(cal, cells, chosen)
     assert torch.allclose(after.logits - held.logits, offsets.expand(96, 3), atol=1e-5)
-    assert not torch.allclose(offsets, fit_offsets(held, cells, chosen), atol=1e-3)
+    part = float(offsets[2] / fitted[2])
+    assert min(abs(part - p) for p in (0.25, 0.5, 0.75, 1.0)) < 1e-5
+    assert torch.allclose(offsets, part * fitted)
+    assert not torch.allclose(offsets, part * fit_offsets(held, cells, chosen), atol=1e-3)
     assert offsets[2] > 0.5
     changed = {n for n, t in state_of(model).items() if not torch.equal(t, before[n])}
     assert changed == {"4.bias"}
     one, two = spread(cells, held), spread(cells, after)
     assert two.accuracy >= one.accuracy
     assert objective(two, reference.val)[0] < objective(one, reference.val)[0]
-    assert log["offsets"] == offsets.tolist()
     unfold_(model, log)
     torch.testing.assert_close(model[-1].bias, before["4.bias"])
 
@@ -264,9 +266,9 @@ def test_offsets_that_do_not_help_are_not_folded() -> None:
     assert equal(before, state_of(model))
 
 
-@pytest.mark.parametrize(("tolerance", "chosen"), [(0.2, 0.25), (0.08, 0.0)])
-def test_offsets_spend_at_most_half_the_tolerance(
-    monkeypatch: pytest.MonkeyPatch, tolerance: float, chosen: float
+@pytest.mark.parametrize(("tolerance", "chosen"), [(0.2, [-0.5, 0.5]), (0.08, [0.0, 0.0])])
+def test_as_large_a_part_is_folded_as_spends_half_the_tolerance(
+    monkeypatch: pytest.MonkeyPatch, tolerance: float, chosen: list[float]
 ) -> None:
     """Equality by 30 losses of the one and 20 gains of the other: 5 points of accuracy."""
     margin = torch.cat([torch.full((70,), 2.0), torch.full((30,), 0.5)])  # class 0: all right
@@ -275,11 +277,12 @@ def test_offsets_spend_at_most_half_the_tolerance(
     held = Predictions(logits, torch.arange(2).repeat_interleave(100), torch.full((200,), -1))
     cells = Cells("class", ("a", "b"))
     dense = Dense({}, 1, spread(cells, held))
-    monkeypatch.setattr(fold, "fit_offsets", lambda *_: torch.tensor([-0.5, 0.5]))
+    monkeypatch.setattr(fold, "fit_offsets", lambda *_: torch.tensor([-2.0, 2.0]))
     model = nn.Sequential(nn.Linear(2, 2))
     reach = dense.val.accuracy
     log = fold.fold_offsets(model, held, held, cells, dense, reach, tolerance)
-    assert log["offset_strength"] == chosen
+    # the whole would make every example of the one class the other's
+    assert log["offsets"] == chosen
 
 
 @pytest.mark.parametrize("last", [nn.Linear(4, 3, bias=False), nn.Conv2d(1, 3, 1)])

@@ -24,20 +24,23 @@ def choose_offsets(
 ) -> tuple[float, Tensor | None]:
     """Fit class offsets of several strengths; return the best one's strength and them, (C,).
 
-    They are fitted on `cal`. The best is the least unequal one on `val`, which it has not seen,
-    among those that stay within the tolerance of the accuracy `reach` and spend at most half of
-    it: the tolerance is there to be spent. 0 and None mean that no offset helped.
+    They are fitted on `cal`, and each fit is also tried in part: the fit of a low strength gives
+    equality up where that is more accurate, a part of a strong one does not. The best is the least
+    unequal one on `val`, which it has not seen, among those that stay within the tolerance of the
+    accuracy `reach` and spend at most half of it: the tolerance is there to be spent. 0 and None
+    mean that no offset helped.
     """
     plain = spread(cells, val)
     limit = min(reach - tolerance, plain.accuracy)
     limit = max(limit, plain.accuracy - tolerance / 2)
     best, chosen, offsets = objective(plain, dense.val)[1], 0.0, None
-    for strength in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0):
-        candidate = fit_offsets(cal, cells, strength)
-        now = spread(cells, val._replace(logits=val.logits + candidate))
-        value = objective(now, dense.val)[1]
-        if now.accuracy >= limit and value < best:
-            best, chosen, offsets = value, strength, candidate
+    for strength in (2.0, 4.0, 8.0, 16.0):
+        fitted = fit_offsets(cal, cells, strength)
+        for part in (0.25, 0.5, 0.75, 1.0):
+            now = spread(cells, val._replace(logits=val.logits + part * fitted))
+            value = objective(now, dense.val)[1]
+            if now.accuracy >= limit and value < best:
+                best, chosen, offsets = value, strength, part * fitted
     return chosen, offsets
 
 
