@@ -13,7 +13,7 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods import safecompress
 from fairsparse.methods.safecompress import SafeCompress
 from fairsparse.methods.trial import Verdict
-from fairsparse.training import Loop, state_of
+from fairsparse.training import Loop, Trainer, state_of
 from fairsparse.types import InputError
 from helpers import bench, equal, network, trainer_for
 
@@ -68,14 +68,14 @@ def test_every_branch_is_tried_on_the_same_batches_and_the_best_goes_on() -> Non
     method = SafeCompress(sparsity=0.7, interval=4, probe=3, branches=ALL, cost_weight=0.0)
     case = bench(method, "conv")
     batches: list[tuple[int, Tensor]] = []
-    plain = Loop._batch
+    plain = Trainer.training_batch
 
-    def batch(loop: Loop, index: Tensor) -> Any:
-        batches.append((loop.step, index))
-        return plain(loop, index)
+    def batch(trainer: Trainer, train: Any, index: Tensor, kind: str, step: int) -> Any:
+        batches.append((step, index))
+        return plain(trainer, train, index, kind, step)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_batch", batch)
+        patch.setattr(Trainer, "training_batch", batch)
         outcome = case.run(method)
     # 12 steps on the way, and 5 rejected probes of 3 steps at each of steps 4 and 8
     assert len(batches) == 12 + 2 * 5 * 3

@@ -15,7 +15,7 @@ from fairsparse.methods import METHODS, Method, distill, performance_weighted, p
 from fairsparse.methods.distill import Distill, divergence
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.performance_weighted import PerformanceWeighted, corrected_labels, weights
-from fairsparse.training import Loop, State, state_of
+from fairsparse.training import Loop, State, Trainer, state_of
 from fairsparse.types import Batch
 from helpers import bench, equal, fingerprint, network
 
@@ -131,7 +131,7 @@ def test_the_dense_network_answers_for_the_inputs_the_sparse_one_saw(
     case = bench(method, "conv", augment=("crop", "flip"))
     asked: list[Tensor] = []
     shown: list[Tensor] = []
-    dense, batch = pruned.frozen(case.model, case.trainer), Loop._batch
+    dense, batch = pruned.frozen(case.model, case.trainer), Trainer.training_batch
     answers: list[Tensor] = []
 
     def watched(*given: Any) -> Any:
@@ -146,7 +146,7 @@ def test_the_dense_network_answers_for_the_inputs_the_sparse_one_saw(
 
     monkeypatch.setattr(module, "frozen", watched)
     monkeypatch.setattr(
-        Loop, "_batch", lambda self, index: shown.append(batch(self, index)) or shown[-1]
+        Trainer, "training_batch", lambda *given: shown.append(batch(*given)) or shown[-1]
     )
     case.run(method)
     assert len(asked) == len(shown) == 12

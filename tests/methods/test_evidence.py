@@ -32,7 +32,7 @@ def test_the_search_takes_the_first_stable_candidate(monkeypatch: pytest.MonkeyP
     starts: list[int] = []
     plain = ballot.refine
     monkeypatch.setattr(
-        ballot, "refine", lambda loop, *a: starts.append(loop.start) or plain(loop, *a)
+        ballot, "refine", lambda loop, *a, **kw: starts.append(loop.start) or plain(loop, *a, **kw)
     )
     case.run(method)
     assert asked == [0, 1, 2]
