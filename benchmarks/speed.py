@@ -6,7 +6,8 @@ stay; FairGRAPE's selection of a round for 14 cells, in the layers of a ResNet-1
 a step that learns masks and weights against a plain one; a step that learns which random weights
 of a ResNet-18 to use against a plain one (needs torchvision). Data are random tensors of the shape
 and size of Fashion-MNIST, or of CIFAR's images: cost does not depend on what the pixels show. Times
-are CPU seconds of the process, which runs on one thread: other work on the machine counts little.
+are CPU seconds of the process, which runs on one thread: other work on the machine counts for less
+than in wall time, but a wide range between lowest and highest says that it was there.
 """
 
 from __future__ import annotations

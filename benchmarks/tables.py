@@ -215,7 +215,8 @@ def _task(task: str, runs: list[Run]) -> list[str]:
     about = (
         f"{config['data']}; model {config['model']['name']}; {config['training']}; compared are"
         f" cells of notion `{kind}`; {runs[0]['environment']['device']}, torch"
-        f" {runs[0]['environment']['torch']}. Steps are relative to dense training."
+        f" {' and '.join(sorted({run['environment']['torch'] for run in runs}))}. Steps are"
+        " relative to dense training."
     )
     return [
         f"## {task}",

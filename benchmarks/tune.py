@@ -56,8 +56,8 @@ GRID: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     ),
 }
 OWN: dict[tuple[str, str], list[dict[str, Any]]] = {
-    # the short dense run is far behind its tickets, and a pupil of a weak teacher stays behind;
-    # offsets by class do not move one group against another
+    # the short dense run is far behind its tickets: little is to be learned from it; offsets by
+    # class do not move one group against another
     ("cifar-100-coarse", "ballot"): [
         {"refinement": {"distill": 0.0, "offsets": True}},
     ],

@@ -136,7 +136,11 @@ def test_offsets_are_fitted_on_cal_and_the_strength_alone_is_chosen_on_val() -> 
     networks = {"dense": splits}
     found = measure_controls(("offsets",), networks, dense, cells, seed=0, resamples=100)
     entry = found["offsets"]["dense"]
-    assert entry["values"] == fit_offsets(splits["cal"], cells, entry["strength"]).tolist()
+    fitted = fit_offsets(splits["cal"], cells, entry["strength"])
+    # a part of the fit, and of no other split's
+    part = torch.tensor(entry["values"]) / fitted
+    assert part.tolist() == pytest.approx([float(part[0])] * 3)
+    assert 0 < float(part[0]) <= 1
 
 
 def test_thresholds_lower_the_gap_and_are_marked() -> None:

@@ -37,7 +37,6 @@ class Script:
             weight: float,
             k: int,
             strength: float,
-            reach: float,
         ) -> Round:
             scores = {
                 n: torch.arange(float(w.numel())).view(w.shape) for n, w in parent.masks.items()
@@ -47,17 +46,10 @@ class Script:
             state = {n: torch.full_like(t, mark) for n, t in dense.final.items()}
             drop = next(script.drops)
             script.calls.append(
-                {
-                    "level": level,
-                    "weight": weight,
-                    "strength": strength,
-                    "reach": reach,
-                    "from": parent,
-                }
+                {"level": level, "weight": weight, "strength": strength, "from": parent}
             )
             after = strength / 2 if drop > method.tolerance else strength
             log = {"sparsity": masks.sparsity, "val_drop": drop, "next_strength": after}
-            log["reach"] = reach + 1
             script.rounds.append(Round(masks, state, log))
             return script.rounds[-1]
 
@@ -98,8 +90,6 @@ def test_a_ticket_within_the_tolerance_is_taken_at_once(monkeypatch: pytest.Monk
     script, outcome, state = scripted(monkeypatch, [0.0, 0.02, -0.1])
     assert script.each("level") == [0.4, 0.6, 0.8]
     assert script.each("weight") == [0.8] * 3
-    reach = script.each("reach")
-    assert [r - reach[0] for r in reach] == pytest.approx([0, 1, 2])
     assert script.each("strength") == [0.5] * 3
     assert outcome.status == "feasible"
     assert [r["feasible"] for r in outcome.rounds] == [True] * 3

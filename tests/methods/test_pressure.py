@@ -13,7 +13,7 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.offsets import fit_offsets
 from fairsparse.fairness.spread import objective, spread
 from fairsparse.methods import fold
-from fairsparse.methods.fold import fold_offsets, unfold_
+from fairsparse.methods.fold import choose_offsets, fold_offsets, unfold_
 from fairsparse.methods.pressure import Pressure, check_form, weighted_loss
 from fairsparse.methods.refine import Refinement
 from fairsparse.methods.stages import Dense
@@ -225,6 +225,18 @@ def weak_class(data: Any) -> nn.Module:
     return model
 
 
+def folded(
+    model: nn.Module,
+    cal: Predictions,
+    val: Predictions,
+    cells: Cells,
+    dense: Dense,
+    tolerance: float,
+) -> dict[str, Any]:
+    found = choose_offsets(cal, val, cells, dense, dense.val.accuracy, tolerance)
+    return fold_offsets(model, *found)
+
+
 def test_folding_adds_the_fitted_offsets_to_the_logits_and_helps() -> None:
     data = tiny()
     model, cells = weak_class(data), Cells("class", data.class_names)
@@ -232,7 +244,7 @@ def test_folding_adds_the_fitted_offsets_to_the_logits_and_helps() -> None:
     cal, held = (trainer.predict(model, s) for s in (data.cal, data.val))
     before = state_of(model)
     reference = Dense({}, 1, spread(cells, held))
-    log = fold_offsets(model, cal, held, cells, reference, reference.val.accuracy, 0.01)
+    log = folded(model, cal, held, cells, reference, 0.01)
     chosen = log["offset_strength"]
     assert chosen > 0
     after = trainer.predict(model, data.val)
@@ -260,7 +272,7 @@ def test_offsets_that_do_not_help_are_not_folded() -> None:
     held = Predictions(20 * F.one_hot(y, 3).float(), y, data.cal.group)
     before = state_of(model)
     dense = Dense({}, 1, spread(cells, held))
-    log = fold_offsets(model, held, held, cells, dense, dense.val.accuracy, 0.01)
+    log = folded(model, held, held, cells, dense, 0.01)
     assert log == {"offset_strength": 0.0, "offsets": [0.0, 0.0, 0.0]}
     unfold_(model, log)
     assert equal(before, state_of(model))
@@ -279,16 +291,12 @@ def test_as_large_a_part_is_folded_as_spends_half_the_tolerance(
     dense = Dense({}, 1, spread(cells, held))
     monkeypatch.setattr(fold, "fit_offsets", lambda *_: torch.tensor([-2.0, 2.0]))
     model = nn.Sequential(nn.Linear(2, 2))
-    reach = dense.val.accuracy
-    log = fold.fold_offsets(model, held, held, cells, dense, reach, tolerance)
+    log = folded(model, held, held, cells, dense, tolerance)
     # the whole would make every example of the one class the other's
     assert log["offsets"] == chosen
 
 
 @pytest.mark.parametrize("last", [nn.Linear(4, 3, bias=False), nn.Conv2d(1, 3, 1)])
 def test_offsets_need_a_bias_to_fold_into(last: nn.Module) -> None:
-    held = lopsided()
-    cells = Cells("class", ("a", "b", "c"))
-    dense = Dense({}, 1, spread(cells, held))
     with pytest.raises(InputError, match="offsets fold into the bias of the last linear layer"):
-        fold_offsets(nn.Sequential(last), held, held, cells, dense, dense.val.accuracy, 0.01)
+        fold_offsets(nn.Sequential(last), 0.0, None)

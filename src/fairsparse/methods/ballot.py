@@ -150,7 +150,7 @@ class Ballot(Method):
         path: list[MaskSet] = []
         best: Round | None = None
         judge = Judge(self.budget, model, data, trainer)
-        accurate, reach = True, dense.val.accuracy
+        accurate = True
         for level in [self.sparsity] if self.one_shot else plan:
             if search and not rounds:
                 k = self._search(model, data, trainer, dense, parent, level, key)
@@ -166,10 +166,9 @@ class Ballot(Method):
                     weight: float = 0.0 if last_try else weight,
                     strength: float = pressure,
                     k: int = k,
-                    reach: float = reach,
                 ) -> Round:
                     return self._round(
-                        model, data, trainer, dense, parent, level, weight, k, strength, reach
+                        model, data, trainer, dense, parent, level, weight, k, strength
                     )
 
                 done = stored(trainer, key, make)
@@ -186,7 +185,7 @@ class Ballot(Method):
                     break  # a retry would be the same round
                 pressure = changed
             missed = 0 if feasible else missed + 1
-            parent, strength, reach = done, done.log["next_strength"], done.log["reach"]
+            parent, strength = done, done.log["next_strength"]
             rounds.append({**done.log, **facts, "feasible": feasible})
             path.append(done.masks)
             best = done if feasible else best
@@ -232,7 +231,6 @@ class Ballot(Method):
         weight: float,
         k: int,
         strength: float,
-        reach: float,
     ) -> Round:
         model.load_state_dict(parent.state)
         masks, facts = self.select(model, data, trainer, parent, level, weight)
@@ -251,6 +249,7 @@ class Ballot(Method):
             snapshots={step for step in self._steps(dense.total) if step > k},
         )
         refinement = replace(self.refinement, tolerance=self.tolerance)
+        reach = parent.log.get("reach")
         log: dict[str, Any] = refine(loop, data, dense, refinement, strength, reach=reach)
         return Round(
             masks, state_of(model), {"sparsity": masks.sparsity, **facts, **log}, loop.states

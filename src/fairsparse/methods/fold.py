@@ -57,18 +57,9 @@ def unfold_(model: nn.Module, log: dict[str, Any]) -> None:
         fold_(model, -torch.tensor(log["offsets"]))
 
 
-def fold_offsets(
-    model: nn.Module,
-    cal: Predictions,
-    val: Predictions,
-    cells: Cells,
-    dense: Dense,
-    reach: float,
-    tolerance: float,
-) -> dict[str, Any]:
-    """Fold the offsets that `choose_offsets` finds into `model`; return what a log says of them."""
+def fold_offsets(model: nn.Module, strength: float, offsets: Tensor | None) -> dict[str, Any]:
+    """Fold what `choose_offsets` found into `model`; return what a log says of it."""
     bias = last_bias(model)  # there has to be one, whether or not an offset helps
-    strength, offsets = choose_offsets(cal, val, cells, dense, reach, tolerance)
     if offsets is not None:
         fold_(model, offsets)
     values = [0.0] * len(bias) if offsets is None else offsets.tolist()

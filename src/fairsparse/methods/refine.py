@@ -21,7 +21,7 @@ from torch import nn
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.penalties import family_scale
 from fairsparse.fairness.spread import Spread, objective, spread
-from fairsparse.methods.fold import fold_offsets
+from fairsparse.methods.fold import choose_offsets, fold_offsets
 from fairsparse.methods.pressure import Pressure
 from fairsparse.methods.stages import Dense
 from fairsparse.methods.teacher import Errors, labels_alone, mean_of, taught, with_errors
@@ -173,7 +173,8 @@ def refine(
     }
     if settings.offsets:
         cal, val = trainer.predict(model, data.cal), trainer.predict(model, data.val)
-        log_ |= fold_offsets(model, cal, val, trainer.cells, dense, reach, settings.tolerance)
+        found = choose_offsets(cal, val, trainer.cells, dense, reach, settings.tolerance)
+        log_ |= fold_offsets(model, *found)
         result = spread(trainer.cells, trainer.predict(model, data.val))
     return {
         **log_,
