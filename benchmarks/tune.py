@@ -60,6 +60,8 @@ OWN: dict[tuple[str, str], list[dict[str, Any]]] = {
     # class do not move one group against another
     ("cifar-100-coarse", "ballot"): [
         {"refinement": {"distill": 0.0, "offsets": True}},
+        {"refinement": {"distill": 0.0, "offsets": True, "strength": 0.25}},
+        {"refinement": {"distill": 0.0, "offsets": True, "strength": 0.1}},
     ],
     ("utkface-race", "ballot"): [
         {},

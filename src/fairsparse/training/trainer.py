@@ -87,7 +87,7 @@ class Trainer:
     def predict(self, model: nn.Module, split: Split, batch_size: int | None = None) -> Predictions:
         """Logits of `model` on every example, in evaluation mode and in the split's order."""
         if batch_size is None:  # what stays in a CPU's cache is faster than what fills a GPU
-            batch_size = 128 if self.device.type == "cpu" else 1024
+            batch_size = 64 if self.device.type == "cpu" else 1024
         training = model.training
         self.place(model)
         model.eval()
