@@ -142,9 +142,16 @@ def jobs(only: list[str], variants: list[str]) -> list[tuple[str, str, float, in
             for variant in wanted:
                 if (only and task not in only) or (variants and variant not in variants):
                     continue
+                if variant == "ballot, strength 0.5" and _strength(task) == 0.5:
+                    continue  # the main one is that
                 dense = variant == "dense" or variant.startswith("narrow")
                 todo += [(task, variant, s, seed) for s in ([0.0] if dense else sparsities(task))]
     return todo
+
+
+def _strength(task: str) -> float:
+    strength: float = tuned(task).get("ballot", {}).get("refinement", {}).get("strength", 0.5)
+    return strength
 
 
 def configuration(task: str, variant: str, sparsity: float, seed: int) -> dict[str, Any]:
