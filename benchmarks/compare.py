@@ -7,7 +7,7 @@
 The first form runs each method's grid at one sparsity and seed and appends validation figures to
 `results/compare_tuning.jsonl`; the second takes each method's best setting and trains what
 `results/compare.jsonl` does not hold yet. Both can be interrupted and started again. The third
-writes `COMPARISON.md` from these files. DATA is as for `study.py`, with the table of LFW as
+writes `RESULTS.md`, of which this is one part. DATA is as for `study.py`, with the table of LFW as
 `lfw/labels.csv`.
 
 The rule of choice is one for all: of a method's grid, the least unequal setting among those within
@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from study import SMALL, append, finished, key, merged, run_one, summary
+from study import SMALL, append, finished, key, merged, run_one, summary, tables
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "compare.jsonl"
@@ -38,6 +38,8 @@ SEEDS = 3
 POINT = 0.01
 LEVELS = {"levels": [0.5, 0.7, 0.8, 0.9, 0.95]}
 FACES = {"epochs": 5, **SMALL, "augment": ["flip"]}
+SIDE = 32
+"""Pixels a side that faces are resized to: a study of hundreds of runs on two cores."""
 
 
 def _lfw(target: str) -> dict[str, Any]:
@@ -48,6 +50,8 @@ def _lfw(target: str) -> dict[str, Any]:
             "groups": ["gender"],
             "split_column": "split",
             "identity": "person",
+            "size": SIDE,
+            "val": 0.2,
         },
         "model": "small-cnn",
         "training": FACES,
@@ -63,13 +67,19 @@ TASKS: dict[str, dict[str, Any]] = {
         "cells": "equalized-odds",
     },
     "fashion-mnist": {
-        "data": {"name": "fashion-mnist", "limit": 20000, "val": 0.2},
+        "data": {"name": "fashion-mnist", "limit": 12000, "val": 0.2},
         "model": "small-cnn",
-        "training": {"epochs": 8, **SMALL},
+        "training": {"epochs": 6, **SMALL},
         "cells": "class",
     },
     "utkface-race": {
-        "data": {"name": "utkface", "target": "gender", "groups": ["race"], "limit": 12000},
+        "data": {
+            "name": "utkface",
+            "target": "gender",
+            "groups": ["race"],
+            "limit": 8000,
+            "size": SIDE,
+        },
         "model": "small-cnn",
         "training": FACES,
         "cells": "group",
@@ -80,38 +90,39 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 CHANNELS = {"grouping": "channel"}
+IN_LAYERS = {"scope": "layerwise", **CHANNELS}
 TUNE_LR = [{"lr_factor": 0.1}, {"lr_factor": 1.0}]
 RECOVER = [{"finetune": 0.5, "lr_factor": 1.0}, {"finetune": 1.0, "lr_factor": 1.0}]
+BIFP = [
+    *({"lambda_mask": x, "lambda_weight": x} for x in (0.5, 1.0, 2.0)),
+    *({"mask_lr": x} for x in (1.0, 10.0)),
+    {"finetune": 0.25},
+]
 METHODS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "dense": ({"name": "dense"}, [{}]),
     "magnitude": ({"name": "magnitude"}, TUNE_LR),
-    "lamp": ({"name": "magnitude", "criterion": "lamp"}, TUNE_LR),
-    "taylor": ({"name": "magnitude", "criterion": "taylor"}, TUNE_LR),
-    "obd": ({"name": "magnitude", "criterion": "obd"}, TUNE_LR),
-    "random": ({"name": "init", "criterion": "random"}, [{"scope": "erk"}, {"scope": "layerwise"}]),
-    "snip": ({"name": "init", "criterion": "snip"}, [{}]),
-    "grasp": ({"name": "init", "criterion": "grasp"}, [{}]),
-    "synflow": ({"name": "init", "criterion": "synflow"}, [{}]),
     "lth": ({"name": "lth", **LEVELS}, [{}, {"rewind": "lr"}]),
-    "l1 filters": ({"name": "magnitude", "criterion": "l1", **CHANNELS}, TUNE_LR),
-    "fpgm": ({"name": "magnitude", "criterion": "fpgm", **CHANNELS}, TUNE_LR),
-    "hrank": ({"name": "magnitude", "criterion": "hrank", **CHANNELS}, TUNE_LR),
-    "entropy": ({"name": "magnitude", "criterion": "entropy", **CHANNELS}, TUNE_LR),
-    "fairprune": ({"name": "fairprune"}, RECOVER),
-    "fairgrape": ({"name": "fairgrape"}, [{}]),
-    "performance-weighted": ({"name": "performance-weighted", "lr_factor": 1.0}, [{}]),
-    "distill": ({"name": "distill"}, TUNE_LR),
-    "ceag": ({"name": "ceag"}, [{**a, "dual_rate": b} for a in TUNE_LR for b in (0.01, 0.1)]),
-    "equalized-loss": ({"name": "equalized-loss"}, TUNE_LR),
-    "fair-then-prune": ({"name": "fair-then-prune"}, TUNE_LR),
-    "prune-then-fair": ({"name": "prune-then-fair"}, TUNE_LR),
-    "safecompress": ({"name": "safecompress"}, [{}, {"rule": "lexicographic"}]),
-    "fair-scratch": ({"name": "fair-scratch"}, [{"lam": x} for x in (0.1, 0.3, 1.0)]),
-    "bifp": ({"name": "bifp"}, [{"lambda_mask": x, "lambda_weight": x} for x in (0.5, 1.0, 2.0)]),
-    "bifp filters": (
-        {"name": "bifp", **CHANNELS},
-        [{"lambda_mask": x, "lambda_weight": x} for x in (0.5, 1.0, 2.0)],
+    "snip": ({"name": "init", "criterion": "snip"}, [{}]),
+    "fpgm": ({"name": "magnitude", "criterion": "fpgm", **IN_LAYERS}, TUNE_LR),
+    "safecompress": (
+        {"name": "safecompress"},
+        [
+            {},
+            *({"cost_weight": x} for x in (0.3, 3.0)),
+            {"rule": "lexicographic"},
+            {"rule": "lexicographic", "tolerance": 0.03},
+        ],
     ),
+    "fair-scratch": (
+        {"name": "fair-scratch"},
+        [{"lam": x, "rest": r} for r in ("frozen", "trained") for x in (0.1, 0.3, 1.0)],
+    ),
+    "prune-then-fair": (
+        {"name": "prune-then-fair"},
+        [{**a, "refinement": b} for a in TUNE_LR for b in ({}, {"form": "penalty"})],
+    ),
+    "bifp": ({"name": "bifp"}, BIFP),
+    "bifp filters": ({"name": "bifp", **CHANNELS}, BIFP),
     "ballot": (
         {"name": "ballot", "retries": 0, **LEVELS},
         [
@@ -120,18 +131,58 @@ METHODS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
             for b in ({}, {"strength": 1.0}, {"form": "penalty"})
         ],
     ),
+    "random": ({"name": "init", "criterion": "random"}, [{"scope": "erk"}, {"scope": "layerwise"}]),
+    "grasp": ({"name": "init", "criterion": "grasp"}, [{}]),
+    "synflow": ({"name": "init", "criterion": "synflow"}, [{}]),
+    "lamp": ({"name": "magnitude", "criterion": "lamp"}, TUNE_LR),
+    "taylor": ({"name": "magnitude", "criterion": "taylor"}, TUNE_LR),
+    "obd": ({"name": "magnitude", "criterion": "obd"}, TUNE_LR),
+    "l1 filters": ({"name": "magnitude", "criterion": "l1", **IN_LAYERS}, TUNE_LR),
+    "hrank": ({"name": "magnitude", "criterion": "hrank", **IN_LAYERS}, TUNE_LR),
+    "entropy": ({"name": "magnitude", "criterion": "entropy", **IN_LAYERS}, TUNE_LR),
+    "fairprune": ({"name": "fairprune"}, RECOVER),
+    "fairgrape": ({"name": "fairgrape"}, [{}]),
+    "performance-weighted": ({"name": "performance-weighted", "lr_factor": 1.0}, [{}]),
+    "distill": ({"name": "distill"}, TUNE_LR),
+    "ceag": ({"name": "ceag"}, [{**a, "dual_rate": b} for a in TUNE_LR for b in (0.01, 0.1)]),
+    "equalized-loss": ({"name": "equalized-loss"}, TUNE_LR),
+    "fair-then-prune": ({"name": "fair-then-prune"}, TUNE_LR),
 }
-ABLATIONS = {"bifp without m": {"lambda_mask": 0.0}, "bifp without w": {"lambda_weight": 0.0}}
-ABLATIONS["bip"] = {**ABLATIONS["bifp without m"], **ABLATIONS["bifp without w"]}
-"""Changes to the tuned `bifp`."""
+"""Name -> what is always set, and the grid: the methods of the goals first."""
+SHORT = 0.9
+"""The sparsity of the runs that compare what a gap costs in iterations."""
+NO_TERM = {"m": {"lambda_mask": 0.0}, "w": {"lambda_weight": 0.0}}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bifp without m": ("bifp", NO_TERM["m"]),
+    "bifp without w": ("bifp", NO_TERM["w"]),
+    "bip": ("bifp", {**NO_TERM["m"], **NO_TERM["w"]}),
+}
+"""Name -> a method and the change to its tuned setting, at every sparsity."""
+ITERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"bifp, {x:g}": ("bifp", {"search": x / 2, "finetune": 0.0}) for x in (0.1, 0.2, 0.5)},
+    **{
+        f"prune-then-fair, {2 * x:g}": ("prune-then-fair", {"finetune": x, "fair_share": x})
+        for x in (0.05, 0.1, 0.25, 0.5)
+    },
+    "prune-then-fair, rounds": ("prune-then-fair", {"levels": LEVELS["levels"][:-1]}),
+}
+"""The same at `SHORT` alone; the number is of steps after the dense network, in its own."""
 FILTERS = ("l1 filters", "fpgm", "hrank", "entropy", "bifp filters")
 """Of whole channels: compared where there are channels."""
 
 
 def methods_of(task: str) -> list[str]:
-    """Methods that can prune a task's model."""
+    """Methods that can prune a task's model, and their variants."""
     mlp = TASKS[task]["model"] == "mlp"
-    return [name for name in [*METHODS, *ABLATIONS] if not (mlp and name in FILTERS)]
+    every = [*METHODS, *VARIANTS, *ITERATIONS]
+    return [name for name in every if not (mlp and name in FILTERS)]
+
+
+def sparsities(name: str) -> tuple[float, ...]:
+    """Where a method or variant is trained."""
+    if name == "dense":
+        return (0.0,)
+    return (SHORT,) if name in ITERATIONS else SPARSITIES
 
 
 def configuration(task: str, method: dict[str, Any], sparsity: float, seed: int) -> dict[str, Any]:
@@ -153,7 +204,8 @@ def chosen(task: str) -> dict[str, dict[str, Any]]:
     """Each method's best setting on a task, by the validation figures of its grid."""
     grids: dict[str, list[dict[str, Any]]] = {}
     for line in finished(TUNING).values():
-        if line["task"] == task:
+        known = line["method"] in METHODS and line["setting"] in METHODS[line["method"]][1]
+        if line["task"] == task and known:
             grids.setdefault(line["method"], []).append(line)
     result = {}
     for name, lines in grids.items():
@@ -184,13 +236,18 @@ def jobs(task: str, tune: bool, wanted: list[str]) -> list[tuple[str, dict[str, 
                 result.append((name, {**config, "setting": setting}, *TUNED_AT))
         if tune:
             continue
-        base = METHODS["bifp" if name in ABLATIONS else name][0]
-        best = merged(chosen(task).get(base["name"] if name in ABLATIONS else name, {}), base)
-        method = {**best, **ABLATIONS.get(name, {})}
+        of, change = {**VARIANTS, **ITERATIONS}.get(name, (name, {}))
+        method = {**merged(chosen(task).get(of, {}), METHODS[of][0]), **change}
         for seed in range(SEEDS):
-            for sparsity in (0.0,) if name == "dense" else SPARSITIES:
+            for sparsity in sparsities(name):
                 result.append((name, configuration(task, method, sparsity, seed), sparsity, seed))
     return result
+
+
+def recorded() -> list[dict[str, Any]]:
+    """The recorded runs that the study plans: those of superseded settings are left out."""
+    planned = {key(task, job[1]) for task in TASKS for job in jobs(task, False, [])}
+    return [run for name, run in finished(RESULTS).items() if name in planned]
 
 
 def work(task: str, tune: bool, wanted: list[str], data: Path, folder: Path) -> None:
@@ -260,15 +317,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/compare"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", action="append", default=[], choices=list(TASKS))
-    parser.add_argument("--methods", nargs="+", default=[], choices=[*METHODS, *ABLATIONS])
+    parser.add_argument(
+        "--methods", nargs="+", default=[], choices=[*METHODS, *VARIANTS, *ITERATIONS]
+    )
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.tables:
-        from compare_tables import write
-
-        write(list(finished(RESULTS).values()), list(finished(TUNING).values()))
+        tables()
         return
     if args.data is None:
         parser.error("--data is needed to train; --tables writes the tables alone")

@@ -1,4 +1,4 @@
-"""COMPARISON.md and its plots from recorded runs; see compare.py."""
+"""What RESULTS.md says of every method under one harness, from recorded runs; see compare.py."""
 
 from __future__ import annotations
 
@@ -8,101 +8,174 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from compare import ABLATIONS, METHODS, SEEDS, SPARSITIES, TASKS, TUNED_AT, chosen, methods_of
-from tables import GOALS, MEASURES, mean_text, table_text
+from compare import (
+    ITERATIONS,
+    METHODS,
+    SEEDS,
+    SHORT,
+    SPARSITIES,
+    TASKS,
+    TUNED_AT,
+    TUNING,
+    VARIANTS,
+    chosen,
+    jobs,
+    methods_of,
+    recorded,
+)
+from study import finished
+from tables import GOALS, mean_text, table_text
 
 HERE = Path(__file__).resolve().parent
 Run = dict[str, Any]
 Index = dict[tuple[str, float], dict[int, Run]]
+"""Method and sparsity -> seed -> run."""
 PRUNERS = ("snip", "fpgm", "lth")
 """The methods that BiFP was compared with in its paper."""
+SCALES = {"cwv": 1e4}
+"""Of a measure in tables, where it is not points."""
 
 
-def write(runs: list[Run], tuning: list[Run]) -> None:
-    """Write COMPARISON.md and one plot a task, next to this file and in results/."""
+def sections() -> list[str]:
+    """Markdown of the comparison; its plots are written to results/."""
     tasks: dict[str, Index] = defaultdict(lambda: defaultdict(dict))
-    for run in runs:
+    for run in recorded():
         over_cells = {f"cells_{name}": run["test"][name] for name in ("variance", "range")}
         run = {**run, "metrics": {**run["metrics"], **over_cells}}
         tasks[run["task"]][run["method"], run["sparsity"]][run["seed"]] = run
+    known = {task: tasks[task] for task in TASKS if task in tasks}
     parts = [
-        "# Every method under one harness",
-        "Written by `python benchmarks/compare.py --tables` from `results/compare.jsonl`; edit"
-        " neither. Figures are of the test split, in points (CWV as variance of fractions times"
-        " 10,000), mean over seeds ± half width of the 95 % t-interval over seeds. Every method's"
+        "## Every method under one harness",
+        "From `results/compare.jsonl`, which `python benchmarks/compare.py` fills. Every method's"
         f" settings were chosen on validation, at sparsity {TUNED_AT[0]:g} and a seed"
-        f" ({TUNED_AT[1]}) that the study does not use, by one rule: of its grid in `compare.py`"
+        f" ({TUNED_AT[1]}) that the runs below do not use, by one rule: of its grid in `compare.py`"
         " the least unequal setting within a point of the dense network's accuracy, or the most"
-        " accurate one. Grids differ in size; each is listed at the end. LFW's attributes and"
-        " UTKFace's labels are partly inferred by models.",
-        *_missing(tasks),
-        *_goals(tasks),
+        f" accurate one. {SEEDS} seeds, mean ± half width of the 95 % t-interval. LFW's attributes"
+        " and UTKFace's labels are partly inferred by models. On Adult the test figures of most"
+        " methods had been seen before the grids of bifp, fair-scratch, safecompress and"
+        " prune-then-fair were widened; validation chose.",
+        *_missing(known),
+        *_rivals(known),
+        *_bifp(known),
     ]
-    for task in [name for name in TASKS if name in tasks]:
-        parts += _task(task, tasks[task])
-    parts += _settings(tuning)
-    (HERE / "COMPARISON.md").write_text("\n\n".join(parts) + "\n")
+    for task, index in known.items():
+        parts += _task(task, index)
+    return [*parts, *_settings()]
 
 
 def _missing(tasks: dict[str, Index]) -> list[str]:
     rows = []
     for task in TASKS:
-        names = methods_of(task)
-        planned = SEEDS * (1 + len(SPARSITIES) * (len(names) - 1))
+        planned = len(jobs(task, False, []))
         found = sum(len(by_seed) for by_seed in tasks.get(task, {}).values())
         if found < planned:
             rows.append([task, str(found), str(planned)])
     if not rows:
         return []
     return [
-        "## Not complete",
+        "### Not complete",
         "Runs recorded so far, of those planned; `compare.py` trains the rest.",
         table_text(["task", "recorded", "planned"], rows),
     ]
 
 
-def _goals(tasks: dict[str, Index]) -> list[str]:
-    parts = []
+def _measures(task: str) -> tuple[str, ...]:
+    return GOALS[TASKS[task]["cells"]]
+
+
+def _rivals(tasks: dict[str, Index]) -> list[str]:
+    rows, pooled = [], defaultdict(list)
+    rivals = ("safecompress", "fair-scratch", "lth", "magnitude")
     for task, index in tasks.items():
-        measures = GOALS[TASKS[task]["cells"]]
-        rows = []
         for sparsity in SPARSITIES:
-            for name in measures:
-                rows.append(
-                    [
-                        f"{sparsity:g}",
-                        name,
-                        _change(index, "ballot", "safecompress", sparsity, name),
-                        _change(index, "ballot", "fair-scratch", sparsity, name),
-                        _change(index, "ballot", "lth", sparsity, name),
-                        *_against_best(index, sparsity, name),
+            for name in _measures(task):
+                row = [task, f"{sparsity:g}", name]
+                for rival in rivals:
+                    gaps = _change(index, "ballot", rival, sparsity, name)
+                    row.append(_with_accuracy(gaps, index, "ballot", rival, sparsity))
+                    if gaps:
+                        kind = "class" if TASKS[task]["cells"] == "class" else "group"
+                        pooled[kind, rival].append(statistics.mean(gaps))
+                rows.append(row)
+    if not rows:
+        return []
+    lines = [
+        f"- per {kind}, against {rival}: {mean_text(values, 100, 1, '%')} over {len(values)} cells"
+        " (task x sparsity x measure)"
+        for (kind, rival), values in sorted(pooled.items())
+    ]
+    return [
+        "### Ballot against the others",
+        "Relative change of the gap, paired by seed (negative is less unequal), with the difference"
+        " of accuracy in points in brackets.",
+        table_text(["task", "sparsity", "measure", *rivals], rows),
+        "Average over cells:\n\n" + "\n".join(lines),
+    ]
+
+
+def _bifp(tasks: dict[str, Index]) -> list[str]:
+    rows, terms, steps = [], [], []
+    for task, index in tasks.items():
+        for name in _measures(task):
+            for sparsity in SPARSITIES:
+                rows.append([task, f"{sparsity:g}", name, *_against_best(index, sparsity, name)])
+                if index.get(("bip", sparsity)):
+                    cells = [
+                        _with_accuracy(
+                            _change(index, other, "bifp", sparsity, name),
+                            index,
+                            other,
+                            "bifp",
+                            sparsity,
+                        )
+                        for other in VARIANTS
                     ]
-                )
-        head = [
-            "sparsity",
-            "measure",
-            "ballot against safecompress",
-            "ballot against fair-scratch",
-            "ballot against lth",
-            "bifp against the least unequal of snip, fpgm, lth",
-            "bifp's accuracy against dense",
+                    terms.append([task, f"{sparsity:g}", name, *cells])
+            steps += [[task, name, *row] for row in _iterations(index, name)]
+    parts = []
+    if rows:
+        parts += [
+            "### BiFP against pruning",
+            "The least unequal of snip, fpgm and lth, by its mean over seeds on test, which favours"
+            " it; bifp's change of the gap against it, with the difference of accuracy in points;"
+            " and bifp's accuracy against the dense network, in points.",
+            table_text(
+                ["task", "sparsity", "measure", "bifp against it", "bifp against dense"], rows
+            ),
         ]
-        parts += [f"### {task}", table_text(head, rows), _iterations(index, measures[0])]
-    about = (
-        "Relative change paired by seed (negative is less unequal), with the difference of accuracy"
-        " in points in brackets."
-    )
-    return ["## Against the goals", about, *parts] if parts else []
+    if terms:
+        parts += [
+            "### BiFP's terms",
+            "What changes against bifp without the fairness term of the masks (without m), of the"
+            " weights (without w), and of both (BiP): the gap, and accuracy in points.",
+            table_text(["task", "sparsity", "measure", *VARIANTS], terms),
+        ]
+    if steps:
+        parts += [
+            "### What a gap costs in iterations",
+            f"Training steps after the dense network, as a multiple of the dense network's, at"
+            f" sparsity {SHORT:g}. bifp spends them on masks and weights at once, in halves;"
+            " prune-then-fair on a plain stage and a fair one, in halves, or in `rounds` of"
+            " removing a part and fine-tuning, as lottery tickets are found, and a fair stage. The"
+            " shorter runs are the end of the schedule, at its low rates.",
+            table_text(["task", "measure", "method", "steps", "gap", "accuracy"], steps),
+        ]
+    return parts
 
 
-def _change(index: Index, ours: str, theirs: str, sparsity: float, name: str) -> str:
+def _change(index: Index, ours: str, theirs: str, sparsity: float, name: str) -> list[float]:
+    """Relative change of a measure, seed by seed."""
     a, b = index.get((ours, sparsity), {}), index.get((theirs, sparsity), {})
-    seeds = sorted(a.keys() & b.keys())
-    relative = [a[s]["metrics"][name] / b[s]["metrics"][name] - 1 for s in seeds]
-    accuracy = [a[s]["metrics"]["accuracy"] - b[s]["metrics"]["accuracy"] for s in seeds]
-    if not seeds:
-        return "-"
-    return f"{mean_text(relative, 100, 0, '%')} ({mean_text(accuracy, 100, 2)})"
+    return [a[s]["metrics"][name] / b[s]["metrics"][name] - 1 for s in sorted(a.keys() & b.keys())]
+
+
+def _with_accuracy(gaps: list[float], index: Index, ours: str, theirs: str, sparsity: float) -> str:
+    a, b = index.get((ours, sparsity), {}), index.get((theirs, sparsity), {})
+    change = [
+        a[s]["metrics"]["accuracy"] - b[s]["metrics"]["accuracy"]
+        for s in sorted(a.keys() & b.keys())
+    ]
+    return f"{mean_text(gaps, 100, 0, '%')} ({mean_text(change, 100, 2)})" if gaps else "-"
 
 
 def _against_best(index: Index, sparsity: float, name: str) -> list[str]:
@@ -116,71 +189,77 @@ def _against_best(index: Index, sparsity: float, name: str) -> list[str]:
         for s, r in ours.items()
         if s in dense
     ]
-    change = _change(index, "bifp", best, sparsity, name)
-    return [f"{best}: {change}", mean_text(drops, 100, 2)]
+    gaps = _change(index, "bifp", best, sparsity, name)
+    text = _with_accuracy(gaps, index, "bifp", best, sparsity)
+    return [f"{best}: {text}", mean_text(drops, 100, 2)]
 
 
 def _average(by_seed: dict[int, Run], name: str) -> float:
     return statistics.mean(run["metrics"][name] for run in by_seed.values())
 
 
-def _iterations(index: Index, name: str) -> str:
-    """Training steps after the dense network, BiFP's beside those of pruning and then repairing."""
+def _iterations(index: Index, name: str) -> list[list[str]]:
     rows = []
-    for method in ("bifp", "bifp without m", "bifp without w", "bip", "prune-then-fair", "ballot"):
-        for sparsity in SPARSITIES:
-            by_seed = index.get((method, sparsity), {})
-            if by_seed:
-                extra = [
-                    (r["steps"] - r["dense_steps"]) / r["dense_steps"] for r in by_seed.values()
-                ]
-                gaps = [r["metrics"][name] for r in by_seed.values()]
-                accuracies = [r["metrics"]["accuracy"] for r in by_seed.values()]
-                rows.append(
+    ordered = [*ITERATIONS]
+    ordered.insert([n.startswith("bifp") for n in ordered].index(False), "bifp")
+    for method in [*ordered, "prune-then-fair"]:
+        runs = list(index.get((method, SHORT), {}).values())
+        if runs:
+            extra = [(r["steps"] - r["dense_steps"]) / r["dense_steps"] for r in runs]
+            rows.append(
+                (
+                    statistics.mean(extra),
                     [
-                        method,
-                        f"{sparsity:g}",
+                        method.split(",")[0] + (", rounds" if "rounds" in method else ""),
                         f"{statistics.mean(extra):.2f}",
-                        mean_text(gaps, 100, 2),
-                        mean_text(accuracies, 100, 2),
-                    ]
+                        mean_text([r["metrics"][name] for r in runs], SCALES.get(name, 100), 1),
+                        mean_text([r["metrics"]["accuracy"] for r in runs], 100, 2),
+                    ],
                 )
-    head = ["method", "sparsity", "steps after dense / dense steps", name, "accuracy"]
-    return table_text(head, rows) if rows else ""
+            )
+    rows.sort(key=lambda row: (row[1][0], row[0]))
+    return [row for _, row in rows]
 
 
 def _task(task: str, index: Index) -> list[str]:
-    columns = MEASURES[TASKS[task]["cells"]]
+    measures = _measures(task)
     rows = []
     for name in methods_of(task):
-        for sparsity in (0.0, *SPARSITIES):
-            runs = list(index.get((name, sparsity), {}).values())
-            if not runs:
-                continue
-            seconds = [sum(v for k, v in r["seconds"].items() if k != "total") for r in runs]
-            rows.append(
-                [
-                    name,
-                    f"{sparsity:g}",
-                    str(len(runs)),
-                    mean_text([r["metrics"]["accuracy"] for r in runs], 100, 2),
-                    *(
-                        mean_text([r["metrics"][m] for r in runs], scale, 1)
-                        for _, m, scale in columns
-                    ),
-                    f"{statistics.mean(r['steps'] / r['dense_steps'] for r in runs):.1f}x",
-                    f"{statistics.mean(seconds):.0f}",
-                ]
-            )
-    head = ["method", "sparsity", "seeds", "accuracy", *(c[0] for c in columns), "steps", "seconds"]
+        runs = [run for s in SPARSITIES for run in index.get((name, s), {}).values()]
+        if name in ITERATIONS or not (runs or index.get((name, 0.0))):
+            continue
+        row = [name]
+        for sparsity in SPARSITIES:
+            found = index.get((name, 0.0 if name == "dense" else sparsity), {})
+            values = [r["metrics"] for r in found.values()]
+            row.append(mean_text([v["accuracy"] for v in values], 100, 1))
+            for m in measures:
+                row.append(mean_text([v[m] for v in values], SCALES.get(m, 100), 1))
+        runs = runs or list(index["dense", 0.0].values())
+        seconds = [sum(v for k, v in r["seconds"].items() if k != "total") for r in runs]
+        row.append(f"{statistics.mean(r['steps'] / r['dense_steps'] for r in runs):.1f}x")
+        row.append(f"{statistics.mean(seconds):.0f}")
+        rows.append(row)
+    head = ["method"]
+    for sparsity in SPARSITIES:
+        head += [f"{sparsity:g}: accuracy", *measures]
     some = next(iter(next(iter(index.values())).values()))
     about = (
         f"{some['config']['data']}; model {some['config']['model']['name']};"
         f" {some['config']['training']}; cells of notion `{TASKS[task]['cells']}`;"
-        f" {some['environment']['device']}, torch {some['environment']['torch']}."
+        f" {some['environment']['device']}, torch {some['environment']['torch']}. For each sparsity"
+        " accuracy in % and the gap in points (CWV times 10,000); at the end training steps,"
+        " relative to the dense network and with it, and seconds of a run on one core, both"
+        " averaged over sparsities. Stages that runs share, such as the dense network and the"
+        " rounds of lottery tickets, are counted in steps for each and in seconds where trained."
     )
-    plot = _plot(task, index, GOALS[TASKS[task]["cells"]][0])
-    return [f"## {task}", about, f"![Accuracy against gap]({plot})", table_text(head, rows)]
+    plot = _plot(task, index, measures[0])
+    return [
+        f"### All methods: {task}",
+        about,
+        f"![Accuracy against gap]({plot})",
+        table_text([*head, "steps", "seconds"], rows),
+    ]
 
 
 def _plot(task: str, index: Index, name: str) -> str:
@@ -191,48 +270,47 @@ def _plot(task: str, index: Index, name: str) -> str:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, len(SPARSITIES), figsize=(15, 4), sharey=True, sharex=True)
-    shown = [n for n in methods_of(task) if n not in ABLATIONS and n != "dense"]
+    shown = [n for n in methods_of(task) if n in METHODS and n != "dense"]
+    scale = SCALES.get(name, 100)
     for at, sparsity in zip(axes, SPARSITIES, strict=True):
         for place, method in enumerate(shown):
             runs = index.get((method, sparsity), {})
             if runs:
-                x, y = 100 * _average(runs, "accuracy"), 100 * _average(runs, name)
+                x, y = 100 * _average(runs, "accuracy"), scale * _average(runs, name)
                 marker = "os^Dv"[place // 10 % 5]
                 at.plot(x, y, marker, color=f"C{place % 10}", label=method)
         dense = index.get(("dense", 0.0), {})
         if dense:
-            x, y = 100 * _average(dense, "accuracy"), 100 * _average(dense, name)
+            x, y = 100 * _average(dense, "accuracy"), scale * _average(dense, name)
             at.plot(x, y, "k*", markersize=11, label="dense")
         at.set(title=f"sparsity {sparsity:g}", xlabel="accuracy, %")
-    axes[0].set_ylabel(f"{name}, points")
-    axes[-1].legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize=7, frameon=False)
+    unit = "points" if scale == 100 else "x 10,000"
+    axes[0].set_ylabel(f"{name}, {unit}")
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.tight_layout()
+    beside = figure.legend(
+        handles, labels, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False
+    )
     path = HERE / "results" / f"compare-{task}.svg"
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight", bbox_extra_artists=[beside])
     plt.close(figure)
     return f"results/{path.name}"
 
 
-def _settings(tuning: list[Run]) -> list[str]:
-    rows = []
-    for task in TASKS:
-        best = chosen(task)
-        for line in tuning:
-            if line["task"] == task:
-                reached = line["validation"]["sparse"]
-                rows.append(
-                    [
-                        task,
-                        line["method"],
-                        json.dumps(line["setting"]),
-                        f"{100 * reached['accuracy']:.2f}",
-                        f"{100 * reached['range']:.1f}",
-                        "yes" if best.get(line["method"]) == line["setting"] else "",
-                    ]
-                )
-    if not rows:
+def _settings() -> list[str]:
+    """Each method's chosen setting on each task, and what else its grid has."""
+    tuned = {line["task"] for line in finished(TUNING).values()}
+    tasks = [task for task in TASKS if task in tuned]
+    if not tasks:
         return []
-    order = {name: i for i, name in enumerate(METHODS)}
-    rows.sort(key=lambda row: (list(TASKS).index(row[0]), order[row[1]]))
-    head = ["task", "method", "setting", "accuracy", "range over cells", "chosen"]
-    return ["## Tuning", "Validation figures of the grids.", table_text(head, rows)]
+    rows = []
+    for name, (_, grid) in METHODS.items():
+        if len(grid) > 1:
+            picked = [json.dumps(chosen(task).get(name)).replace("null", "-") for task in tasks]
+            rows.append([name, str(len(grid)), *picked])
+    return [
+        "### Settings chosen on validation",
+        "Of methods with a grid, and its size; validation figures of every setting are in"
+        " `results/compare_tuning.jsonl`.",
+        table_text(["method", "grid", *tasks], rows),
+    ]

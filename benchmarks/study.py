@@ -347,6 +347,14 @@ def append(path: Path, line: dict[str, Any]) -> None:
         file.write(json.dumps(line, sort_keys=True) + "\n")
 
 
+def tables() -> None:
+    """Write RESULTS.md from what is recorded."""
+    from tables import write
+
+    planned = {key(job[0], configuration(*job)) for job in jobs([], [])}
+    write([run for name, run in finished(RESULTS).items() if name in planned])
+
+
 def main() -> None:
     """Train what is missing, or write the tables."""
     parser = argparse.ArgumentParser(
@@ -361,10 +369,7 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true")
     args = parser.parse_args()
     if args.tables:
-        from tables import write
-
-        planned = {key(job[0], configuration(*job)) for job in jobs([], [])}
-        write([run for name, run in finished(RESULTS).items() if name in planned])
+        tables()
         return
     if args.data is None:
         parser.error("--data is needed to train; --tables writes the tables alone")

@@ -55,13 +55,15 @@ GOALS = {
 
 def write(runs: list[Run]) -> None:
     """Write RESULTS.md next to this file."""
+    from compare_tables import sections
+
     by_task: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         over_cells = {f"cells_{name}": run["test"][name] for name in ("variance", "range")}
         by_task[run["task"]].append({**run, "metrics": {**run["metrics"], **over_cells}})
     parts = [
         "# Results",
-        "Written by `python benchmarks/study.py --tables` from `results/study.jsonl`; edit neither."
+        "Written by `python benchmarks/study.py --tables` from `results/`; edit neither."
         " Test-split figures in points (CWV as variance of fractions times 10,000), mean over seeds"
         " ± half width of the 95 % t-interval over seeds. Epochs and offsets are chosen on"
         " validation, and so are the methods' settings; see Tuning. Ballot's cell weights were"
@@ -82,7 +84,7 @@ def write(runs: list[Run]) -> None:
     parts += _tuning()
     for task in by_task:
         parts += _task(task, by_task[task])
-    parts += _speed()
+    parts += [*sections(), *_speed()]
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
 
 

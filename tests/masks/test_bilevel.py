@@ -74,6 +74,9 @@ def test_the_implicit_part_is_a_product_of_the_two_gradients() -> None:
     expected = (w - 0.25 * m * c) * c * s.detach().sign()
     assert torch.allclose(s.grad, expected)
     assert not torch.allclose(s.grad, w * c * s.detach().sign())
+    s.grad = None
+    (masked(w, s, m, 0.25, "released") * c).sum().backward()
+    assert torch.allclose(s.grad, w * c * s.detach().sign() - 0.25 * (w * c) ** 2)
 
 
 def test_without_the_implicit_part_scores_move_as_in_edge_popup() -> None:

@@ -50,7 +50,8 @@ def by_hand(case: Bench, method: Bifp) -> tuple[dict[str, Tensor], dict[str, Ten
     """BiP in plain PyTorch, for the ``mlp``: its weights and masks at the end.
 
     The implicit gradient is put together from the two ordinary ones, ``dL/dm = w g`` and
-    ``dL/dw = m g``: straight through, ``(w - m g / gamma) g = dL/dm - (dL/dw) g / gamma``.
+    ``dL/dw = m g``: straight through, ``(w - m g / gamma) g = dL/dm - (dL/dw) g / gamma``. The
+    released code takes the gradients of the scores twice, and subtracts their product.
     """
     recipe, train, trainer = case.trainer.recipe, case.data.train, case.trainer
     w = {name: p.clone() for name, p in case.dense.final.items()}
@@ -59,6 +60,8 @@ def by_hand(case: Bench, method: Bifp) -> tuple[dict[str, Tensor], dict[str, Ten
     s = {n: w[n].clone() for n in names}
     speed = {n: torch.zeros_like(v) for n, v in w.items()}
     push = {n: torch.zeros_like(s[n]) for n in names}
+    # steps of an epoch after which the scores move: after every so many of the weights, and its end
+    turns = {min(first + method.lower_steps, 6) - 1 for first in range(0, 6, method.lower_steps)}
 
     def mask() -> dict[str, Tensor]:
         flat = torch.cat([s[n].abs().flatten() for n in names])
@@ -83,6 +86,8 @@ def by_hand(case: Bench, method: Bifp) -> tuple[dict[str, Tensor], dict[str, Ten
         for n, g in zip(leaves, slopes, strict=True):
             speed[n] = recipe.momentum * speed[n] + g + recipe.weight_decay * w[n]
             w[n] = w[n] - rate * speed[n]
+        if step % 6 not in turns:
+            continue
         ms, ws, zs = ({n: t[n].clone().requires_grad_() for n in names} for t in (m, w, w))
         value = loss(w | {n: ms[n] * ws[n] for n in names}, up)
         of_m = torch.autograd.grad(value, list(ms.values()), retain_graph=True)
@@ -90,16 +95,32 @@ def by_hand(case: Bench, method: Bifp) -> tuple[dict[str, Tensor], dict[str, Ten
         zs = {n: (m[n] * w[n]).requires_grad_() for n in names}
         of_z = torch.autograd.grad(loss(w | zs, up), list(zs.values()))
         for n, gm, gw, g in zip(names, of_m, of_w, of_z, strict=True):
-            slope = (gm - method.implicit * gw * g) * s[n].sign()
+            if method.implicit_form == "released":
+                v1 = v2 = gm * s[n].sign()
+                slope = v1 - method.implicit * v2 * v1
+            else:
+                slope = (gm - method.implicit * gw * g) * s[n].sign()
             push[n] = method.mask_momentum * push[n] + slope
             s[n] = s[n] - rate / recipe.lr * method.mask_lr * push[n]
     m = mask()
     return w | {n: w[n] * m[n] for n in names}, m
 
 
-@pytest.mark.parametrize("implicit", [0.0, 1e-4, 30.0])
-def test_without_fairness_it_is_bip_written_by_hand(implicit: float) -> None:
-    method = Bifp(sparsity=0.7, search=1.0, implicit=implicit, mask_lr=0.5, **PLAIN)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"implicit": 0.0},  # as the released code's accelerated mode
+        {"implicit": 1e-4},
+        {"implicit": 30.0},
+        {"implicit": 30.0, "implicit_form": "released"},
+        {"lower_steps": 2},
+        {"lower_steps": 4},
+        {"lower_steps": 50},
+    ],
+    ids=str,
+)
+def test_without_fairness_it_is_bip_written_by_hand(options: dict[str, Any]) -> None:
+    method = Bifp(sparsity=0.7, search=1.0, mask_lr=0.5, **{**PLAIN, **options})
     case, outcome = learned(method)
     weights, masks = by_hand(case, method)
     for name, mask in outcome.masks.items():
@@ -109,11 +130,16 @@ def test_without_fairness_it_is_bip_written_by_hand(implicit: float) -> None:
 
 
 def test_the_implicit_part_changes_what_is_kept() -> None:
-    ends = [
-        learned(Bifp(sparsity=0.7, search=1.0, implicit=i, mask_lr=0.5, **PLAIN))[1].masks
-        for i in (0.0, 30.0)
+    options: list[dict[str, Any]] = [
+        {"implicit": 0.0},
+        {"implicit": 30.0},
+        {"implicit": 30.0, "implicit_form": "released"},
     ]
-    assert ends[0] != ends[1]
+    ends = [
+        learned(Bifp(sparsity=0.7, search=1.0, mask_lr=0.5, **{**PLAIN, **given}))[1].masks
+        for given in options
+    ]
+    assert all(ends[i] != ends[j] for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_without_fairness_no_option_of_the_term_matters() -> None:
@@ -201,6 +227,18 @@ def test_it_begins_with_the_largest_weights_of_the_dense_network(chosen: list[Ma
     kept = torch.cat([sizes[n][masks[n]] for n in masks])
     gone = torch.cat([sizes[n][~masks[n]] for n in masks])
     assert kept.min() > gone.max()
+
+
+@pytest.mark.parametrize(("lower_steps", "turns"), [(1, 12), (2, 6), (4, 4), (6, 2), (50, 2)])
+def test_several_steps_of_the_weights_go_with_one_of_the_scores(
+    lower_steps: int, turns: int
+) -> None:
+    method = Bifp(sparsity=0.7, search=1.0, lower_steps=lower_steps)
+    case = bench(method)
+    before = case.trainer.steps
+    (log,) = case.run(method).rounds
+    assert log["iterations"] == turns
+    assert case.trainer.steps - before == 12 + turns
 
 
 @pytest.mark.parametrize(

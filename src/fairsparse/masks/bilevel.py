@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,29 +12,43 @@ from torch.func import functional_call
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.types import Scores
 
+ImplicitForm = Literal["derived", "released"]
+
 
 class _Masked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, score: Tensor, mask: Tensor, implicit: float) -> Tensor:
+    def forward(
+        ctx: Any, weight: Tensor, score: Tensor, mask: Tensor, implicit: float, form: ImplicitForm
+    ) -> Tensor:
         ctx.save_for_backward(weight, score, mask)
-        ctx.implicit = implicit
+        ctx.implicit, ctx.form = implicit, form
         return weight * mask
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         weight, score, mask = ctx.saved_tensors
         of_weight, of_score, *_ = ctx.needs_input_grad
-        through = grads[0] * mask if of_weight or ctx.implicit else None
+        derived = ctx.implicit and ctx.form == "derived"
+        through = grads[0] * mask if of_weight or derived else None
         slope = None
         if of_score:
             slope = weight * grads[0]
-            if through is not None and ctx.implicit:
+            if derived:
                 slope.addcmul_(through, grads[0], value=-ctx.implicit)
+            plain = slope.square() if ctx.implicit and not derived else None
             slope.mul_(score.sign())
-        return through if of_weight else None, slope, None, None
+            if plain is not None:
+                slope.add_(plain, alpha=-ctx.implicit)
+        return through if of_weight else None, slope, None, None, None
 
 
-def masked(weight: Tensor, score: Tensor, mask: Tensor, implicit: float = 0.0) -> Tensor:
+def masked(
+    weight: Tensor,
+    score: Tensor,
+    mask: Tensor,
+    implicit: float = 0.0,
+    form: ImplicitForm = "derived",
+) -> Tensor:
     """``z = mask * weight``, with the gradients of the two levels [1]_.
 
     With ``g = dL/dz``, the weight gets ``mask * g`` and the score
@@ -51,13 +65,16 @@ def masked(weight: Tensor, score: Tensor, mask: Tensor, implicit: float = 0.0) -
         The mask holds 0 and 1 in the weight's dtype.
     implicit : float
         ``1 / gamma``; at 0 the gradient is that of edge-popup.
+    form : {"derived", "released"}
+        The gradient above, or that of the code which the authors of [1]_ released: it multiplies
+        the two gradients of the score, ``sign(score) * weight * g - implicit * (weight * g)^2``.
 
     References
     ----------
     .. [1] Zhang et al., "Advancing Model Pruning via Bi-level Optimization", NeurIPS 2022,
        arXiv:2210.04092.
     """
-    result: Tensor = _Masked.apply(weight, score, mask, implicit)
+    result: Tensor = _Masked.apply(weight, score, mask, implicit, form)
     return result
 
 
@@ -93,7 +110,7 @@ class Bilevel:
         Parameters that have masks.
     choose : callable
         Absolute scores -> MaskSet.
-    implicit : float
+    implicit, form
         As in `masked`.
     """
 
@@ -103,8 +120,10 @@ class Bilevel:
         names: Iterable[str],
         choose: Callable[[Scores], MaskSet],
         implicit: float,
+        form: ImplicitForm = "derived",
     ) -> None:
-        self.model, self._choose, self.implicit = model, choose, implicit
+        self.model, self._choose = model, choose
+        self.implicit, self.form = implicit, form
         parameters = dict(model.named_parameters())
         self.weights = {name: parameters[name] for name in names}
         self.scores = {
@@ -134,6 +153,7 @@ class Bilevel:
     ) -> Tensor:
         used = dict(parameters)
         for name, score in scores.items():
-            used[name] = masked(parameters[name], score, self.factors[name], self.implicit)
+            factor = self.factors[name]
+            used[name] = masked(parameters[name], score, factor, self.implicit, self.form)
         result: Tensor = functional_call(self.model, used, (x,))
         return result

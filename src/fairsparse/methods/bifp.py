@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.penalties import Form
 from fairsparse.fairness.spread import spread
-from fairsparse.masks.bilevel import Bilevel
+from fairsparse.masks.bilevel import Bilevel, ImplicitForm
 from fairsparse.masks.graph import traced
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import Scope, select
@@ -30,16 +30,21 @@ from fairsparse.types import InputError, Scores
 class Bifp(Method):
     """Learn masks and weights in turn, from the dense network, with a fairness term in both.
 
-    Each iteration trains the weights on one batch, under the masks of the highest scores, and the
-    scores on another. With `lambda_mask` and `lambda_weight` 0 it is BiP, without fairness.
+    Each iteration trains the weights on one batch or several, under the masks of the highest
+    scores, and the scores on another. With `lambda_mask` and `lambda_weight` 0 it is BiP, without
+    fairness.
     """
 
     reference: ClassVar[str] = "Dai et al. 2023, arXiv:2312.10181; Zhang et al. 2022 (BiP)"
     facts: ClassVar[Facts] = Facts("either", "cells", "1 + 2 search + finetune")
+    later: ClassVar[dict[str, Any]] = {"lower_steps": 1, "implicit_form": "derived"}
     sparsity: Sparsity = 0.9
     search: Annotated[
-        float, Field(gt=0, le=1, description="share of the schedule; each of its steps counts two")
+        float, Field(gt=0, le=1, description="share of the schedule; an iteration counts two steps")
     ] = 0.5
+    lower_steps: Annotated[
+        int, Field(ge=1, le=100, description="steps of the weights for each step of the scores")
+    ] = 1
     finetune: Annotated[
         float, Field(ge=0, lt=1, description="share of the schedule after it, masks fixed")
     ] = 0.0
@@ -51,6 +56,9 @@ class Bifp(Method):
     implicit: Annotated[
         float, Field(ge=0, description="1/gamma: how far weights follow masks; 0: edge-popup")
     ] = 1e-4
+    implicit_form: Annotated[
+        ImplicitForm, Field(description="as derived, or as BiP's released code computes it")
+    ] = "derived"
     lambda_mask: Annotated[float, Field(ge=0, description="fairness term of the scores")] = 1.0
     lambda_weight: Annotated[float, Field(ge=0, description="fairness term of the weights")] = 1.0
     form: Annotated[
@@ -82,7 +90,7 @@ class Bifp(Method):
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Prune and train `model` in place, or take the stored result."""
         self.check(model, trainer.cells)
-        key = trainer.stages.key(trainer.parent, "bifp", self.settings())
+        key = trainer.stages.key(trainer.parent, "bifp", self.key_settings())
         done = stored(trainer, key, lambda: self._learn(model, data, trainer, dense))
         model.load_state_dict(done.state)
         return Outcome(done.masks, rounds=[done.log])
@@ -92,8 +100,10 @@ class Bifp(Method):
         start = max(0, stop - max(1, round(self.search * dense.total)))
         net, lower, upper = self.loops(model, data, trainer, start, stop)
         first = net.masks()
-        for _ in in_turn(lower, upper):
+        before = trainer.steps
+        for _ in in_turn(lower, upper, ahead=self.lower_steps):
             pass
+        iterations = trainer.steps - before - (stop - start)
         masks = net.masks()
         masks.apply_(model)
         if stop < dense.total:
@@ -107,7 +117,7 @@ class Bifp(Method):
         kept = sum(int((first[n] & masks[n]).sum()) for n in masks)
         log = {
             "sparsity": masks.sparsity,
-            "iterations": stop - start,
+            "iterations": iterations,
             "finetune_steps": dense.total - stop,
             "exchanged": 1 - kept / masks.n_kept,
             "val_accuracy": result.accuracy,
@@ -123,7 +133,7 @@ class Bifp(Method):
         """The network with its scores, and the loops over weights and scores, to be run in turn."""
         trainer.place(model)
         choose = self._choose(model, data, trainer)
-        net = Bilevel(model, self.weights(model), choose, self.implicit)
+        net = Bilevel(model, self.weights(model), choose, self.implicit, self.implicit_form)
         term = Evenness(trainer, data.train, self.kappa, self.form, self.tau, self.memory)
         stage = f"bifp {self.sparsity:g}"
         lower = Loop(trainer, net.lower, data.train, stage=stage, start=start, stop=stop)

@@ -302,26 +302,29 @@ class Loop:
             self._bound.weights_()
 
 
-def in_turn(*loops: Loop) -> Iterator[list[EpochLog]]:
-    """Train several loops, which start and stop together, a step each in turn.
+def in_turn(first: Loop, *others: Loop, ahead: int = 1) -> Iterator[list[EpochLog]]:
+    """Train several loops, which start and stop together, in turn.
 
-    Each of their steps counts in the trainer's `steps`. Orders of different names give the loops
-    batches that are independent of each other's.
+    A turn is `ahead` steps of the first loop, or what is left of its epoch, and one step of each
+    other, on the last of the batches that its order has for them. Each step counts in the trainer's
+    `steps`. Orders of different names give the loops batches that are independent of each other's.
 
     Yields
     ------
     list of EpochLog
         After each epoch, one of each loop.
     """
-    first = loops[0]
+    loops = [first, *others]
     with ExitStack() as stack:
         wrapped = [stack.enter_context(loop._wrapped()) for loop in loops]
         while first.step < first.stop:
             end = min(first.stop, first._epoch_end())
             first._seed()
             while first.step < end:
-                for loop, model in zip(loops, wrapped, strict=True):
-                    loop._train(model, loop.step + 1)
+                first._train(wrapped[0], min(end, first.step + ahead))
+                for loop, model in zip(others, wrapped[1:], strict=True):
+                    loop.step = first.step - 1
+                    loop._train(model, first.step)
             yield [loop._close() for loop in loops]
 
 
