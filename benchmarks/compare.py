@@ -89,8 +89,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "lfw-smiling": _lfw("Smiling"),
 }
 
-CHANNELS = {"grouping": "channel"}
-IN_LAYERS = {"scope": "layerwise", **CHANNELS}
+IN_LAYERS = {"grouping": "channel", "scope": "layerwise"}
+"""Whole channels, as many of each layer: one ranking over layers empties some of them."""
 TUNE_LR = [{"lr_factor": 0.1}, {"lr_factor": 1.0}]
 RECOVER = [{"finetune": 0.5, "lr_factor": 1.0}, {"finetune": 1.0, "lr_factor": 1.0}]
 BIFP = [
@@ -122,7 +122,7 @@ METHODS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         [{**a, "refinement": b} for a in TUNE_LR for b in ({}, {"form": "penalty"})],
     ),
     "bifp": ({"name": "bifp"}, BIFP),
-    "bifp filters": ({"name": "bifp", **CHANNELS}, BIFP),
+    "bifp filters": ({"name": "bifp", **IN_LAYERS}, BIFP),
     "ballot": (
         {"name": "ballot", "retries": 0, **LEVELS},
         [
@@ -203,10 +203,11 @@ def configuration(task: str, method: dict[str, Any], sparsity: float, seed: int)
 def chosen(task: str) -> dict[str, dict[str, Any]]:
     """Each method's best setting on a task, by the validation figures of its grid."""
     grids: dict[str, list[dict[str, Any]]] = {}
-    for line in finished(TUNING).values():
-        known = line["method"] in METHODS and line["setting"] in METHODS[line["method"]][1]
-        if line["task"] == task and known:
-            grids.setdefault(line["method"], []).append(line)
+    found = finished(TUNING)
+    for name, given, *_ in jobs(task, True, []):
+        line = found.get(key(task, _plain(given)))
+        if line is not None:
+            grids.setdefault(name, []).append(line)
     result = {}
     for name, lines in grids.items():
         least = lines[0]["validation"]["dense"]["accuracy"] - POINT
@@ -244,6 +245,11 @@ def jobs(task: str, tune: bool, wanted: list[str]) -> list[tuple[str, dict[str, 
     return result
 
 
+def _plain(given: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the note of which setting it tries."""
+    return {k: v for k, v in given.items() if k != "setting"}
+
+
 def recorded() -> list[dict[str, Any]]:
     """The recorded runs that the study plans: those of superseded settings are left out."""
     planned = {key(task, job[1]) for task in TASKS for job in jobs(task, False, [])}
@@ -258,7 +264,7 @@ def work(task: str, tune: bool, wanted: list[str], data: Path, folder: Path) -> 
     if task.startswith("lfw"):
         prepare_lfw(data, TASKS[task]["data"]["path"])
     for name, given, sparsity, seed in jobs(task, tune, wanted):
-        plain = {k: v for k, v in given.items() if k != "setting"}
+        plain = _plain(given)
         path = TUNING if tune else RESULTS
         if key(task, plain) in finished(path):
             continue

@@ -64,3 +64,21 @@ def test_adult():
     everyone = [task.train, task.cal, task.val]
     cells = sum(torch.bincount(2 * s.y + s.group, minlength=4) for s in everyone)
     assert cells.tolist() == [9592, 15128, 1179, 6662]
+
+
+@pytest.mark.parametrize(
+    ("name", "people", "failed"),
+    [
+        # class 0 of each, as the papers that describe them count
+        ("compas", 6172, 3363),
+        ("law-school", 20798, 2293),
+        ("dutch-census", 60420, 31657),
+        ("credit-default", 30000, 23364),
+        ("german-credit", 1000, 300),
+    ],
+)
+def test_tables_of_people(name, people, failed):
+    task = build(name)
+    assert sum(sizes(task)) == people
+    splits = (task.train, task.cal, task.val, task.test)
+    assert sum(int((s.y == 0).sum()) for s in splits) == failed

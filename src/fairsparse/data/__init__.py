@@ -1,6 +1,6 @@
 """Data sets: each builder returns a `Task`; its signature is its configuration."""
 
-from fairsparse.data import bundled, image_files, images, tabular
+from fairsparse.data import bundled, image_files, images, people, tabular
 from fairsparse.data.builders import DATASETS
 from fairsparse.data.own import task
 from fairsparse.data.task import Split, Standardize, Task, TrainData
@@ -14,6 +14,7 @@ __all__ = [
     "bundled",
     "image_files",
     "images",
+    "people",
     "tabular",
     "task",
 ]
