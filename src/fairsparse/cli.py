@@ -30,6 +30,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="override a setting: key=value, nested keys with dots"),
 ]
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad-images", help="leave out images that do not decode, and count them"),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", help="directory of the run; continued if it holds this run")
 ]
@@ -66,11 +70,14 @@ def demo(out: Out = None) -> None:
 @app.command(
     epilog="Example: [bold]fairsparse run my.yaml --set training.epochs=5 --out runs/my[/bold]"
 )
-def run(config: Config, set_: Set = None, out: Out = None) -> None:
+def run(
+    config: Config, set_: Set = None, skip_bad_images: SkipBad = False, out: Out = None
+) -> None:
     """Train, prune and audit what a configuration file describes; continues where it stopped."""
     from fairsparse.experiments.config import read_config
 
-    _run(read_config(config, set_ or []), out or Path("runs") / config.stem)
+    skip = ["data.skip_bad_images=true"] if skip_bad_images else []
+    _run(read_config(config, [*(set_ or []), *skip]), out or Path("runs") / config.stem)
 
 
 @app.command(

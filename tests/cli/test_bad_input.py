@@ -282,6 +282,21 @@ def test_images_of_different_sizes(here: Path, capsys: Capture) -> None:
     assert not Path("out").exists()
 
 
+def test_images_that_do_not_decode_stop_or_are_left_out(here: Path, capsys: Capture) -> None:
+    for i in range(60):
+        Image.new("L", (8, 8), i).save(f"{i}.png")
+    frame = pd.DataFrame({"file": [f"{i}.png" for i in range(60)], "label": np.arange(60) % 2})
+    frame.to_csv("images.csv", index=False)
+    Path("30.png").write_bytes(b"no image")
+    values = changed(data={"name": "image-table", "path": "images.csv"})
+    config = write_config(here / "c.yaml", values)
+    refused(call(capsys, "run", config, "--out", "out"), "30.png cannot be decoded")
+    assert not Path("out").exists()
+    ended = call(capsys, "run", config, "--skip-bad-images", "--out", "out")
+    assert ended.code == 0
+    assert "1 of 60 images do not decode" in Path("out/report.html").read_text()
+
+
 def test_labels_out_of_range(here: Path, capsys: Capture) -> None:
     for stem, n in (("train", 200), ("t10k", 100)):
         labels = (np.arange(n) % 12).astype(np.uint8)  # the official file knows 0 .. 9

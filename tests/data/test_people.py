@@ -63,8 +63,13 @@ def people(task: Task) -> dict[tuple[str, str], int]:
 
 
 @pytest.mark.parametrize("where", ["", "compas"])
-def test_compas_keeps_the_rows_of_the_published_analysis(tmp_path: Path, where: str) -> None:
-    write_compas(tmp_path / where)
+@pytest.mark.parametrize(
+    "file", ["compas-scores-two-years.csv", "compas-two-years-deidentified.csv"]
+)
+def test_compas_keeps_the_rows_of_the_published_analysis(
+    tmp_path: Path, where: str, file: str
+) -> None:
+    write_compas(tmp_path / where, file)
     task = DATASETS["compas"](tmp_path)
     assert everyone(task) == 162
     assert task.class_names == ("no", "yes")

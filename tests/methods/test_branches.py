@@ -70,9 +70,9 @@ def test_every_branch_is_tried_on_the_same_batches_and_the_best_goes_on() -> Non
     batches: list[tuple[int, Tensor]] = []
     plain = Trainer.training_batch
 
-    def batch(trainer: Trainer, train: Any, index: Tensor, kind: str, step: int) -> Any:
+    def batch(trainer: Trainer, train: Any, index: Tensor, kind: str, step: int, **raw: Any) -> Any:
         batches.append((step, index))
-        return plain(trainer, train, index, kind, step)
+        return plain(trainer, train, index, kind, step, **raw)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "training_batch", batch)

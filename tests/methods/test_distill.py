@@ -145,9 +145,12 @@ def test_the_dense_network_answers_for_the_inputs_the_sparse_one_saw(
         return ask
 
     monkeypatch.setattr(module, "frozen", watched)
-    monkeypatch.setattr(
-        Trainer, "training_batch", lambda *given: shown.append(batch(*given)) or shown[-1]
-    )
+
+    def seen(*given: Any, **raw: Any) -> Any:
+        shown.append(batch(*given, **raw))
+        return shown[-1]
+
+    monkeypatch.setattr(Trainer, "training_batch", seen)
     case.run(method)
     assert len(asked) == len(shown) == 12
     assert all(torch.equal(a, s.x) for a, s in zip(asked, shown, strict=True))

@@ -1,6 +1,14 @@
 """Data sets: each builder returns a `Task`; its signature is its configuration."""
 
-from fairsparse.data import bundled, image_files, images, people, tabular
+from fairsparse.data import (
+    bundled,
+    faces,
+    image_files,
+    images,
+    people,
+    tabular,
+    tiny_imagenet,
+)
 from fairsparse.data.builders import DATASETS
 from fairsparse.data.own import task
 from fairsparse.data.task import Split, Standardize, Task, TrainData
@@ -12,9 +20,11 @@ __all__ = [
     "Task",
     "TrainData",
     "bundled",
+    "faces",
     "image_files",
     "images",
     "people",
     "tabular",
     "task",
+    "tiny_imagenet",
 ]

@@ -40,17 +40,12 @@ def load_images(
         Naming the file that is missing, unreadable or deeper than 8 bits, or the first two files
         whose sizes differ.
     """
-    first = _decode(name, files[0], size, grayscale)
+    first = decode(name, files[0], size, grayscale)
     out = np.empty((len(files), *first.shape), dtype=np.uint8)
 
     def fill(i: int) -> None:
-        image = _decode(name, files[i], size, grayscale)
-        if image.shape != first.shape:
-            sizes = [f"{a.shape[2]}x{a.shape[1]}" for a in (first, image)]
-            raise InputError(
-                f"{name}: images differ in size: {files[0]} is {sizes[0]}, {files[i]} is"
-                f" {sizes[1]}; set size to resize all"
-            )
+        image = decode(name, files[i], size, grayscale)
+        same_size(name, files[0], first, files[i], image)
         out[i] = image
 
     with ThreadPoolExecutor() as pool:
@@ -59,7 +54,21 @@ def load_images(
     return torch.from_numpy(out)
 
 
-def _decode(name: str, path: Path, size: int | None, grayscale: bool) -> npt.NDArray[np.uint8]:
+Pixels = npt.NDArray[np.uint8]
+
+
+def same_size(name: str, first: Path, one: Pixels, second: Path, other: Pixels) -> None:
+    """Raise `InputError` unless two decoded images agree in size."""
+    if one.shape != other.shape:
+        sizes = [f"{a.shape[2]}x{a.shape[1]}" for a in (one, other)]
+        raise InputError(
+            f"{name}: images differ in size: {first} is {sizes[0]}, {second} is {sizes[1]}; set"
+            " size to resize all"
+        )
+
+
+def decode(name: str, path: Path, size: int | None, grayscale: bool) -> Pixels:
+    """Decode one file to uint8 of shape (1 or 3, H, W); raises as `load_images` does."""
     try:
         with Image.open(path) as file:
             # Pillow would clip these to 255 without a word.

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fairsparse.data.rows import Rows
 from fairsparse.data.splits import Ints, Parts
 from fairsparse.data.task import SPLITS, Split, Standardize, Task
 from fairsparse.registry import nearest
@@ -104,14 +105,15 @@ def intersect(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Ints, tuple[
     return group, tuple(labels)
 
 
-def assemble(name: str, x: Tensor, labels: Labels, parts: Parts, notes: str) -> Task:
+def assemble(name: str, x: Tensor | Rows, labels: Labels, parts: Parts, notes: str) -> Task:
     """Return the task whose inputs `x` hold the four splits one after another.
 
     Images, uint8 ``(N, channels, H, W)``, are standardized with constants of the train split.
     """
-    pieces = x.split([len(parts[split]) for split in SPLITS])
-    is_image = x.dtype == torch.uint8 and len(pieces[0]) > 0
-    transform = Standardize.images(pieces[0]) if is_image else None
+    spans = torch.arange(len(x)).split([len(parts[split]) for split in SPLITS])
+    pieces = [x[span] if isinstance(x, Tensor) else x.select(span) for span in spans]
+    is_image = not isinstance(x, Tensor) or x.dtype == torch.uint8
+    transform = Standardize.images(pieces[0]) if is_image and len(spans[0]) else None
     y, group = torch.from_numpy(labels.y), torch.from_numpy(labels.group)
     train, cal, val, test = (
         Split(piece, y[parts[split]], group[parts[split]], transform)

@@ -9,18 +9,9 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
-from fairsparse.data.builders import DATASETS, Count, Seed, Share, terms
-from fairsparse.data.decode import load_images
-from fairsparse.data.generic import (
-    Labels,
-    assemble,
-    given_splits,
-    identities,
-    in_order,
-    read_table,
-    require,
-)
-from fairsparse.data.splits import divide
+from fairsparse.data.builders import DATASETS, Count, Seed, Share
+from fairsparse.data.generic import given_splits, identities, read_table, require
+from fairsparse.data.pictures import Pixels, picture_task
 from fairsparse.data.task import Task
 from fairsparse.types import InputError
 
@@ -36,6 +27,9 @@ def utkface(
     target: Literal["gender", "age"] = "gender",
     groups: Annotated[tuple[Literal["race", "gender"], ...], Field(min_length=1)] = ("race",),
     size: Count | None = None,
+    cache: Path | None = None,
+    stream: bool = False,
+    skip_bad_images: bool = False,
     cal: Share = 0.1,
     val: Share = 0.1,
     seed: Seed = 0,
@@ -59,6 +53,13 @@ def utkface(
         With both, groups are intersections such as ``"White x female"``.
     size : int, optional
         Resize to ``size x size``.
+    cache : Path, optional
+        Folder in which to keep the decoded images, so that they are decoded once and take no
+        memory; they are decoded anew when a file changes.
+    stream : bool
+        Decode each batch when it is needed, and keep nothing.
+    skip_bad_images : bool
+        Leave out images that do not decode, and count them in the notes, instead of stopping.
     cal, val : float in (0, 0.5)
         Shares of the training split.
     seed : int
@@ -88,14 +89,24 @@ def utkface(
     if (folder / "split.csv").is_file():
         frame["split"] = _utkface_splits(folder / "split.csv", frame["file"])
         column = "split"
-    labels = Labels.of_columns("utkface", frame, target, groups)
-    given = given_splits("utkface", frame, column)
-    parts = divide(labels.y, labels.group, cal=cal, val=val, given=given, limit=limit, seed=seed)
-    x = load_images("utkface", [folder / frame["file"][i] for i in in_order(parts)], size)
-    notes = terms(utkface)
+    notes = []
     if len(rows) < len(files):
-        notes += f" {len(files) - len(rows)} files with malformed names were skipped."
-    return assemble("utkface", x, labels, parts, notes)
+        notes.append(f"{len(files) - len(rows)} files with malformed names were skipped.")
+    return picture_task(
+        utkface,
+        "utkface",
+        frame,
+        [folder / file for file in frame["file"]],
+        target,
+        groups,
+        Pixels(size, cache, stream, skip_bad_images),
+        given=given_splits("utkface", frame, column),
+        notes=notes,
+        cal=cal,
+        val=val,
+        limit=limit,
+        seed=seed,
+    )
 
 
 def _utkface_splits(path: Path, files: pd.Series) -> pd.Series:
@@ -122,6 +133,9 @@ def image_table(
     root: Path | None = None,
     size: Count | None = None,
     grayscale: bool = False,
+    cache: Path | None = None,
+    stream: bool = False,
+    skip_bad_images: bool = False,
     test: Share = 0.2,
     cal: Share = 0.1,
     val: Share = 0.1,
@@ -150,6 +164,13 @@ def image_table(
         Resize to ``size x size``; needed when the images differ in size.
     grayscale : bool
         One channel instead of three.
+    cache : Path, optional
+        Folder in which to keep the decoded images, so that they are decoded once and take no
+        memory; they are decoded anew when a file changes.
+    stream : bool
+        Decode each batch when it is needed, and keep nothing.
+    skip_bad_images : bool
+        Leave out images that do not decode, and count them in the notes, instead of stopping.
     test : float in (0, 0.5)
         Share of all examples, where no column gives a test split.
     cal, val : float in (0, 0.5)
@@ -165,19 +186,20 @@ def image_table(
     if frame[image].isna().any():
         row = int(frame[image].isna().argmax()) + 1
         raise InputError(f"{name}: column '{image}' names no file in row {row}; fill it in")
-    labels = Labels.of_columns(name, frame, label, groups)
-    parts = divide(
-        labels.y,
-        labels.group,
-        cal=cal,
-        val=val,
-        test=test,
+    folder = path.parent if root is None else Path(root)
+    return picture_task(
+        image_table,
+        name,
+        frame,
+        [folder / str(file) for file in frame[image]],
+        label,
+        groups,
+        Pixels(size, cache, stream, skip_bad_images, grayscale),
         given=given_splits(name, frame, split_column),
         identity=identities(frame, identity),
+        test=test,
+        cal=cal,
+        val=val,
         limit=limit,
         seed=seed,
     )
-    folder = path.parent if root is None else Path(root)
-    files = [folder / str(file) for file in frame[image].iloc[in_order(parts)]]
-    x = load_images(name, files, size, grayscale)
-    return assemble(name, x, labels, parts, terms(image_table))

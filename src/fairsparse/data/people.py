@@ -272,8 +272,15 @@ def _read(name: str, path: Path, files: Sequence[str], columns: Sequence[str]) -
     """Read the first of `files` that is there, or `path` itself, with these columns at least."""
     path = Path(path)
     if not path.is_file():
-        there = [f for f in files if any((path / (f + end)).is_file() for end in ("", ".gz"))]
-        (path,) = find(name, path, ("", name), there[:1] or files[:1])
+        spots = [
+            path / where / (file + end)
+            for where in ("", name)
+            for end in ("", ".gz")
+            for file in files
+        ]
+        path = next((p for p in spots if p.is_file()), path)
+    if not path.is_file():
+        (path,) = find(name, path, ("", name), files[:1])
     frame = read_table(name, path)
     require(name, frame, columns)
     return frame

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from fairsparse.data.rows import Rows
 from fairsparse.types import UNKNOWN, Batch, InputError
 
 SPLITS = ("train", "cal", "val", "test")
@@ -35,16 +36,16 @@ class Standardize:
         return (x.to(torch.float32) - mean) / std
 
     @classmethod
-    def images(cls, x: Tensor) -> Standardize:
-        """Per-channel constants of images ``(N, channels, H, W)``."""
-        channels = x.shape[1]
+    def images(cls, x: Tensor | Rows) -> Standardize:
+        """Per-channel constants of images ``(N, channels, H, W)``, in memory or not."""
+        channels, *sides = x.shape[1:] if isinstance(x, Tensor) else x.shape
         total = torch.zeros(channels, dtype=torch.float64)
         square = torch.zeros(channels, dtype=torch.float64)
-        for chunk in x.split(4096):
-            values = chunk.to(torch.float64)
+        for index in torch.arange(len(x)).split(1024):
+            values = (x[index] if isinstance(x, Tensor) else x.rows(index)).to(torch.float64)
             total += values.sum((0, 2, 3))
             square += values.square().sum((0, 2, 3))
-        n = x.shape[0] * x.shape[2] * x.shape[3]
+        n = len(x) * sides[0] * sides[1]
         mean = total / n
         std = (square / n - mean.square()).clamp_min(1e-12).sqrt()
         return cls(mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1))
@@ -52,13 +53,13 @@ class Standardize:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples with their classes and groups, in memory or behind a map-style data set.
+    """Examples with their classes and groups, in memory, on disk, or behind a map-style data set.
 
     Parameters
     ----------
     x : Tensor, shape (N, *f), or Dataset of length N
-        Inputs: uint8 images ``(N, channels, H, W)``, float features ``(N, F)``, or a map-style
-        data set whose items are ``x`` or tuples that begin with ``x``.
+        Inputs: uint8 images ``(N, channels, H, W)``, also as `Rows`, float features ``(N, F)``, or
+        a map-style data set whose items are ``x`` or tuples that begin with ``x``.
     y : Tensor of int64, shape (N,)
     group : Tensor of int64, shape (N,)
         -1 where the group is unknown.
@@ -78,6 +79,8 @@ class Split:
         """Return the inputs at `index` as they are stored, shape (B, *f)."""
         if isinstance(self.x, Tensor):
             return self.x[index]
+        if isinstance(self.x, Rows):
+            return self.x.rows(index)
         return default_collate([_first(self.x[int(i)]) for i in index])
 
     def prepare(self, x: Tensor) -> Tensor:
@@ -92,7 +95,11 @@ class Split:
 
     def subset(self, index: Tensor) -> Split:
         """Return the examples at `index` as a split of their own."""
-        x = self.x[index] if isinstance(self.x, Tensor) else _Subset(self.x, index)
+        x: Tensor | Dataset[Any]
+        if isinstance(self.x, Tensor):
+            x = self.x[index]
+        else:
+            x = self.x.select(index) if isinstance(self.x, Rows) else _Subset(self.x, index)
         return replace(self, x=x, y=self.y[index], group=self.group[index])
 
 

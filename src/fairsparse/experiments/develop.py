@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -71,7 +71,7 @@ def develop(
     """
     # repr tells apart networks of equal weights: dropout rates, activations
     initial = digest(model.state_dict(), repr(model))
-    parent = Stages.key(_STAGES, task.fingerprint, initial, asdict(recipe), seed, cells.notion)
+    parent = Stages.key(_STAGES, task.fingerprint, initial, recipe.key(), seed, cells.notion)
     trainer = Trainer(recipe, cells, seed, stages, parent, progress)
     with _repeatable(trainer.device):
         total = trainer.total_steps(task.train)

@@ -237,11 +237,13 @@ class Loop:
         if self._tally is None:
             self._tally = Tally.empty(len(trainer.cells), trainer.device)
         tally = self._tally
+        size = recipe.batch_size * ranks
+        places = [step % per_epoch * size for step in range(self.step, until)]
+        indices = [order[at : at + size][rank::ranks] for at in places]
         self.model.train()
-        while self.step < until:
-            at = (self.step % per_epoch) * recipe.batch_size * ranks
-            self.index = order[at : at + recipe.batch_size * ranks][rank::ranks]
-            batch = trainer.training_batch(self.train, self.index, "augment", self.step)
+        for index, raw in zip(indices, trainer.read(self.train, indices), strict=True):
+            self.index, draw = index, ("augment", self.step)
+            batch = trainer.training_batch(self.train, index, *draw, raw=raw)
             rate = self.base_factor * self.lr_factor * recipe.learning_rate(self.step, self.total)
             if self.warm:
                 rate *= min(1.0, (self.step - self.start + 1) / self.warm)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -40,6 +41,13 @@ class Recipe:
     ] = "fp32"
     channels_last: Annotated[bool, Field(description="faster convolutions on most CPUs")] = False
     grad_clip: Annotated[float, Field(ge=0, description="largest gradient norm; 0: off")] = 0.0
+    workers: Annotated[
+        int, Field(ge=0, le=256, description="processes that read ahead what is not in memory")
+    ] = 0
+
+    def key(self) -> dict[str, Any]:
+        """The options that change what is trained."""
+        return {k: v for k, v in asdict(self).items() if k != "workers"}
 
     def learning_rate(self, step: int, total: int) -> float:
         """Learning rate at `step` of `total`; a pure function, so that runs can start anywhere."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from fairsparse.checkpoint import Stages
 from fairsparse.data.task import Split
@@ -94,8 +95,10 @@ class Trainer:
         parts = []
         try:
             with torch.inference_mode(), self.autocast():
-                for index in torch.arange(len(split)).split(batch_size):
-                    parts.append(model(self.to_device(split.batch(index)).x).float().cpu())
+                indices = torch.arange(len(split)).split(batch_size)
+                for index, raw in zip(indices, self.read(split, indices), strict=True):
+                    batch = Batch(split.prepare(raw), split.y[index], split.group[index])
+                    parts.append(model(self.to_device(batch).x).float().cpu())
         finally:
             model.train(training)
         return Predictions(torch.cat(parts), split.y, split.group)
@@ -116,9 +119,31 @@ class Trainer:
             pass
         return loop.states
 
-    def training_batch(self, train: Split, index: Tensor, *draw: object) -> Batch:
-        """A batch on the device, augmented by what `draw` and the seed determine."""
-        x = train.raw(index).to(self.device)
+    def read(self, split: Split, indices: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the stored inputs of one batch after another.
+
+        What is not in memory is read ahead by the recipe's `workers`, processes that end with the
+        last batch.
+        """
+        if isinstance(split.x, Tensor) or not self.recipe.workers or len(indices) < 2:
+            yield from (split.raw(index) for index in indices)
+            return
+        yield from DataLoader(
+            _Batches(split),
+            sampler=indices,
+            batch_size=None,
+            num_workers=min(self.recipe.workers, len(indices)),
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def training_batch(
+        self, train: Split, index: Tensor, *draw: object, raw: Tensor | None = None
+    ) -> Batch:
+        """A batch on the device, augmented by what `draw` and the seed determine.
+
+        `raw` are its inputs as `read` yields them, where they are read already.
+        """
+        x = (train.raw(index) if raw is None else raw).to(self.device)
         if self.recipe.augment:
             x = augment(x, self.recipe.augment, self.generator(*draw))
         return self.to_device(Batch(train.prepare(x), train.y[index], train.group[index]))
@@ -145,3 +170,13 @@ class Trainer:
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum
         model.train(training)
+
+
+class _Batches(Dataset[Tensor]):
+    """A split whose items are whole batches, by the index of their examples."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return self.split.raw(index)
