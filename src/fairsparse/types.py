@@ -7,9 +7,12 @@ shape of one input.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
+
+Inputs: TypeAlias = Tensor | dict[str, Tensor]
+"""Of a batch: (B, *f), or one such tensor for each name."""
 
 UNKNOWN = -1
 """The code of a group or of a cell that is not known; such examples count in no cell."""
@@ -45,7 +48,7 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    x : Tensor, shape (B, *f)
+    x : Tensor, shape (B, *f), or dict of Tensor
         Inputs as the model takes them.
     y : Tensor of int64, shape (B,)
         True class, ``0 .. C-1``.
@@ -53,7 +56,7 @@ class Batch(NamedTuple):
         Group, ``0 .. G-1``, or -1 where it is unknown.
     """
 
-    x: Tensor
+    x: Any
     y: Tensor
     group: Tensor
 

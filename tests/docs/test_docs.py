@@ -185,7 +185,7 @@ def _takes(adapter: Any, value: Any) -> bool:
 def test_names_with_underscores_exist() -> None:
     formulas = {"v_k", "s_k", "a_k", "g_kb"}
     states = {"eps_infeasible", "gap_infeasible"}
-    known = {*configurable(), *METRICS, *DEGRADATIONS, *formulas, *states}
+    known = {*configurable(), *MODELS, *METRICS, *DEGRADATIONS, *formulas, *states}
     for page in PAGES:
         for name in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)`", prose(page)):
             assert name in known, f"{page.name}: {name}"

@@ -21,6 +21,13 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "lenet": (1, 28, 28),
     "resnet20": (3, 32, 32),
     "resnet56": (3, 32, 32),
+    "resnet10": (3, 32, 32),
+    "resnet18": (1, 40, 40),
+    "resnet50": (3, 32, 32),
+    "vgg16": (3, 32, 32),
+    "vgg16_bn": (1, 32, 32),
+    "mobilenet_v2": (3, 32, 32),
+    "bert": (12,),
 }
 
 
@@ -79,8 +86,9 @@ def test_contract(name: str, classes: int) -> None:
     before = torch.random.get_rng_state()
     model = build(name, shape, classes, seed=3)
     assert torch.equal(before, torch.random.get_rng_state())
-    check_outputs(model, torch.zeros(2, *shape), classes)
-    assert model(torch.randn(3, *shape)).shape == (3, classes)
+    x = torch.randint(-1, 9, (3, *shape)) if name == "bert" else torch.randn(3, *shape)
+    check_outputs(model, x[:2], classes)
+    assert model(x).shape == (3, classes)
     assert len(prunable(model)) >= 1
     same, other = build(name, shape, classes, seed=3), build(name, shape, classes, seed=4)
     assert all(map(torch.equal, model.parameters(), same.parameters()))
@@ -98,10 +106,12 @@ def test_lenet_takes_images_of_12_pixels_and_more(side: tuple[int, ...]) -> None
     assert build("lenet", side, 4)(torch.zeros(1, *side)).shape == (1, 4)
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if n != "mlp"])
+@pytest.mark.parametrize("name", [n for n in MODELS if n not in ("mlp", "bert")])
 def test_image_networks_refuse_other_inputs(name: str) -> None:
     with pytest.raises(InputError, match=rf"{name} takes images .* shape \(8,\); use mlp"):
         build(name, (8,), 2)
+    with pytest.raises(InputError, match=r"bert takes token ids \(length,\), .* shape \(3, 8, 8\)"):
+        build("bert", (3, 8, 8), 2)
 
 
 def test_what_cannot_be_built_is_said_in_one_line() -> None:

@@ -7,6 +7,7 @@ from fairsparse.data import (
     images,
     people,
     tabular,
+    text,
     tiny_imagenet,
 )
 from fairsparse.data.builders import DATASETS
@@ -26,5 +27,6 @@ __all__ = [
     "people",
     "tabular",
     "task",
+    "text",
     "tiny_imagenet",
 ]

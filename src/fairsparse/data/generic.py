@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fairsparse.data.rows import Rows
 from fairsparse.data.splits import Ints, Parts
-from fairsparse.data.task import SPLITS, Split, Standardize, Task
+from fairsparse.data.task import SPLITS, Split, Standardize, Task, Transform
 from fairsparse.registry import nearest
 from fairsparse.types import UNKNOWN, InputError
 
@@ -105,15 +105,24 @@ def intersect(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Ints, tuple[
     return group, tuple(labels)
 
 
-def assemble(name: str, x: Tensor | Rows, labels: Labels, parts: Parts, notes: str) -> Task:
+def assemble(
+    name: str,
+    x: Tensor | Rows,
+    labels: Labels,
+    parts: Parts,
+    notes: str,
+    transform: Transform | None = None,
+) -> Task:
     """Return the task whose inputs `x` hold the four splits one after another.
 
-    Images, uint8 ``(N, channels, H, W)``, are standardized with constants of the train split.
+    Images, uint8 ``(N, channels, H, W)``, are standardized with constants of the train split, where
+    no other `transform` is given.
     """
     spans = torch.arange(len(x)).split([len(parts[split]) for split in SPLITS])
     pieces = [x[span] if isinstance(x, Tensor) else x.select(span) for span in spans]
     is_image = not isinstance(x, Tensor) or x.dtype == torch.uint8
-    transform = Standardize.images(pieces[0]) if is_image and len(spans[0]) else None
+    if transform is None and is_image and len(spans[0]):
+        transform = Standardize.images(pieces[0])
     y, group = torch.from_numpy(labels.y), torch.from_numpy(labels.group)
     train, cal, val, test = (
         Split(piece, y[parts[split]], group[parts[split]], transform)
@@ -157,7 +166,7 @@ def find(name: str, root: Path, folders: Sequence[str], files: Sequence[str]) ->
 
 
 def read_table(name: str, path: Path) -> pd.DataFrame:
-    """Read a CSV (also compressed) or Parquet file, by its suffix.
+    """Read a CSV or JSON-lines (both also compressed) or Parquet file, by its suffix.
 
     Raises
     ------
@@ -165,10 +174,14 @@ def read_table(name: str, path: Path) -> pd.DataFrame:
         When the file is absent, unreadable or empty, or its rows do not match its header.
     """
     if not path.is_file():
-        raise InputError(f"{name}: no file {path}; expected a table as .csv, .csv.gz or .parquet")
+        raise InputError(
+            f"{name}: no file {path}; expected a table as .csv, .csv.gz, .jsonl or .parquet"
+        )
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path).reset_index(drop=True)
+        elif ".jsonl" in path.suffixes:
+            frame = pd.read_json(path, lines=True)
         else:
             with warnings.catch_warnings():
                 # Otherwise fields without a header would be dropped, or taken for row names.

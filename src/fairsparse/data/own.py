@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -38,8 +38,8 @@ def task(
     ----------
     train, test : (x, y) or (x, y, group), or map-style Dataset
         Tensors or arrays: inputs (N, *f), classes (N,), groups (N,) with -1 where unknown. A data
-        set is read once for its labels; its inputs, tensors or arrays that are not float64, are
-        read batch by batch when they are needed.
+        set is read once for its labels; its inputs, tensors or arrays that are not float64 or
+        dicts of them, are read batch by batch when they are needed.
     cal, val : likewise, optional
         Taken from `train` when absent, stratified by class and group.
     class_names, group_names : sequence of str
@@ -127,14 +127,22 @@ def _read(examples: Examples, part: str) -> Split:
         )
     dataset = cast("Dataset[Any]", examples)
     labels, groups = [], []
-    shape = None
+    shapes: dict[str, tuple[int, ...]] = {}
     for i in range(len(cast(Sized, examples))):
         item = dataset[i]
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise InputError(f"{part}: item {i} is not (x, y) or (x, y, group)")
         x, *codes = item
-        shape = tuple(x.shape) if shape is None and hasattr(x, "shape") else shape
-        _check_input(x, shape, f"{part}: item {i}")
+        named = dict(x) if isinstance(x, Mapping) else {"": x}
+        shapes = shapes or {k: tuple(v.shape) for k, v in named.items() if hasattr(v, "shape")}
+        if isinstance(x, Mapping) and named.keys() != shapes.keys():
+            raise InputError(
+                f"{part}: item {i} has inputs {sorted(named)}, the ones before {sorted(shapes)};"
+                " give tensors under the same names"
+            )
+        for key, value in named.items():
+            where = f"{part}: item {i}" + (f" ('{key}')" if key else "")
+            _check_input(value, shapes.get(key), where)
         try:
             label, group = int(codes[0]), int(codes[1]) if len(codes) > 1 else UNKNOWN
         except (TypeError, ValueError, RuntimeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +51,10 @@ class Standardize:
         return cls(mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1))
 
 
+Transform = Callable[[Tensor], Tensor]
+"""From a batch of stored inputs to what a network takes."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Examples with their classes and groups, in memory, on disk, or behind a map-style data set.
@@ -59,32 +63,35 @@ class Split:
     ----------
     x : Tensor, shape (N, *f), or Dataset of length N
         Inputs: uint8 images ``(N, channels, H, W)``, also as `Rows`, float features ``(N, F)``, or
-        a map-style data set whose items are ``x`` or tuples that begin with ``x``.
+        a map-style data set whose items are ``x`` or tuples that begin with ``x``, a tensor or a
+        dict of tensors.
     y : Tensor of int64, shape (N,)
     group : Tensor of int64, shape (N,)
         -1 where the group is unknown.
-    transform : Standardize, optional
+    transform : callable, optional
         Applied to a batch of ``x`` by `prepare`, after any augmentation.
     """
 
     x: Tensor | Dataset[Any]
     y: Tensor
     group: Tensor
-    transform: Standardize | None = None
+    transform: Transform | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def raw(self, index: Tensor) -> Tensor:
-        """Return the inputs at `index` as they are stored, shape (B, *f)."""
+    def raw(self, index: Tensor) -> Any:
+        """Return the inputs at `index` as they are stored: (B, *f), or a dict of such tensors."""
         if isinstance(self.x, Tensor):
             return self.x[index]
         if isinstance(self.x, Rows):
             return self.x.rows(index)
         return default_collate([_first(self.x[int(i)]) for i in index])
 
-    def prepare(self, x: Tensor) -> Tensor:
-        """Turn stored inputs into what the model takes: float32, standardized."""
+    def prepare(self, x: Any) -> Any:
+        """Turn stored inputs into what the model takes: transformed, or float32, or a dict."""
+        if isinstance(x, Mapping):
+            return dict(x)
         if self.transform is not None:
             return self.transform(x)
         return x if x.is_floating_point() else x.to(torch.float32)
@@ -176,8 +183,10 @@ class Task:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one prepared input."""
-        return tuple(self.train.raw(torch.tensor([0])).shape[1:])
+        """Shape of one prepared input; of the first tensor where it is a dict."""
+        x = self.train.raw(torch.tensor([0]))
+        first: Tensor = next(iter(x.values())) if isinstance(x, Mapping) else x
+        return tuple(first.shape[1:])
 
     @property
     def training(self) -> TrainData:
@@ -257,7 +266,8 @@ def fingerprint(task: Task) -> str:
             tensors.append(split.x)
         else:
             some = np.unique(np.linspace(0, len(split) - 1, 64).astype(np.int64))
-            tensors.append(split.raw(torch.from_numpy(some)))
+            x = split.raw(torch.from_numpy(some))
+            tensors += [x[key] for key in sorted(x)] if isinstance(x, Mapping) else [x]
         for tensor in tensors:
             array = tensor.detach().cpu().contiguous().numpy()
             digest.update(f"{name} {array.dtype} {array.shape}".encode())

@@ -65,7 +65,10 @@ def rows(what: str) -> list[Row]:
                 for name in MODELS
             ]
             own = "A callable of your own, (input_shape, n_classes, **options) -> nn.Module."
-            return [*known, Row("module:factory", own)]
+            hub = (
+                "The sequence or image classifier in a local directory, or of that name on the hub."
+            )
+            return [*known, Row("hf:NAME_OR_DIR", hub), Row("module:factory", own)]
         case _:
             return [
                 Row(name, METRICS[name].summary, f"{METRICS[name].better} is better")

@@ -15,6 +15,7 @@ from fairsparse._version import __version__
 from fairsparse.audit.compare import compare
 from fairsparse.checkpoint import Stages
 from fairsparse.data import Task
+from fairsparse.data.tokens import Tokens
 from fairsparse.experiments.controls import Control, check_controls, measure_controls
 from fairsparse.experiments.develop import develop
 from fairsparse.experiments.result import Result, confusion
@@ -31,6 +32,7 @@ from fairsparse.methods.fold import last_bias
 from fairsparse.methods.pressure import check_form
 from fairsparse.methods.refine import Refinement
 from fairsparse.models import check_outputs
+from fairsparse.models.language import TextNetwork
 from fairsparse.training import Progress, Recipe, Trainer, augment
 from fairsparse.types import InputError, Predictions
 
@@ -48,6 +50,7 @@ def check_fit(
     """Raise `InputError` unless model, task, method, cells and recipe can work together."""
     check_controls(controls, task, cells)
     raw = task.train.raw(torch.tensor([0, 0]))
+    check_tokens(model, task)
     check_outputs(model, task.train.prepare(raw), task.n_classes)
     if recipe.augment:
         augment(raw, recipe.augment, torch.Generator())
@@ -74,6 +77,24 @@ def check_fit(
         check_form(refinement, cells)
         if refinement.offsets:
             last_bias(model)
+
+
+def check_tokens(model: nn.Module, task: Task) -> None:
+    """Raise `InputError` where texts have more tokens than the network knows or can take."""
+    if not isinstance(task.train.transform, Tokens) or not isinstance(model, TextNetwork):
+        return
+    size, length = task.train.transform.vocabulary, task.input_shape[0]
+    if size > model.vocabulary:
+        raise InputError(
+            f"{task.name}: the vocabulary has {size} tokens, and the network's embedding"
+            f" {model.vocabulary}; set vocab_size of the data or of the model, or give the"
+            " network's own tokenizer"
+        )
+    if model.length is not None and length > model.length:
+        raise InputError(
+            f"{task.name}: texts have up to {length} tokens, and the network takes {model.length};"
+            " lower max_length of the data"
+        )
 
 
 def execute(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from fairsparse.checkpoint import Stages
@@ -19,6 +20,7 @@ from fairsparse.experiments.options import plain
 from fairsparse.experiments.result import Result
 from fairsparse.experiments.run import make_method
 from fairsparse.fairness.cells import Cells, Notion
+from fairsparse.models import adapted, restored
 from fairsparse.training import Progress, Recipe
 from fairsparse.types import InputError
 
@@ -43,7 +45,8 @@ def prune(
     Parameters
     ----------
     model : nn.Module
-        Maps inputs (B, *f) to logits (B, C). It is copied, not changed.
+        Maps inputs (B, *f), or a dict of them, to logits (B, C) or to an object that has them as
+        ``.logits``. It is copied, not changed.
     task : Task
         From a builder, or `fairsparse.task` for tensors and data sets of your own.
     method : str
@@ -93,9 +96,9 @@ def prune(
     given = complete_method(config.methods[0], "method")
     made = make_method(given, sparsity)
     which = Cells(cells, task.class_names, task.group_names)
-    network = _copy(model)
+    network = adapted(_copy(model), task.train.batch(torch.tensor([0, 0])).x)
     check_fit(network, task, made, which, config.training, config.controls)
-    return execute(
+    result = execute(
         network,
         task,
         made,
@@ -109,6 +112,8 @@ def prune(
         resamples=resamples,
         controls=config.controls,
     )
+    restored(result.model)
+    return result
 
 
 def _copy(model: nn.Module) -> nn.Module:

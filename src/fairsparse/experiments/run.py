@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import nn
 
@@ -19,7 +20,7 @@ from fairsparse.experiments.options import options_model
 from fairsparse.experiments.result import Result, read_record
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS, Method
-from fairsparse.models import build
+from fairsparse.models import adapted, build
 from fairsparse.training import Progress
 from fairsparse.types import Diverged, InputError
 
@@ -217,7 +218,8 @@ def make_task(config: RunConfig) -> Task:
 def make_model(config: RunConfig, task: Task, seed: int) -> nn.Module:
     """Build the model a configuration names, with the initial weights of `seed`."""
     options = _options(config.model)
-    return build(config.model["name"], task.input_shape, task.n_classes, seed=seed, **options)
+    model = build(config.model["name"], task.input_shape, task.n_classes, seed=seed, **options)
+    return adapted(model, task.train.batch(torch.tensor([0, 0])).x)
 
 
 def make_method(given: dict[str, Any], sparsity: float) -> Method:

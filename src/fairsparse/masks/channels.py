@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from fairsparse.masks.attention import Block, blocks
 from fairsparse.masks.graph import KEEP_ZERO, operation, traced
 from fairsparse.masks.modes import evaluating
+from fairsparse.types import InputError
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
@@ -50,7 +52,8 @@ def channels(model: nn.Module, x: Tensor) -> Channels:
     """Follow the channels of `model` from layer to layer.
 
     Convolutions, linear layers, BatchNorm, activations, pooling, dropout, flattening, padding with
-    zeros, slices, sums, products and concatenations are followed. Channels that meet anything else
+    zeros, slices, sums, products and concatenations are followed. Heads of attention and neurons
+    between the layers of a feed-forward block are channels too. Channels that meet anything else
     (another normalization, a sigmoid, an added number, a convolution in groups that is not
     depthwise) or the output of the network are not free.
 
@@ -64,12 +67,38 @@ def channels(model: nn.Module, x: Tensor) -> Channels:
     Raises
     ------
     InputError
-        When the model cannot be traced.
+        When the model can neither be traced nor has such blocks.
     """
-    follower = _Follower(model)
-    with evaluating(model), torch.no_grad():
-        follower.run(x)
-    return follower.result()
+    found = blocks(model)
+    try:
+        follower = _Follower(model)
+        with evaluating(model), torch.no_grad():
+            follower.run(x)
+        followed = follower.result()
+    except InputError:
+        if not found:
+            raise
+        followed = Channels({}, {}, {}, torch.zeros(0, dtype=torch.bool))
+    return _with_blocks(followed, found)
+
+
+def check_channels(model: nn.Module) -> None:
+    """Raise `InputError` where `channels` could not follow the model."""
+    if not blocks(model):
+        traced(model)
+
+
+def _with_blocks(channels: Channels, found: Sequence[Block]) -> Channels:
+    """Add the units of transformers, which decide for the layers that they are made of."""
+    free = [channels.free]
+    filters, inputs = dict(channels.filters), dict(channels.inputs)
+    first = len(channels.free)
+    for block in found:
+        filters |= {name: rows + first for name, rows in block.filters.items()}
+        inputs |= {name: columns + first for name, columns in block.inputs.items()}
+        free.append(torch.ones(block.units, dtype=torch.bool))
+        first += block.units
+    return Channels(filters, channels.norms, inputs, torch.cat(free))
 
 
 class _Follower(fx.Interpreter):

@@ -1,8 +1,9 @@
 """Where two goals pull a network apart, per unit and per weight.
 
 A unit is an output filter of a convolution or an output neuron of a linear layer: row ``u`` of its
-weight tensor. The two goals arrive as loss functions; nothing here knows what they stand for.
-The idea is Ballot's [1]_; its formulas are not public, so the scores are this implementation's.
+weight tensor; in the projections of attention, the rows of one head. The two goals arrive as loss
+functions; nothing here knows what they stand for. The idea is Ballot's [1]_; its formulas are not
+public, so the scores are this implementation's.
 
 References
 ----------
@@ -19,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fairsparse.masks.attention import head_rows
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.modes import evaluating
 from fairsparse.types import Batch, LossFn, Scores
@@ -67,6 +69,7 @@ def measure(
     goal_sum = [torch.zeros_like(w, requires_grad=False) for w in parameters]
     other_sum = [torch.zeros_like(w, requires_grad=False) for w in parameters]
     factors = [_factor(masks, name, w) for name, w in weights.items()]
+    rows = head_rows(model)
     cosines: list[list[Tensor]] = [[] for _ in names]
     with evaluating(model):
         for batch in batches:
@@ -77,7 +80,7 @@ def measure(
                 a, f = first[i] * factor, second[i] * factor
                 goal_sum[i] += a
                 other_sum[i] += f
-                cosines[i].append(_cosine(a, f))
+                cosines[i].append(_cosine(a, f, rows.get(names[i], 1)))
     return {
         name: Layer(
             torch.stack(cosines[i]),
@@ -225,11 +228,12 @@ def _factor(masks: MaskSet | None, name: str, w: Tensor) -> Tensor:
     return masks[name].to(w.device, w.dtype)
 
 
-def _cosine(a: Tensor, f: Tensor) -> Tensor:
-    a, f = a.flatten(1).double(), f.flatten(1).double()
+def _cosine(a: Tensor, f: Tensor, rows: int = 1) -> Tensor:
+    """Of each row, or of the unit of so many `rows` that it belongs to."""
+    a, f = (t.double().reshape(len(t) // rows, -1) for t in (a, f))
     norm = a.norm(dim=1) * f.norm(dim=1)
     cosine = (a * f).sum(1) / norm.clamp_min(1e-300)
-    return torch.where(norm > 0, cosine, 0.0)
+    return torch.where(norm > 0, cosine, 0.0).repeat_interleave(rows)
 
 
 def _rank(values: Tensor, scorable: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def prunable(model: nn.Module, *, first: bool = False, last: bool = False) -> dict[str, Tensor]:
     """Return the weights that pruning may touch: name -> parameter, in the model's order.
 
-    Weights of convolutions and linear layers, each shared tensor once. Biases, normalization and
-    embeddings never, nor a tensor shared with an embedding or with a layer that is kept dense.
+    Weights of convolutions, linear layers and attention, each shared tensor once. Biases,
+    normalization and embeddings never, nor a tensor shared with an embedding or with a layer that
+    is kept dense.
 
     Parameters
     ----------
@@ -46,6 +47,9 @@ def prunable(model: nn.Module, *, first: bool = False, last: bool = False) -> di
             )
     dense = {id(p) for m in modules if m not in chosen for p in m.parameters(recurse=False)}
     wanted = {id(m.weight) for m in chosen} - dense
+    inside = [m for m in modules if isinstance(m, nn.MultiheadAttention)]
+    parts = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+    wanted |= {id(p) for m in inside for n in parts if (p := getattr(m, n)) is not None}
     weights: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if id(p) in wanted}
     if not weights:
         raise InputError(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fairsparse.masks.modes import evaluating
-from fairsparse.types import InputError
+from fairsparse.types import InputError, Inputs
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (
@@ -21,7 +21,7 @@ _NORMS = (
 )
 
 
-def check_paths(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> None:
+def check_paths(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> None:
     """Raise `InputError` when masks empty a layer, or leave no path of weights to any output.
 
     Such a network says the same whatever its input, and training moves little but biases.
@@ -32,7 +32,7 @@ def check_paths(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> Non
         Left as it was.
     masks : mapping
         Parameter name -> bool tensor, True where the weight is kept.
-    x : Tensor, shape (B, *f)
+    x : Tensor, shape (B, *f), or dict of Tensor
         One or more inputs; of numbers only their shape counts.
     """
     advice = "lower the sparsity, set floor above 0, or use scope layerwise or erk"
@@ -51,7 +51,11 @@ def check_paths(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> Non
         )
 
 
-def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> bool:
+def _ones(x: Tensor) -> Tensor:
+    return torch.ones_like(x) if x.is_floating_point() else x
+
+
+def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> bool:
     """Whether ones at all inputs reach an output through kept weights.
 
     Every kept weight counts as 1, every bias as 0 and every normalization as nothing. Before and
@@ -71,7 +75,7 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Tensor) -> bool:
             hooks.append(module.register_forward_hook(_unchanged))
     try:
         with evaluating(model), torch.no_grad():
-            ones = torch.ones_like(x) if x.is_floating_point() else x
+            ones = {k: _ones(v) for k, v in x.items()} if isinstance(x, Mapping) else _ones(x)
             return bool((functional_call(model, values, (ones,)) > 0).any())
     finally:
         for hook in hooks:

@@ -14,7 +14,7 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.penalties import Form
 from fairsparse.fairness.spread import spread
 from fairsparse.masks.bilevel import Bilevel, ImplicitForm
-from fairsparse.masks.graph import traced
+from fairsparse.masks.channels import check_channels
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import Scope, select
 from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
@@ -85,7 +85,7 @@ class Bifp(Method):
                 " schedule and may add up to 1; lower one of them"
             )
         if self.grouping == "channel":
-            traced(model)
+            check_channels(model)
 
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Prune and train `model` in place, or take the stored result."""

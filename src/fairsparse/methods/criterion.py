@@ -11,7 +11,7 @@ from torch import nn
 
 from fairsparse.data.task import TrainData
 from fairsparse.masks import criteria
-from fairsparse.masks.channels import channels
+from fairsparse.masks.channels import channels, check_channels
 from fairsparse.masks.criteria import CRITERIA, CriterionName, Evidence
 from fairsparse.masks.graph import traced
 from fairsparse.masks.grouping import parse
@@ -119,5 +119,7 @@ def coupling(
 def check(method: Scored, model: nn.Module) -> None:
     """Raise `InputError` for options that exclude each other, or that `model` does not allow."""
     criteria.check(method.criterion, method.scope, as_selected(method.grouping))
-    if method.grouping == "channel" or CRITERIA[method.criterion].needs == "inputs":
+    if method.grouping == "channel":
+        check_channels(model)
+    if CRITERIA[method.criterion].needs == "inputs":
         traced(model)

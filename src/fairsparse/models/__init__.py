@@ -1,5 +1,16 @@
 """Networks: plain modules from inputs to logits."""
 
+from fairsparse.models import language, vision
+from fairsparse.models.adapt import adapted, restored
 from fairsparse.models.small import MODELS, build, check_outputs, factory
 
-__all__ = ["MODELS", "build", "check_outputs", "factory"]
+__all__ = [
+    "MODELS",
+    "adapted",
+    "build",
+    "check_outputs",
+    "factory",
+    "language",
+    "restored",
+    "vision",
+]

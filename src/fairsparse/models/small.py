@@ -45,7 +45,7 @@ def mlp(
 @MODELS.register("small-cnn")
 def small_cnn(input_shape: tuple[int, ...], n_classes: int, *, width: Width = 16) -> nn.Module:
     """Three 3x3 convolutions with BatchNorm and a hidden layer; 61k parameters at 28x28."""
-    channels, side = _image(input_shape, "small-cnn"), min(input_shape[1:])
+    channels, side = image_channels(input_shape, "small-cnn"), min(input_shape[1:])
     layers: list[nn.Module] = []
     for out in (width, 2 * width, 4 * width):
         layers += [
@@ -71,7 +71,7 @@ def small_cnn(input_shape: tuple[int, ...], n_classes: int, *, width: Width = 16
 @MODELS.register("lenet")
 def lenet(input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
     """LeNet-5 with ReLU and max pooling (LeCun et al. 1998)."""
-    channels = _image(input_shape, "lenet")
+    channels = image_channels(input_shape, "lenet")
     if min(input_shape[1:]) < 12:
         raise InputError(f"lenet needs images of at least 12x12, got {input_shape[1:]}")
     sides = [((side + 4 - 4) // 2 - 4) // 2 for side in input_shape[1:]]
@@ -150,16 +150,17 @@ class CifarResNet(nn.Module):
 @MODELS.register("resnet20")
 def resnet20(input_shape: tuple[int, ...], n_classes: int, *, width: Width = 16) -> nn.Module:
     """CIFAR ResNet with 20 layers, 0.27M parameters (He et al. 2015, arXiv:1512.03385)."""
-    return CifarResNet(_image(input_shape, "resnet20"), n_classes, 3, width)
+    return CifarResNet(image_channels(input_shape, "resnet20"), n_classes, 3, width)
 
 
 @MODELS.register("resnet56")
 def resnet56(input_shape: tuple[int, ...], n_classes: int, *, width: Width = 16) -> nn.Module:
     """CIFAR ResNet with 56 layers, 0.85M parameters (He et al. 2015, arXiv:1512.03385)."""
-    return CifarResNet(_image(input_shape, "resnet56"), n_classes, 9, width)
+    return CifarResNet(image_channels(input_shape, "resnet56"), n_classes, 9, width)
 
 
-def _image(input_shape: tuple[int, ...], model: str) -> int:
+def image_channels(input_shape: tuple[int, ...], model: str) -> int:
+    """Channels of the task's images; inputs that are no images are an `InputError`."""
     if len(input_shape) != 3:
         raise InputError(
             f"{model} takes images (channels, height, width), the task's inputs have shape"
@@ -169,7 +170,7 @@ def _image(input_shape: tuple[int, ...], model: str) -> int:
 
 
 def factory(name: str) -> Callable[..., nn.Module]:
-    """Return a registered model's constructor, or the callable ``module:factory`` names.
+    """Return a registered model's constructor, or what ``module:factory`` or ``hf:NAME`` names.
 
     Raises
     ------
@@ -178,6 +179,10 @@ def factory(name: str) -> Callable[..., nn.Module]:
     """
     if ":" not in name:
         return MODELS[name]
+    if name.startswith("hf:"):
+        from fairsparse.models.language import hugging_face
+
+        return hugging_face(name.removeprefix("hf:"))
     module_name, _, attribute = name.partition(":")
     here = os.getcwd()
     if here not in sys.path:

@@ -78,9 +78,10 @@ def optimizer_for(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 def augment(x: Tensor, kinds: Collection[str], generator: torch.Generator) -> Tensor:
     """Randomly shift (up to 4 pixels, zero padding) and flip images (B, channels, H, W)."""
-    if x.dim() != 4:
+    if not isinstance(x, Tensor) or x.dim() != 4:
+        got = tuple(x.shape) if isinstance(x, Tensor) else "a dict"
         raise InputError(
-            f"augment takes images (batch, channels, height, width), got {tuple(x.shape)}; leave"
+            f"augment takes images (batch, channels, height, width), got {got}; leave"
             " augment empty for this task"
         )
     n, _, height, width = x.shape

@@ -80,8 +80,9 @@ class Trainer:
         )
 
     def to_device(self, batch: Batch) -> Batch:
-        x, y, group = (t.to(self.device, non_blocking=True) for t in batch)
-        if self.recipe.channels_last and x.dim() == 4:
+        y, group = (t.to(self.device, non_blocking=True) for t in (batch.y, batch.group))
+        x = moved(batch.x, self.device)
+        if self.recipe.channels_last and isinstance(x, Tensor) and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return Batch(x, y, group)
 
@@ -119,7 +120,7 @@ class Trainer:
             pass
         return loop.states
 
-    def read(self, split: Split, indices: Sequence[Tensor]) -> Iterator[Tensor]:
+    def read(self, split: Split, indices: Sequence[Tensor]) -> Iterator[Any]:
         """Yield the stored inputs of one batch after another.
 
         What is not in memory is read ahead by the recipe's `workers`, processes that end with the
@@ -136,14 +137,12 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
 
-    def training_batch(
-        self, train: Split, index: Tensor, *draw: object, raw: Tensor | None = None
-    ) -> Batch:
+    def training_batch(self, train: Split, index: Tensor, *draw: object, raw: Any = None) -> Batch:
         """A batch on the device, augmented by what `draw` and the seed determine.
 
         `raw` are its inputs as `read` yields them, where they are read already.
         """
-        x = (train.raw(index) if raw is None else raw).to(self.device)
+        x = moved(train.raw(index) if raw is None else raw, self.device)
         if self.recipe.augment:
             x = augment(x, self.recipe.augment, self.generator(*draw))
         return self.to_device(Batch(train.prepare(x), train.y[index], train.group[index]))
@@ -172,11 +171,18 @@ class Trainer:
         model.train(training)
 
 
-class _Batches(Dataset[Tensor]):
+def moved(x: Any, device: torch.device) -> Any:
+    """Inputs of a batch on the device, whether they are a tensor or a dict."""
+    if isinstance(x, Mapping):
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in x.items()}
+    return x.to(device, non_blocking=True)
+
+
+class _Batches(Dataset[Any]):
     """A split whose items are whole batches, by the index of their examples."""
 
     def __init__(self, split: Split) -> None:
         self.split = split
 
-    def __getitem__(self, index: Tensor) -> Tensor:
+    def __getitem__(self, index: Tensor) -> Any:
         return self.split.raw(index)

@@ -1,0 +1,132 @@
+"""Texts to token ids, by a given tokenizer or a vocabulary learned from the training texts."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fairsparse.types import InputError
+
+PAD = -1
+"""The id of no token: what follows the end of a shorter text."""
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_CHUNK = 4096
+_ALPHABET = 1000
+"""Letters that a vocabulary knows, the most frequent ones."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids as networks take them: int64.
+
+    Parameters
+    ----------
+    vocabulary : int
+        How many ids there are; a network's embedding has to have as many.
+    """
+
+    vocabulary: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.to(torch.int64)
+
+
+def load_tokenizer(name: str, folder: Path) -> Any:
+    """Read a tokenizer from a directory: ``tokenizer.json``, or files as transformers writes them.
+
+    Raises
+    ------
+    InputError
+        When the directory holds none, or a package is missing.
+    """
+    tokenizers = _package(name, "tokenizers")
+    file = folder / "tokenizer.json"
+    try:
+        if file.is_file():
+            return tokenizers.Tokenizer.from_file(str(file))
+        if (folder / "vocab.txt").is_file():
+            words = tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"))
+            return words._tokenizer
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise InputError(f"{name}: {folder} holds no readable tokenizer ({error})") from None
+    raise InputError(
+        f"{name}: no tokenizer.json or vocab.txt in {folder}; give the directory of a tokenizer, or"
+        " none to learn a vocabulary from the training texts"
+    )
+
+
+def train_tokenizer(name: str, texts: Sequence[str], size: int, lowercase: bool) -> Any:
+    """Learn a WordPiece vocabulary of at most `size` entries, with BERT's special tokens.
+
+    The same texts give the same vocabulary: letters inside words get their ids before the trainer
+    draws them in an order of its own, by which it would break ties.
+    """
+    tokenizers = _package(name, "tokenizers")
+    drafted = _wordpiece(tokenizers, {"[UNK]": 0}, lowercase)
+    letters: Counter[str] = Counter()
+    for text in texts:
+        plain = drafted.normalizer.normalize_str(text)
+        for word, _ in drafted.pre_tokenizer.pre_tokenize_str(plain):
+            letters.update(word[1:])
+    common = sorted(sorted(letters), key=lambda c: -letters[c])[:_ALPHABET]
+    trainer = tokenizers.trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=[*_SPECIAL, *(f"##{c}" for c in common)],
+        limit_alphabet=_ALPHABET,
+        show_progress=False,
+    )
+    drafted.train_from_iterator(texts, trainer)
+    made = _wordpiece(tokenizers, drafted.get_vocab(), lowercase)
+    made.add_special_tokens(list(_SPECIAL))
+    ends = [(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+    )
+    return made
+
+
+def _wordpiece(tokenizers: Any, vocabulary: dict[str, int], lowercase: bool) -> Any:
+    made = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    made.decoder = tokenizers.decoders.WordPiece()
+    return made
+
+
+def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[Tensor, int]:
+    """Encode texts, padded with -1 to the longest.
+
+    Returns
+    -------
+    Tensor of int32, shape (N, L), with L at most `max_length`
+    int
+        How many texts were longer and were cut.
+    """
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    rows: list[list[int]] = []
+    cut = 0
+    for at in range(0, len(texts), _CHUNK):
+        for encoding in tokenizer.encode_batch(list(texts[at : at + _CHUNK])):
+            rows.append(encoding.ids)
+            cut += bool(encoding.overflowing)
+    out = torch.full((len(rows), max(1, *map(len, rows))), PAD, dtype=torch.int32)
+    for i, ids in enumerate(rows):
+        out[i, : len(ids)] = torch.tensor(ids, dtype=torch.int32)
+    return out, cut
+
+
+def _package(name: str, package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise InputError(
+            f'{name}: texts need the package {package}: pip install "fairsparse[text]"'
+        ) from None

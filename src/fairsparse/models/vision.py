@@ -1,0 +1,206 @@
+"""Image networks of torchvision, with a head for the task and a stem for small images."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fairsparse.models.small import MODELS, image_channels
+from fairsparse.types import InputError
+
+Stem = Annotated[
+    Literal["auto", "imagenet", "small"],
+    Field(description="how early the image shrinks; auto: small below 96 pixels a side"),
+]
+Weights = Annotated[
+    Path | None, Field(description="file of pretrained weights: .safetensors, or a state dict")
+]
+
+
+@MODELS.register("resnet10")
+def resnet10(
+    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
+) -> nn.Module:
+    """ResNet with one basic block a stage, 4.9M parameters, built of torchvision's parts."""
+    net = _torchvision().models.resnet
+    made = net.ResNet(net.BasicBlock, [1, 1, 1, 1])
+    return _resnet("resnet10", made, input_shape, n_classes, stem, weights)
+
+
+@MODELS.register("resnet18")
+def resnet18(
+    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
+) -> nn.Module:
+    """torchvision's ResNet-18, 11.2M parameters (He et al. 2015, arXiv:1512.03385)."""
+    return _resnet(
+        "resnet18", _torchvision().models.resnet18(), input_shape, n_classes, stem, weights
+    )
+
+
+@MODELS.register("resnet50")
+def resnet50(
+    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
+) -> nn.Module:
+    """torchvision's ResNet-50, 23.5M parameters (He et al. 2015, arXiv:1512.03385)."""
+    return _resnet(
+        "resnet50", _torchvision().models.resnet50(), input_shape, n_classes, stem, weights
+    )
+
+
+@MODELS.register("vgg16")
+def vgg16(
+    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
+) -> nn.Module:
+    """torchvision's VGG-16, 134M parameters, 15M for small images (arXiv:1409.1556)."""
+    return _vgg("vgg16", _torchvision().models.vgg16(), input_shape, n_classes, stem, weights)
+
+
+@MODELS.register("vgg16_bn")
+def vgg16_bn(
+    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
+) -> nn.Module:
+    """torchvision's VGG-16 with BatchNorm, which trains from scratch more easily."""
+    return _vgg("vgg16_bn", _torchvision().models.vgg16_bn(), input_shape, n_classes, stem, weights)
+
+
+@MODELS.register("mobilenet_v2")
+def mobilenet_v2(
+    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
+) -> nn.Module:
+    """torchvision's MobileNetV2, 2.2M parameters (Sandler et al. 2018, arXiv:1801.04381)."""
+    channels = image_channels(input_shape, "mobilenet_v2")
+    model = _torchvision().models.mobilenet_v2()
+    if _is_small(stem, input_shape):
+        model.features[0][0].stride = (1, 1)
+        model.features[2].conv[1][0].stride = (1, 1)
+    model.features[0][0] = _with_channels(model.features[0][0], channels)
+    model.classifier[1] = nn.Linear(model.classifier[1].in_features, n_classes)
+    return _loaded(model, weights, ("features.0.0.weight", "classifier.1."))
+
+
+def _resnet(
+    name: str,
+    model: Any,
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    stem: Stem,
+    weights: Path | None,
+) -> nn.Module:
+    channels = image_channels(input_shape, name)
+    if _is_small(stem, input_shape):
+        model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, 1, 1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+    else:
+        model.conv1 = _with_channels(model.conv1, channels)
+    model.fc = nn.Linear(model.fc.in_features, n_classes)
+    return _loaded(model, weights, ("conv1.weight", "fc."))
+
+
+def _vgg(
+    name: str,
+    model: Any,
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    stem: Stem,
+    weights: Path | None,
+) -> nn.Module:
+    channels = image_channels(input_shape, name)
+    if min(input_shape[1:]) < 32:
+        raise InputError(
+            f"{name} halves an image five times and needs at least 32x32 pixels, got"
+            f" {input_shape[2]}x{input_shape[1]}; set the data's size, or choose another model"
+        )
+    model.features[0] = _with_channels(model.features[0], channels)
+    if _is_small(stem, input_shape):
+        model.avgpool = nn.AdaptiveAvgPool2d(1)
+        model.classifier = nn.Sequential(nn.Linear(512, n_classes))
+        return _loaded(model, weights, ("features.0.weight", "classifier."))
+    model.classifier[6] = nn.Linear(model.classifier[6].in_features, n_classes)
+    return _loaded(model, weights, ("features.0.weight", "classifier.6."))
+
+
+def _is_small(stem: Stem, input_shape: tuple[int, ...]) -> bool:
+    return stem == "small" or (stem == "auto" and min(input_shape[1:]) < 96)
+
+
+def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """A first convolution for images of so many channels."""
+    if conv.in_channels == channels:
+        return conv
+    bias = conv.bias is not None
+    size: Any = conv.kernel_size
+    made = nn.Conv2d(channels, conv.out_channels, size, conv.stride, conv.padding, bias=bias)  # type: ignore[arg-type]
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
+    if made.bias is not None:
+        nn.init.zeros_(made.bias)
+    return made
+
+
+def _loaded(model: nn.Module, path: Path | None, free: Sequence[str]) -> nn.Module:
+    """Load pretrained weights; those that begin with one of `free` may have another shape.
+
+    Raises
+    ------
+    InputError
+        When the file is unreadable, or other weights are missing, unknown or of another shape.
+    """
+    if path is None:
+        return model
+    given, mine = read_weights(Path(path)), model.state_dict()
+    fits = {n: t for n, t in given.items() if n in mine and t.shape == mine[n].shape}
+    odd = [
+        name
+        for name in sorted(given.keys() | mine.keys())
+        if name not in fits
+        and not any(name.startswith(start) for start in free)
+        and not name.endswith("num_batches_tracked")
+        and not (name.startswith("classifier") and "classifier." in free)
+    ]
+    if odd:
+        what = "is not in it" if odd[0] not in given else "is unknown or of another shape"
+        raise InputError(
+            f"{path} does not fit the model: {odd[0]} {what} ({len(odd)} weights); give the file of"
+            " this architecture"
+        )
+    model.load_state_dict({**mine, **fits})
+    return model
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from ``.safetensors``, or from torch's format without running code."""
+    if not path.is_file():
+        raise InputError(f"no file {path} with weights; correct its name")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        given = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile file can raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} was not read ({reason}); give .safetensors, or a state dict as torch.save"
+            " writes it"
+        ) from None
+    given = given.get("state_dict", given) if isinstance(given, dict) else given
+    if not isinstance(given, dict) or not all(isinstance(t, Tensor) for t in given.values()):
+        raise InputError(f"{path} holds no state dict; save model.state_dict()")
+    return {name.removeprefix("module."): tensor for name, tensor in given.items()}
+
+
+def _torchvision() -> Any:
+    try:
+        importlib.import_module("torchvision.models")
+        return importlib.import_module("torchvision")
+    except (ImportError, RuntimeError) as error:  # another torch's build fails as it registers
+        raise InputError(
+            f"this model needs torchvision ({str(error).splitlines()[0]}): pip install"
+            ' "fairsparse[vision]"'
+        ) from None

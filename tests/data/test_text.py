@@ -1,0 +1,236 @@
+"""Texts and tweets: tokens, vocabularies, what is cut, and files in their layouts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fairsparse.data import DATASETS
+from fairsparse.data.task import SPLITS, Task
+from fairsparse.data.tokens import encode, load_tokenizer, train_tokenizer
+from fairsparse.types import InputError
+
+text, moji = DATASETS["text"], DATASETS["moji"]
+WORDS = ["good", "bad", "Day", "night", "wonderful", "terrible", "isn't", "it", "naïve", "7up"]
+
+
+def sentence(i: int) -> str:
+    return " ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 3 + i % 5))
+
+
+def rows(n: int = 80) -> list[dict[str, Any]]:
+    return [
+        {
+            "tweet": sentence(i),
+            "mood": ("sad", "happy")[i % 2],
+            "dialect": (0, 1, -1, None)[i // 2 % 4],
+            "where": "train" if i % 5 else "test",
+        }
+        for i in range(n)
+    ]
+
+
+def write(path: Path, table: list[dict[str, Any]]) -> Path:
+    if ".jsonl" in path.suffixes:
+        content = "\n".join(json.dumps(row) for row in table).encode()
+    else:
+        head = ",".join(table[0])
+        lines = [",".join("" if v is None else f'"{v}"' for v in row.values()) for row in table]
+        content = "\r\n".join([head, *lines]).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def build(path: Path, **options: Any) -> Task:
+    given = {"text": "tweet", "label": "mood", "groups": ("dialect",), "unknown": ("-1",)}
+    return text(path, **{**given, **options})
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.jsonl", "t.jsonl.gz"])
+def test_a_table_of_texts(tmp_path: Path, name: str) -> None:
+    task = build(write(tmp_path / name, rows()), split_column="where")
+    assert len(task.test) == 16
+    assert task.class_names == ("happy", "sad")
+    assert task.group_names == ("0", "1")
+    unknown = sum(int((getattr(task, s).group < 0).sum()) for s in SPLITS)
+    assert unknown == 40  # -1 and what is missing
+    assert task.train.x.dtype == torch.int32
+    x = task.test.batch(torch.arange(4)).x
+    assert x.dtype == torch.int64
+    assert x.shape[1] == task.input_shape[0]
+    assert bool((x[:, 0] == 2).all())  # [CLS]
+    assert "0 of 80 texts are longer than 128 tokens" in task.notes
+
+
+def test_the_vocabulary_is_learned_from_training_texts_alone(tmp_path: Path) -> None:
+    table = rows()
+    before = build(write(tmp_path / "a.csv", table), split_column="where", save_tokenizer=tmp_path)
+    for row in table:
+        if row["where"] == "test":
+            row["tweet"] = "zyx " + row["tweet"]
+    after = build(write(tmp_path / "b.csv", table), split_column="where")
+    assert torch.equal(before.train.x, after.train.x)
+    tokenizer = load_tokenizer("text", tmp_path)
+    assert tokenizer.encode("zyx wonderful").tokens == ["[CLS]", "[UNK]", "wonderful", "[SEP]"]
+    assert tokenizer.decode(tokenizer.encode("wonderful night").ids) == "wonderful night"
+    # the file gives the same tokens again
+    again = build(tmp_path / "a.csv", split_column="where", tokenizer=tmp_path)
+    assert torch.equal(again.train.x, before.train.x)
+    assert again.fingerprint == before.fingerprint
+
+
+def test_the_same_texts_give_the_same_vocabulary() -> None:
+    texts = [sentence(i) + f" {i * 7919 % 1000} {chr(97 + i % 26) * 3}" for i in range(300)]
+    found = [train_tokenizer("text", texts, 400, True).get_vocab() for _ in range(4)]
+    assert all(v == found[0] for v in found[1:])
+    assert len(found[0]) == 400
+    specials = sorted(found[0], key=found[0].__getitem__)[:5]
+    assert specials == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def test_letters_inside_words_are_no_special_tokens() -> None:
+    tokenizer = train_tokenizer("text", [sentence(i) for i in range(50)], 200, True)
+    assert "##o" in tokenizer.get_vocab()
+    pieces = tokenizer.encode("##o good").tokens
+    assert pieces[1:3] != ["##o", "good"]
+    assert pieces[-2] == "good"
+
+
+def test_capitals_count_when_asked_for() -> None:
+    texts = ["Day day DAY"] * 5
+    small = train_tokenizer("text", texts, 200, True).encode("Day day").ids
+    large = train_tokenizer("text", texts, 200, False).encode("Day day").ids
+    assert small[1] == small[2]
+    assert large[1] != large[2]
+
+
+def test_long_texts_are_cut_and_counted(tmp_path: Path) -> None:
+    table = rows()
+    for i in (3, 8):
+        table[i]["tweet"] = "good " * 30
+    task = build(write(tmp_path / "t.csv", table), max_length=12)
+    assert task.input_shape == (12,)
+    assert "2 of 80 texts are longer than 12 tokens and were cut." in task.notes
+    tokenizer = train_tokenizer("text", ["good day"] * 9, 200, True)
+    x, cut = encode(tokenizer, ["good " * 30, "good"], 5)
+    assert cut == 1
+    assert x[0].tolist() == [2, x[0, 1], x[0, 1], x[0, 1], 3]  # the end keeps its [SEP]
+    assert x[1].tolist() == [2, x[0, 1], 3, -1, -1]
+
+
+def test_a_vocabulary_file_as_bert_has_it(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "day", "##s", "night"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    tokenizer = load_tokenizer("text", tmp_path)
+    assert tokenizer.encode("Good days").ids == [2, 5, 6, 7, 3]
+
+
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+    table = rows()
+    table[6]["tweet"] = None
+    cases: list[tuple[dict[str, Any], str]] = [
+        (
+            {"path": write(tmp_path / "null.csv", table)},
+            r"'tweet' is missing in 1 rows \(first: row 7",
+        ),
+        ({"path": write(tmp_path / "t.csv", rows()), "text": "twet"}, "no column 'twet'"),
+        (
+            {"path": tmp_path / "t.csv", "tokenizer": tmp_path},
+            r"no tokenizer\.json or vocab\.txt in",
+        ),
+        ({"path": tmp_path / "absent.csv"}, "no file"),
+    ]
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "tokenizer.json").write_text("{")
+    cases.append(({"path": tmp_path / "t.csv", "tokenizer": tmp_path / "broken"}, "no readable"))
+    (tmp_path / "broken.jsonl").write_text('{"tweet": "a"\n')
+    cases.append(({"path": tmp_path / "broken.jsonl"}, "is no readable table"))
+    cases.append(
+        ({"path": tmp_path / "t.csv", "save_tokenizer": tmp_path / "t.csv"}, "cannot be written")
+    )
+    for options, message in cases:
+        with pytest.raises(InputError, match=message) as caught:
+            build(**options)
+        assert "\n" not in str(caught.value)
+
+
+# Moji
+
+
+def write_arrays(folder: Path, n: int, width: int = 5) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, name in enumerate(("neg_neg", "neg_pos", "pos_neg", "pos_pos")):
+        values = np.full((n, width), k, dtype=np.float32)
+        values[:, 0] = np.arange(n)
+        np.save(folder / f"{name}.npy", values)
+
+
+def sizes(task: Task) -> list[int]:
+    return [len(getattr(task, s)) for s in SPLITS]
+
+
+def test_moji_encodings_in_one_folder(tmp_path: Path) -> None:
+    write_arrays(tmp_path, 40)
+    task = moji(tmp_path)
+    assert sizes(task) == [104, 12, 12, 32]
+    assert (task.class_names, task.group_names) == (("negative", "positive"), ("SAE", "AAE"))
+    for name in SPLITS:
+        split = getattr(task, name)
+        assert torch.equal(split.x[:, 1], (2 * split.y + split.group).float())
+    assert "not about who wrote it" in task.notes
+    assert sizes(moji(tmp_path, limit=40))[0] < 40
+
+
+def test_moji_encodings_in_the_published_splits(tmp_path: Path) -> None:
+    for split, n in (("train", 30), ("dev", 10), ("test", 12)):
+        write_arrays(tmp_path / split, n)
+    task = moji(tmp_path)
+    assert sizes(task) == [108, 12, 40, 48]
+
+
+@pytest.mark.parametrize("end", ["", ".txt"])
+def test_moji_as_text(tmp_path: Path, end: str) -> None:
+    for k, name in enumerate(("neg_neg", "neg_pos", "pos_neg", "pos_pos")):
+        lines = [f"{sentence(i)} kind{k}" for i in range(40)]
+        (tmp_path / f"{name}{end}").write_text("\n".join(lines) + "\n")
+    task = moji(tmp_path, max_length=16)
+    assert sizes(task) == [104, 12, 12, 32]
+    assert task.train.x.dtype == torch.int32
+    # the last word before the end tells the file
+    last = [int(x[x >= 0][-2]) for x in task.train.x]
+    assert len(set(zip(last, (2 * task.train.y + task.train.group).tolist(), strict=True))) == 4
+
+
+def test_moji_as_word_numbers(tmp_path: Path) -> None:
+    (tmp_path / "vocab").write_text("\n".join(WORDS) + "\n")
+    for name in ("neg_neg", "neg_pos", "pos_neg", "pos_pos"):
+        (tmp_path / name).write_text("\n".join(f"{i % 10} {i % 7}" for i in range(40)) + "\n")
+    plain = moji(tmp_path)
+    for name in ("neg_neg", "neg_pos", "pos_neg", "pos_pos"):
+        lines = [f"{WORDS[i % 10]} {WORDS[i % 7]}" for i in range(40)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    assert torch.equal(moji(tmp_path).train.x, plain.train.x)
+    (tmp_path / "pos_pos").write_text("3 99\n" * 40)
+    with pytest.raises(InputError, match=r"has a number that .*vocab has no word for"):
+        moji(tmp_path)
+
+
+def test_moji_files_that_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected pos_pos, pos_neg, neg_pos and neg_neg in"):
+        moji(tmp_path)
+    write_arrays(tmp_path, 40)
+    np.save(tmp_path / "pos_pos.npy", np.zeros((40, 6), np.float32))
+    with pytest.raises(InputError, match=r"have \[5, 6\] numbers"):
+        moji(tmp_path)
+    np.save(tmp_path / "pos_pos.npy", np.zeros(40, np.float32))
+    with pytest.raises(InputError, match=r"holds float32 of shape \(40,\)"):
+        moji(tmp_path)
+    np.save(tmp_path / "pos_pos.npy", np.array([{"a": 1}] * 40, dtype=object))
+    with pytest.raises(InputError, match="no readable array"):
+        moji(tmp_path)
