@@ -84,6 +84,8 @@ FOLDERS = {
     "utkface": "UTKFace",
     "adult": "adult",
     "image-table": "lfw",
+    "lfw": "lfw",
+    "text": "tweets",
 }
 """Folder of each data set within DATA; a configuration may name a file within it."""
 
@@ -256,7 +258,8 @@ def run_one(plain: dict[str, Any], data: Path, folder: Path) -> tuple[Any, Any]:
     from fairsparse.fairness.cells import Cells
 
     torch.set_num_threads(1)
-    path = str(data / FOLDERS[plain["data"]["name"]] / plain["data"].get("path", ""))
+    name = plain["data"]["name"]
+    path = str(data / FOLDERS.get(name, name) / plain["data"].get("path", ""))
     config = make_config({**plain, "data": {**plain["data"], "path": path}})
     name = json.dumps(config.data, sort_keys=True)
     made = _tasks[name] = _tasks.get(name) or make_task(config)

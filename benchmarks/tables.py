@@ -84,7 +84,7 @@ def write(runs: list[Run]) -> None:
     parts += _tuning()
     for task in by_task:
         parts += _task(task, by_task[task])
-    parts += [*sections(), *_speed()]
+    parts += [*sections(), *_sets(), *_speed()]
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
 
 
@@ -397,9 +397,52 @@ def table_text(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _sets() -> list[str]:
+    """Dense, lottery tickets and Ballot on every real set; see sets.py."""
+    from sets import METHODS, RESULTS, SETS, SPARSITY
+    from study import finished
+
+    by_set: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in finished(RESULTS).values():
+        by_set[run["task"]][run["variant"]].append(run)
+    rows = []
+    for name in [n for n in SETS if n in by_set]:
+        for method in METHODS:
+            runs = by_set[name][method]
+            if runs:
+                measures = GOALS[SETS[name]["cells"]]
+                gaps = [
+                    f"{m} "
+                    + mean_text([r["metrics"][m] for r in runs], 1e4 if m == "cwv" else 100, 1)
+                    for m in measures
+                ]
+                seconds = [sum(v for k, v in r["seconds"].items() if k != "total") for r in runs]
+                rows.append(
+                    [
+                        name,
+                        f"{runs[0]['sizes']['train']:,} / {runs[0]['sizes']['test']:,}",
+                        runs[0]["config"]["model"]["name"],
+                        method,
+                        str(len(runs)),
+                        mean_text([r["metrics"]["accuracy"] for r in runs], 100, 2),
+                        ", ".join(gaps),
+                        f"{statistics.mean(seconds):.0f}",
+                    ]
+                )
+    if not rows:
+        return []
+    head = ["set", "train / test", "model", "method", "seeds", "accuracy", "gap", "seconds"]
+    return [
+        "## Every real data set by one configuration",
+        f"Written by `python benchmarks/sets.py`: sparsity {SPARSITY:g}, defaults of the methods,"
+        " nothing tuned. What the groups of each set mean: docs/data.md.",
+        table_text(head, rows),
+    ]
+
+
 def _speed() -> list[str]:
     parts = []
-    for name in ("speed", "bootstrap"):
+    for name in ("speed", "bootstrap", "cycle", "memory"):
         path = HERE / "results" / f"{name}.json"
         if path.exists():
             values = json.loads(path.read_text())
