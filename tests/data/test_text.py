@@ -63,7 +63,6 @@ def test_a_table_of_texts(tmp_path: Path, name: str) -> None:
     assert task.train.x.dtype == torch.int32
     x = task.test.batch(torch.arange(4)).x
     assert x.dtype == torch.int64
-    assert x.shape[1] == task.input_shape[0]
     assert bool((x[:, 0] == 2).all())  # [CLS]
     assert "0 of 80 texts are longer than 128 tokens" in task.notes
 
@@ -122,6 +121,16 @@ def test_long_texts_are_cut_and_counted(tmp_path: Path) -> None:
     assert cut == 1
     assert x[0].tolist() == [2, x[0, 1], x[0, 1], x[0, 1], 3]  # the end keeps its [SEP]
     assert x[1].tolist() == [2, x[0, 1], 3, -1, -1]
+
+
+def test_a_batch_is_as_long_as_its_longest_text(tmp_path: Path) -> None:
+    task = build(write(tmp_path / "t.csv", rows()))
+    lengths = (task.train.x >= 0).sum(1)
+    short = (lengths <= lengths.float().median()).nonzero()[:3, 0]
+    x = task.train.batch(short).x
+    assert x.shape[1] == int(lengths[short].max()) < task.input_shape[0]
+    assert torch.equal(x, task.train.x[short][:, : x.shape[1]].long())
+    assert task.train.prepare(torch.full((2, 5), -1)).shape == (2, 1)  # no text at all
 
 
 def test_a_vocabulary_file_as_bert_has_it(tmp_path: Path) -> None:

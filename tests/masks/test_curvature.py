@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -105,17 +107,39 @@ def test_gauss_newton_of_cross_entropy_by_its_closed_form() -> None:
     assert bool((scores > 0).any())
 
 
-def test_a_model_that_cannot_be_run_side_by_side() -> None:
-    class Branching(nn.Module):
+@pytest.mark.parametrize("scorer", [fisher, gauss_newton])
+def test_a_model_that_cannot_be_run_side_by_side_is_run_in_turn(scorer: Any) -> None:
+    class Layer(nn.Module):
+        def __init__(self, branching: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer, self.branching = nn.Linear(4, 3), branching
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.branching and x.sum() > 99:
+                return self.layer(-x)
+            return self.layer(x)
+
+    found = []
+    for branching in (False, True):
+        model = Layer(branching)
+        weights = {"layer.weight": model.layer.weight}
+        found.append(scorer(model, weights, batches(shape=(4,)), loss)["layer.weight"])
+    torch.testing.assert_close(*found)
+    assert bool(found[0].any())
+
+
+def test_a_model_without_gradients_of_examples_is_refused() -> None:
+    class Detached(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(4, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x) if x.sum() > 0 else self.layer(-x)
+            return torch.linalg.inv(torch.zeros(3, 3)) @ self.layer(x).T
 
-    model = Branching()
-    with pytest.raises(InputError, match=r"side by side .*use criterion taylor"):
+    model = Detached()
+    with pytest.raises(InputError, match=r"has none .*use criterion taylor"):
         fisher(model, {"layer.weight": model.layer.weight}, batches(shape=(4,)), loss)
 
 

@@ -41,22 +41,6 @@ def test_padding_changes_nothing() -> None:
     assert torch.equal(model(longer), whole)
 
 
-def test_a_batch_is_as_long_as_its_longest_text() -> None:
-    model = build("bert", (40,), 3, **SMALL).eval()
-    seen: list[int] = []
-    inner = model.model
-
-    def watch(module: nn.Module, args: Any, kwargs: Any) -> None:
-        seen.append(kwargs["input_ids"].shape[1])
-
-    inner.register_forward_pre_hook(watch, with_kwargs=True)
-    x = torch.full((2, 40), -1)
-    x[0, :7], x[1, :3] = 5, 6
-    model(x)
-    model(torch.full((2, 40), -1))  # no text at all
-    assert seen == [7, 1]
-
-
 def test_sizes_of_bert() -> None:
     base = {"vocab_size": 30522, "hidden": 768, "layers": 12, "heads": 12, "intermediate": 3072}
     with torch.device("meta"):

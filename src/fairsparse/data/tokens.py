@@ -24,7 +24,7 @@ _ALPHABET = 1000
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids as networks take them: int64.
+    """Token ids as networks take them: int64, a batch as long as its longest text.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ class Tokens:
     vocabulary: int
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.to(torch.int64)
+        longest = max(1, int((x != PAD).sum(1).max()))
+        return x[:, :longest].to(torch.int64)
 
 
 def load_tokenizer(name: str, folder: Path) -> Any:

@@ -165,6 +165,16 @@ def _add(
     CRITERIA.register(name)(Criterion(summary, reference, needs, score, of_filters, steps))
 
 
+def _shape(batch: Batch) -> torch.Size:
+    """Of one input that ones can stand for."""
+    if not isinstance(batch.x, Tensor) or not batch.x.is_floating_point():
+        raise InputError(
+            "synflow sends ones through the network, and the task's inputs are token ids or a dict;"
+            " use criterion snip, grasp, random or magnitude"
+        )
+    return batch.x.shape[1:]
+
+
 def _taylor(e: Evidence) -> Scores:
     n = sum(len(batch.y) for batch in e.batches)
     return scorers.taylor(e.model, e.weights, [(b, len(b.y) / n) for b in e.batches], e.loss)
@@ -217,7 +227,7 @@ _add(
     "Share of the flow of ones through the network of absolute weights that crosses the weight.",
     "Tanaka et al. 2020, arXiv:2006.05467",
     "shape",
-    lambda e: flow.synflow(e.model, e.weights, e.batches[0].x.shape[1:], e.masks),
+    lambda e: flow.synflow(e.model, e.weights, _shape(e.batches[0]), e.masks),
     steps=_STEPS,
 )
 _add(

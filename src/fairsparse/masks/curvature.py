@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fairsparse.masks.modes import evaluating
 from fairsparse.types import Batch, InputError, LossFn, Scores
@@ -110,21 +111,33 @@ def _brain_damage(
     count = 1 if shares is not None else sum(len(batch.y) for batch in batches)
     if shares is None:
         shares = [torch.ones_like(batch.y, dtype=torch.float32) for batch in batches]
-    with evaluating(model), torch.no_grad():
+    # derivatives of fused attention cannot be taken side by side
+    with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         for batch, share in _pieces(batches, shares, at_once):
-            try:
-                found = vmap(curvature, in_dims=(None, 0, 0, 0))(values, *batch)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                raise InputError(
-                    "the criterion takes each example's own gradient, and the model cannot be run"
-                    f" for examples side by side ({str(error).splitlines()[0]}); use criterion"
-                    " taylor or method fairgrape, which need batches alone"
-                ) from None
+            found = _of_each(curvature, values, batch)
             for name, part in found.items():
                 total[name] += torch.tensordot(share.to(part.dtype), part, 1)
     return {name: w.square() * total[name] / (2 * count) for name, w in values.items()}
+
+
+def _of_each(curvature: Callable[..., Values], values: Values, batch: Batch) -> Values:
+    """The curvature of each example, side by side or, where the model forbids that, in turn."""
+    try:
+        return vmap(curvature, in_dims=(None, 0, 0, 0))(values, *batch)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        pass  # such as a forward that looks at the values of its inputs
+    try:
+        rows = zip(*batch, strict=True)
+        found = [curvature(values, *row) for row in rows]
+    except RuntimeError as error:
+        raise InputError(
+            "the criterion takes each example's own gradient, and the model has none"
+            f" ({str(error).splitlines()[0]}); use criterion taylor or method fairgrape, which need"
+            " batches alone"
+        ) from None
+    return {name: torch.stack([one[name] for one in found]) for name in values}
 
 
 def _pieces(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fairsparse.masks.modes import probing
 from fairsparse.types import Batch, LossFn, Scores
@@ -72,7 +73,8 @@ def grasp(
 
     parameters = list(weights.values())
     total = [torch.zeros_like(w, requires_grad=False) for w in parameters]
-    with probing(model):
+    # fused attention has no second derivative
+    with probing(model), sdpa_kernel(SDPBackend.MATH):
         fixed = _gradient(model, weights, batches, cool)
         for batch, share in _shares(batches):
             value = cool(model(batch.x), batch) * share

@@ -23,7 +23,7 @@ _HUB = ("huggingface.co", 443)
 class TextNetwork(nn.Module):
     """A sequence classifier of transformers as a network from token ids to logits.
 
-    Token ids (B, L) end in -1 where a text is shorter; the batch is cut to its longest text.
+    Token ids (B, L) end in -1 where a text is shorter.
 
     Attributes
     ----------
@@ -44,8 +44,6 @@ class TextNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map token ids (B, L), int64, to logits (B, C)."""
         known = x >= 0
-        longest = max(1, int(known.sum(1).max()))
-        x, known = x[:, :longest], known[:, :longest]
         ids = torch.where(known, x, self.pad)
         logits: Tensor = self.model(input_ids=ids, attention_mask=known.long()).logits
         return logits
