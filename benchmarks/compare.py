@@ -93,10 +93,12 @@ IN_LAYERS = {"grouping": "channel", "scope": "layerwise"}
 """Whole channels, as many of each layer: one ranking over layers empties some of them."""
 TUNE_LR = [{"lr_factor": 0.1}, {"lr_factor": 1.0}]
 RECOVER = [{"finetune": 0.5, "lr_factor": 1.0}, {"finetune": 1.0, "lr_factor": 1.0}]
+WHOLE = {"search": 1.0}
 BIFP = [
-    *({"lambda_mask": x, "lambda_weight": x} for x in (0.5, 1.0, 2.0)),
-    *({"mask_lr": x} for x in (1.0, 10.0)),
-    {"finetune": 0.25},
+    {"search": 0.5},
+    *({**WHOLE, "lambda_mask": x, "lambda_weight": x} for x in (0.5, 1.0, 2.0)),
+    *({**WHOLE, "mask_lr": x} for x in (1.0, 10.0)),
+    {"search": 0.75, "finetune": 0.25},
 ]
 METHODS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "dense": ({"name": "dense"}, [{}]),

@@ -243,10 +243,18 @@ def test_several_steps_of_the_weights_go_with_one_of_the_scores(
 
 @pytest.mark.parametrize(
     ("search", "finetune", "iterations", "tuned"),
-    [(1.0, 0.0, 12, 0), (0.5, 0.0, 6, 0), (0.5, 0.5, 6, 6), (0.25, 0.5, 3, 6), (0.01, 0.9, 1, 11)],
+    [
+        (None, 0.0, 12, 0),
+        (None, 0.25, 9, 3),
+        (1.0, 0.0, 12, 0),
+        (0.5, 0.0, 6, 0),
+        (0.5, 0.5, 6, 6),
+        (0.25, 0.5, 3, 6),
+        (0.01, 0.9, 1, 11),
+    ],
 )
 def test_both_levels_count_as_steps(
-    search: float, finetune: float, iterations: int, tuned: int
+    search: float | None, finetune: float, iterations: int, tuned: int
 ) -> None:
     method = Bifp(sparsity=0.7, search=search, finetune=finetune)
     case = bench(method)

@@ -40,8 +40,9 @@ class Bifp(Method):
     later: ClassVar[dict[str, Any]] = {"lower_steps": 1, "implicit_form": "derived"}
     sparsity: Sparsity = 0.9
     search: Annotated[
-        float, Field(gt=0, le=1, description="share of the schedule; an iteration counts two steps")
-    ] = 0.5
+        float | None,
+        Field(gt=0, le=1, description="share of the schedule; default: what finetune leaves"),
+    ] = None
     lower_steps: Annotated[
         int, Field(ge=1, le=100, description="steps of the weights for each step of the scores")
     ] = 1
@@ -79,13 +80,18 @@ class Bifp(Method):
     def check(self, model: nn.Module, cells: Cells) -> None:
         """Refuse shares that exceed the schedule, and a model whose channels cannot be followed."""
         super().check(model, cells)
-        if self.search + self.finetune > 1:
+        if self.search is not None and self.search + self.finetune > 1:
             raise InputError(
                 f"bifp: search {self.search:g} and finetune {self.finetune:g} are shares of one"
                 " schedule and may add up to 1; lower one of them"
             )
         if self.grouping == "channel":
             check_channels(model)
+
+    @property
+    def share(self) -> float:
+        """Share of the schedule in which masks and weights are learned."""
+        return 1 - self.finetune if self.search is None else self.search
 
     def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
         """Prune and train `model` in place, or take the stored result."""
@@ -97,7 +103,7 @@ class Bifp(Method):
 
     def _learn(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
         stop = max(1, dense.total - round(self.finetune * dense.total))
-        start = max(0, stop - max(1, round(self.search * dense.total)))
+        start = max(0, stop - max(1, round(self.share * dense.total)))
         net, lower, upper = self.loops(model, data, trainer, start, stop)
         first = net.masks()
         before = trainer.steps
