@@ -54,7 +54,7 @@ def _lfw(target: str) -> dict[str, Any]:
             "val": 0.2,
         },
         "model": "small-cnn",
-        "training": FACES,
+        "training": {**FACES, "epochs": 4},
         "cells": "equalized-odds",
     }
 
@@ -88,6 +88,11 @@ TASKS: dict[str, dict[str, Any]] = {
     "lfw-big-nose": _lfw("Big_Nose"),
     "lfw-smiling": _lfw("Smiling"),
 }
+
+LIKE = {"lfw-wavy-hair": "lfw-smiling", "lfw-big-nose": "lfw-smiling"}
+"""Tasks of the same images, which take the settings chosen for another target."""
+PARTLY = ("lfw-wavy-hair", "lfw-smiling")
+"""Tasks without the variants: those of the third target of these images stand for them."""
 
 IN_LAYERS = {"grouping": "channel", "scope": "layerwise"}
 """Whole channels, as many of each layer: one ranking over layers empties some of them."""
@@ -176,7 +181,7 @@ FILTERS = ("l1 filters", "fpgm", "hrank", "entropy", "bifp filters")
 def methods_of(task: str) -> list[str]:
     """Methods that can prune a task's model, and their variants."""
     mlp = TASKS[task]["model"] == "mlp"
-    every = [*METHODS, *VARIANTS, *ITERATIONS]
+    every = [*METHODS, *(() if task in PARTLY else [*VARIANTS, *ITERATIONS])]
     return [name for name in every if not (mlp and name in FILTERS)]
 
 
@@ -204,6 +209,7 @@ def configuration(task: str, method: dict[str, Any], sparsity: float, seed: int)
 @cache
 def chosen(task: str) -> dict[str, dict[str, Any]]:
     """Each method's best setting on a task, by the validation figures of its grid."""
+    task = LIKE.get(task, task)
     grids: dict[str, list[dict[str, Any]]] = {}
     found = finished(TUNING)
     for name, given, *_ in jobs(task, True, []):
@@ -232,6 +238,8 @@ def jobs(task: str, tune: bool, wanted: list[str]) -> list[tuple[str, dict[str, 
     """(method, configuration, sparsity, seed) of a task's grids, or of its study."""
     result = []
     for name in [n for n in methods_of(task) if not wanted or n in wanted]:
+        if tune and task in LIKE:
+            break
         if tune and name in METHODS:
             base, grid = METHODS[name]
             for setting in grid:

@@ -10,6 +10,7 @@ from typing import Any
 
 from compare import (
     ITERATIONS,
+    LIKE,
     METHODS,
     SEEDS,
     SHORT,
@@ -53,7 +54,8 @@ def sections() -> list[str]:
         f" accurate one. {SEEDS} seeds, mean ± half width of the 95 % t-interval. LFW's attributes"
         " and UTKFace's labels are partly inferred by models. On Adult the test figures of most"
         " methods had been seen before the grids of bifp, fair-scratch, safecompress and"
-        " prune-then-fair were widened; validation chose.",
+        " prune-then-fair were widened; validation chose."
+        + "".join(f" {a} takes the settings of {b}." for a, b in LIKE.items()),
         *_missing(known),
         *_rivals(known),
         *_bifp(known),
