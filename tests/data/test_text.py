@@ -15,6 +15,7 @@ from fairsparse.data import DATASETS
 from fairsparse.data.task import SPLITS, Task
 from fairsparse.data.tokens import encode, load_tokenizer, train_tokenizer
 from fairsparse.types import InputError
+from layouts import write_arrays
 
 text, moji = DATASETS["text"], DATASETS["moji"]
 WORDS = ["good", "bad", "Day", "night", "wonderful", "terrible", "isn't", "it", "naïve", "7up"]
@@ -170,14 +171,6 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 # Moji
-
-
-def write_arrays(folder: Path, n: int, width: int = 5) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for k, name in enumerate(("neg_neg", "neg_pos", "pos_neg", "pos_pos")):
-        values = np.full((n, width), k, dtype=np.float32)
-        values[:, 0] = np.arange(n)
-        np.save(folder / f"{name}.npy", values)
 
 
 def sizes(task: Task) -> list[int]:
