@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from fairsparse.masks.maskset import prunable
 from fairsparse.models import MODELS, build
-from fairsparse.models.small import CifarResNet, check_outputs, factory
+from fairsparse.models.named import check_outputs, factory
+from fairsparse.models.small import CifarResNet
 from fairsparse.types import InputError
 
 SHAPES: dict[str, tuple[int, ...]] = {

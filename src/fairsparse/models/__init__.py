@@ -1,8 +1,8 @@
 """Networks: plain modules from inputs to logits."""
 
-from fairsparse.models import language, vision
+from fairsparse.models import language, small, vision
 from fairsparse.models.adapt import adapted, restored
-from fairsparse.models.small import MODELS, build, check_outputs, factory
+from fairsparse.models.named import MODELS, build, check_outputs, factory
 
 __all__ = [
     "MODELS",
@@ -12,5 +12,6 @@ __all__ = [
     "factory",
     "language",
     "restored",
+    "small",
     "vision",
 ]

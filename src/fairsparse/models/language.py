@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fairsparse.models.small import MODELS
+from fairsparse.models.named import MODELS
 from fairsparse.types import InputError
 
 _HUB = ("huggingface.co", 443)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fairsparse.models.small import MODELS, image_channels
+from fairsparse.models.named import MODELS, image_channels
 from fairsparse.types import InputError
 
 Stem = Annotated[
