@@ -10,6 +10,7 @@ from fairsparse.data import DATASETS
 from fairsparse.types import InputError
 
 utkface, image_table = DATASETS["utkface"], DATASETS["image-table"]
+image_folder = DATASETS["image-folder"]
 
 
 def save(path, color, size=(6, 4), mode="RGB"):
@@ -211,3 +212,40 @@ def test_image_table_unknown_column(tmp_path):
     write_table(tmp_path)
     with pytest.raises(InputError, match=r"no column 'wher' \(did you mean 'where'\?\)"):
         image_table(tmp_path / "people.csv", groups=("wher",))
+
+
+def write_folders(root, split="", n=20):
+    for k, name in enumerate(("cat", "dog", "owl")):
+        for i in range(n):
+            folder = root / split / name / ("more" if i % 2 else "")
+            save(folder / f"{i}.{'JPG' if i % 3 else 'png'}", (80 * k, 0, 0))
+        (root / split / name / "readme.txt").write_text("no image")
+
+
+def test_image_folder(tmp_path):
+    write_folders(tmp_path)
+    task = image_folder(tmp_path)
+    assert [len(s) for s in (task.train, task.cal, task.val, task.test)] == [36, 6, 6, 12]
+    assert task.class_names == ("cat", "dog", "owl")
+    assert task.group_names == ()
+    for split in (task.train, task.cal, task.val, task.test):
+        assert torch.equal((split.x[:, 0, 0, 0].float() / 80).round().long(), split.y)
+
+
+def test_image_folder_with_splits(tmp_path):
+    for split, n in (("train", 20), ("test", 5), ("val", 4)):
+        write_folders(tmp_path, split, n)
+    task = image_folder(tmp_path, size=3, grayscale=True)
+    assert [len(s) for s in (task.train, task.cal, task.val, task.test)] == [54, 6, 12, 15]
+    assert task.input_shape == (1, 3, 3)
+
+
+def test_image_folder_without_images(tmp_path):
+    with pytest.raises(InputError, match="no folder"):
+        image_folder(tmp_path / "absent")
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(InputError, match=r"no images in folders below .*\.jpg.*one folder a class"):
+        image_folder(tmp_path)
+    save(tmp_path / "cat" / "1.png", (0, 0, 0))
+    with pytest.raises(InputError, match="needs at least 2"):
+        image_folder(tmp_path)

@@ -12,10 +12,13 @@ from pydantic import Field
 from fairsparse.data.builders import DATASETS, Count, Seed, Share
 from fairsparse.data.generic import given_splits, identities, read_table, require
 from fairsparse.data.pictures import Pixels, picture_task
-from fairsparse.data.task import Task
+from fairsparse.data.task import SPLITS, Task
 from fairsparse.types import InputError
 
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+\.jpg(\.chip\.jpg)?")
+_IMAGES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
 GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "Other")
 AGES = {"0-17": 17, "18-29": 29, "30-44": 44, "45-59": 59, "60+": 999}  # oldest of each band
@@ -202,4 +205,80 @@ def image_table(
         val=val,
         limit=limit,
         seed=seed,
+    )
+
+
+@DATASETS.register("image-folder")
+def image_folder(
+    path: Path,
+    size: Count | None = None,
+    grayscale: bool = False,
+    cache: Path | None = None,
+    stream: bool = False,
+    skip_bad_images: bool = False,
+    test: Share = 0.2,
+    cal: Share = 0.1,
+    val: Share = 0.1,
+    seed: Seed = 0,
+    limit: Count | None = None,
+) -> Task:
+    """Your images in a folder for each class, whose name is the class's.
+
+    Terms: those of the data given; no groups are known: name them in a table and use image-table.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the classes' folders, or of ``train`` and, optionally, ``cal``, ``val`` and
+        ``test`` with the classes' folders in each. Images may lie in folders further below.
+    size : int, optional
+        Resize to ``size x size``; needed when the images differ in size.
+    grayscale : bool
+        One channel instead of three.
+    cache : Path, optional
+        Folder in which to keep the decoded images, so that they are decoded once and take no
+        memory; they are decoded anew when a file changes.
+    stream : bool
+        Decode each batch when it is needed, and keep nothing.
+    skip_bad_images : bool
+        Leave out images that do not decode, and count them in the notes, instead of stopping.
+    test : float in (0, 0.5)
+        Share of all examples, where no folder gives a test split.
+    cal, val : float in (0, 0.5)
+        Shares of the training split.
+    seed : int
+    limit : int, optional
+        Use at most so many training examples, counted before cal and val.
+    """
+    name, path = "image-folder", Path(path)
+    if not path.is_dir():
+        raise InputError(f"{name}: no folder {path}; give that of the classes' folders")
+    there = [split for split in SPLITS if (path / split).is_dir()]
+    splits = there if "train" in there else ["train"]
+    rows = []
+    for split in splits:
+        root = path / split if there and "train" in there else path
+        for folder in sorted(f for f in root.iterdir() if f.is_dir()):
+            images = (f for f in folder.rglob("*") if f.suffix.lower() in _IMAGES)
+            rows += [(file, folder.name, split) for file in sorted(images)]
+    if not rows:
+        raise InputError(
+            f"{name}: no images in folders below {path} (known endings:"
+            f" {', '.join(sorted(_IMAGES))}); give the folder that holds one folder a class"
+        )
+    frame = pd.DataFrame(rows, columns=["file", "label", "split"])
+    return picture_task(
+        image_folder,
+        name,
+        frame,
+        [file for file, *_ in rows],
+        "label",
+        (),
+        Pixels(size, cache, stream, skip_bad_images, grayscale),
+        given=given_splits(name, frame, "split"),
+        test=test,
+        cal=cal,
+        val=val,
+        seed=seed,
+        limit=limit,
     )
