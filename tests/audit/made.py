@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fairsparse.audit.compare import compare
+from fairsparse.fairness.counts import Confusion
 
 TEN = [f"digit {i}" for i in range(10)]
 FIVE = ["north", "east", "south", "west", "x" * 60]
@@ -52,8 +53,10 @@ def record(
     gone = 0.0 if method == "dense" else sparsity
     options = {"sparsity": gone, "tolerance": 0.01, **(options or {})}
     stages = ["dense"] if method == "dense" else ["dense", f"{method} 0.50", f"{method} 0.90"]
+    tables = [Confusion.count(p, y, group, classes, groups).table.tolist() for p in (dense, sparse)]
     made = {
         "fairsparse": "0.1.0",
+        "counts": dict(zip(("dense", "sparse"), tables, strict=True)),
         "run": f"{method}-{gone:g}-seed{seed}",
         "config": {"data": {"name": "drawn"}, "methods": [{"name": method}], "seeds": [seed]},
         "environment": {"python": "3.12.1", "torch": "2.7", "device": "cpu", "threads": 2},

@@ -6,6 +6,7 @@ import copy
 import re
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from page import SPACE, Page
 
 from fairsparse.audit import words
 from fairsparse.audit.report import comparison_report, run_report
-from fairsparse.audit.sentences import budget, run_paragraphs, tolerance
+from fairsparse.audit.sentences import budget, given_up, run_paragraphs, tolerance
 
 MADE = {
     "classes": lambda: run_report(record(TEN)),
@@ -232,6 +233,31 @@ def test_who_lost_most_is_named_with_n_and_doubt() -> None:
     assert "may still be chance" in run_paragraphs(made)[1]
     made["audit"]["cells"][3] |= {"p_adjusted": 0.0004}
     assert run_paragraphs(made)[1].replace(SPACE, " ").endswith("adjusted p < 0.001).")
+
+
+def test_a_class_that_is_hardly_predicted_is_named() -> None:
+    made = record(TEN, resamples=20)
+    assert given_up(made) == ""
+    n = len(made["data"]["class_names"])
+    dense, sparse = np.zeros((2, 2, n, n), dtype=int)
+    for table in (dense, sparse):
+        table[0] += 40 * np.eye(n, dtype=int)
+        table[1] += 60 * np.eye(n, dtype=int)
+    # of class 3's 100 examples, 9 are still found, and one of class 4's is taken for it
+    sparse[0, 3, 3], sparse[0, 3, 0] = 8, 32
+    sparse[1, 3, 3], sparse[1, 3, 0] = 1, 59
+    made["counts"] = {"dense": dense.tolist(), "sparse": sparse.tolist()}
+    text = given_up(made)
+    assert "“digit 3” is hardly predicted: for 9 of 1,000 test examples, of which 100" in text
+    assert "the dense network predicted it for 100" in text
+    assert text in run_paragraphs(made)
+    sparse[1, 4, 3] = 1  # ten predictions, a tenth of those who belong to it
+    made["counts"]["sparse"] = sparse.tolist()
+    assert given_up(made) == ""
+    sparse[:, 5, 0] += sparse[:, 5, 5]
+    sparse[:, 3, 3] = sparse[:, 5, 5] = sparse[:, 4, 3] = 0
+    made["counts"]["sparse"] = sparse.tolist()
+    assert "The same holds for 1 other class." in given_up(made)
 
 
 def test_tolerance_is_told_as_it_was() -> None:

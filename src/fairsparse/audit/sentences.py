@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fairsparse.audit import words
 from fairsparse.audit.words import SPACE, Record, interval, percent, points
 from fairsparse.fairness.budget import MEASURES, Budget
@@ -10,7 +12,8 @@ from fairsparse.fairness.budget import MEASURES, Budget
 def run_paragraphs(record: Record) -> list[str]:
     """Plain words about one run, a few short paragraphs."""
     if words.is_dense(record):
-        return [_dense(record), _gap(record)]
+        shown = [_dense(record), _gap(record), given_up(record)]
+        return [paragraph for paragraph in shown if paragraph]
     accuracy = record["audit"]["metrics"]["accuracy"]
     change = accuracy["change"]
     cost = (
@@ -24,6 +27,7 @@ def run_paragraphs(record: Record) -> list[str]:
         " ".join([_done(record), cost, doubt]),
         _most_lost(record),
         _gap(record),
+        given_up(record),
         tolerance(record),
         budget(record),
     ]
@@ -84,6 +88,9 @@ def _most_lost(record: Record) -> str:
     )
 
 
+_HARDLY = 0.1
+"""A class is hardly predicted when it is for fewer than this share of those who belong to it."""
+
 _VERDICTS = {
     "no change": "it did not change",
     "higher": "it rose",
@@ -115,6 +122,28 @@ def _gap(record: Record) -> str:
     return (
         f"{name} is {now} and was {form(before['value'])} in the dense network, a change of"
         f" {shift(change['value'])} ({interval(change, shift)}): {verdict}.{note}"
+    )
+
+
+def given_up(record: Record) -> str:
+    """Which classes are hardly predicted any more, which makes gaps small; empty where none is."""
+    dense, sparse = (np.array(record["counts"][role]).sum(0) for role in ("dense", "sparse"))
+    true, now, before = sparse.sum(1), sparse.sum(0), dense.sum(0)  # (C,)
+    lost = [c for c in range(len(true)) if now[c] < _HARDLY * true[c]]
+    if not lost:
+        return ""
+    c = min(lost, key=lambda i: now[i] / true[i])
+    text = (
+        f"The class “{record['data']['class_names'][c]}” is hardly predicted: for {now[c]:,} of"
+        f" {true.sum():,} test examples, of which {true[c]:,} belong to it"
+    )
+    if not words.is_dense(record):
+        text += f"; the dense network predicted it for {before[c]:,}"
+    if len(lost) > 1:
+        text += f". The same holds for {words.plural(len(lost) - 1, 'other class')}"
+    return (
+        f"{text}. Where hardly anybody is given a class, gaps in its rates vanish without anybody"
+        " being served better."
     )
 
 
