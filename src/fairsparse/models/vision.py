@@ -37,7 +37,7 @@ def resnet10(
 def resnet18(
     input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
 ) -> nn.Module:
-    """torchvision's ResNet-18, 11.2M parameters (He et al. 2015, arXiv:1512.03385)."""
+    """ResNet-18 of torchvision, 11.2M parameters (He et al. 2015, arXiv:1512.03385)."""
     return _resnet(
         "resnet18", _torchvision().models.resnet18(), input_shape, n_classes, stem, weights
     )
@@ -47,7 +47,7 @@ def resnet18(
 def resnet50(
     input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
 ) -> nn.Module:
-    """torchvision's ResNet-50, 23.5M parameters (He et al. 2015, arXiv:1512.03385)."""
+    """ResNet-50 of torchvision, 23.5M parameters (He et al. 2015, arXiv:1512.03385)."""
     return _resnet(
         "resnet50", _torchvision().models.resnet50(), input_shape, n_classes, stem, weights
     )
@@ -57,7 +57,7 @@ def resnet50(
 def vgg16(
     input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
 ) -> nn.Module:
-    """torchvision's VGG-16, 134M parameters, 15M for small images (arXiv:1409.1556)."""
+    """VGG-16 of torchvision, 134M parameters, 15M for small images (arXiv:1409.1556)."""
     return _vgg("vgg16", _torchvision().models.vgg16(), input_shape, n_classes, stem, weights)
 
 
@@ -65,7 +65,7 @@ def vgg16(
 def vgg16_bn(
     input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
 ) -> nn.Module:
-    """torchvision's VGG-16 with BatchNorm, which trains from scratch more easily."""
+    """VGG-16 of torchvision with BatchNorm, which trains from scratch more easily."""
     return _vgg("vgg16_bn", _torchvision().models.vgg16_bn(), input_shape, n_classes, stem, weights)
 
 
@@ -73,7 +73,7 @@ def vgg16_bn(
 def mobilenet_v2(
     input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
 ) -> nn.Module:
-    """torchvision's MobileNetV2, 2.2M parameters (Sandler et al. 2018, arXiv:1801.04381)."""
+    """MobileNetV2 of torchvision, 2.2M parameters (Sandler et al. 2018, arXiv:1801.04381)."""
     channels = image_channels(input_shape, "mobilenet_v2")
     model = _torchvision().models.mobilenet_v2()
     if _is_small(stem, input_shape):
