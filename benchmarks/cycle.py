@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 RESULT = Path(__file__).resolve().parent / "results" / "cycle.json"
-EXAMPLES, TESTED, STEPS = 640, 400, 4
+EXAMPLES, TESTED, STEPS = 200, 100, 4
 BERT_BASE = {"vocab_size": 30522, "hidden": 768, "layers": 12, "heads": 12, "intermediate": 3072}
 NETWORKS: dict[str, dict[str, Any]] = {
     "resnet50": {"model": "resnet50", "data": "cifar-100"},
