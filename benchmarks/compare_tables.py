@@ -112,7 +112,7 @@ def _rivals(tasks: dict[str, Index]) -> list[str]:
     return [
         "### Ballot against the others",
         "Relative change of the gap, paired by seed (negative is less unequal), with the difference"
-        " of accuracy in points in brackets.",
+        " of accuracy in points in brackets; a seed in which the other has no gap is left out.",
         table_text(["task", "sparsity", "measure", *rivals], rows),
         "Average over cells:\n\n" + "\n".join(lines),
     ]
@@ -169,9 +169,10 @@ def _bifp(tasks: dict[str, Index]) -> list[str]:
 
 
 def _change(index: Index, ours: str, theirs: str, sparsity: float, name: str) -> list[float]:
-    """Relative change of a measure, seed by seed."""
+    """Relative change of a measure, seed by seed, where theirs is above 0."""
     a, b = index.get((ours, sparsity), {}), index.get((theirs, sparsity), {})
-    return [a[s]["metrics"][name] / b[s]["metrics"][name] - 1 for s in sorted(a.keys() & b.keys())]
+    both = [(a[s]["metrics"][name], b[s]["metrics"][name]) for s in sorted(a.keys() & b.keys())]
+    return [mine / other - 1 for mine, other in both if other > 0]
 
 
 def _with_accuracy(gaps: list[float], index: Index, ours: str, theirs: str, sparsity: float) -> str:
