@@ -206,9 +206,7 @@ def _average(by_seed: dict[int, Run], name: str) -> float:
 
 def _iterations(index: Index, name: str) -> list[list[str]]:
     rows = []
-    ordered = [*ITERATIONS]
-    ordered.insert([n.startswith("bifp") for n in ordered].index(False), "bifp")
-    for method in [*ordered, "prune-then-fair"]:
+    for method in (*ITERATIONS, "bifp", "prune-then-fair"):
         runs = list(index.get((method, SHORT), {}).values())
         if runs:
             extra = [(r["steps"] - r["dense_steps"]) / r["dense_steps"] for r in runs]

@@ -249,3 +249,10 @@ def test_image_folder_without_images(tmp_path):
     save(tmp_path / "cat" / "1.png", (0, 0, 0))
     with pytest.raises(InputError, match="needs at least 2"):
         image_folder(tmp_path)
+
+
+def test_images_in_memory_are_held_once(tmp_path):
+    write_folders(tmp_path)
+    task = image_folder(tmp_path)
+    places = {s.x.untyped_storage().data_ptr() for s in (task.train, task.cal, task.val, task.test)}
+    assert len(places) == 1

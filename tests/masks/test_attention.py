@@ -197,3 +197,21 @@ def test_conflict_of_a_head_is_that_of_its_rows_together() -> None:
     torch.testing.assert_close(found[name].cosines[0], expected.double(), atol=1e-5, rtol=1e-4)
     neurons = "model.bert.encoder.layer.1.intermediate.dense.weight"
     assert len(found[neurons].cosines[0].unique()) > 15
+
+
+def test_layers_named_like_a_block_are_followed_all_the_same() -> None:
+    class Named(nn.Module):
+        def __init__(self, sigmoid: bool) -> None:
+            super().__init__()
+            self.fc1, self.fc2 = nn.Linear(6, 10), nn.Linear(10, 3)
+            self.between = nn.Sigmoid() if sigmoid else nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.fc2(self.between(self.fc1(x)))
+            return y
+
+    x = torch.randn(4, 6)
+    for sigmoid in (False, True):
+        found = channels(Named(sigmoid), x)
+        # a sigmoid of zero is a half: what follows needs the neurons that are empty
+        assert bool(found.free[found.filters["fc1.weight"]].all()) != sigmoid

@@ -118,10 +118,14 @@ def assemble(
     Images, uint8 ``(N, channels, H, W)``, are standardized with constants of the train split, where
     no other `transform` is given.
     """
-    spans = torch.arange(len(x)).split([len(parts[split]) for split in SPLITS])
-    pieces = [x[span] if isinstance(x, Tensor) else x.select(span) for span in spans]
+    sizes = [len(parts[split]) for split in SPLITS]
+    pieces: Sequence[Tensor | Rows]
+    if isinstance(x, Tensor):
+        pieces = x.split(sizes)  # views: large sets are held once
+    else:
+        pieces = [x.select(span) for span in torch.arange(len(x)).split(sizes)]
     is_image = not isinstance(x, Tensor) or x.dtype == torch.uint8
-    if transform is None and is_image and len(spans[0]):
+    if transform is None and is_image and sizes[0]:
         transform = Standardize.images(pieces[0])
     y, group = torch.from_numpy(labels.y), torch.from_numpy(labels.group)
     train, cal, val, test = (
@@ -199,15 +203,15 @@ def read_table(name: str, path: Path) -> pd.DataFrame:
     return frame
 
 
-def require(name: str, frame: pd.DataFrame, columns: Iterable[str]) -> None:
+def require(name: str, frame: pd.DataFrame, columns: Iterable[str], kind: str = "column") -> None:
     """Raise `InputError`, with the nearest name, for the first column the table does not have."""
     known = [str(c) for c in frame.columns]
     for column in columns:
         if column not in known:
             shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
             raise InputError(
-                f"{name}: the table has no column '{column}'{nearest(column, known)};"
-                f" its columns: {shown}"
+                f"{name}: the table has no {kind} '{column}'{nearest(column, known)};"
+                f" its {kind}s: {shown}"
             )
 
 

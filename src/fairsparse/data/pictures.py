@@ -110,3 +110,13 @@ def picture_task(
     parts = divide(labels.y, labels.group, given=given, identity=identity, **shares)
     x = pixels.read(name, files, in_order(parts))
     return assemble(name, x, labels, parts, " ".join(notes))
+
+
+def yes_or_no(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Name both values of attributes, absent first."""
+    result = frame.copy()
+    for column in columns:
+        if frame[column].dtype == bool:
+            names = [f"not {column}", column]
+            result[column] = pd.Categorical.from_codes(frame[column].astype(int), names)
+    return result

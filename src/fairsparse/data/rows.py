@@ -88,17 +88,24 @@ class Streamed(Rows):
     """Rows that are decoded from their image files each time they are read."""
 
     def __init__(
-        self, name: str, files: Sequence[Path], size: int | None, grayscale: bool, index: Tensor
+        self,
+        name: str,
+        files: Sequence[Path],
+        size: int | None,
+        grayscale: bool,
+        index: Tensor,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         self.name, self.files, self.size, self.grayscale = name, files, size, grayscale
         self.index = index
-        self.shape = decode(name, files[int(index[0])], size, grayscale).shape
+        self.shape = shape or decode(name, files[int(index[0])], size, grayscale).shape
 
     def __len__(self) -> int:
         return len(self.index)
 
     def select(self, index: Tensor) -> Streamed:
-        return Streamed(self.name, self.files, self.size, self.grayscale, self.index[index])
+        how = (self.name, self.files, self.size, self.grayscale)
+        return Streamed(*how, self.index[index], self.shape)
 
     def rows(self, index: Tensor) -> Tensor:
         files = [self.files[i] for i in self.index[index].tolist()]

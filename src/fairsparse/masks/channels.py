@@ -89,7 +89,12 @@ def check_channels(model: nn.Module) -> None:
 
 
 def _with_blocks(channels: Channels, found: Sequence[Block]) -> Channels:
-    """Add the units of transformers, which decide for the layers that they are made of."""
+    """Add the units of transformers.
+
+    Heads are none that following finds. Of layers that are feed-forward by their names alone what
+    was followed counts: between them may be anything.
+    """
+    found = [b for b in found if b.heads or not b.filters.keys() & channels.filters.keys()]
     free = [channels.free]
     filters, inputs = dict(channels.filters), dict(channels.inputs)
     first = len(channels.free)

@@ -161,7 +161,6 @@ def _loaded(model: nn.Module, path: Path | None, free: Sequence[str]) -> nn.Modu
         if name not in fits
         and not any(name.startswith(start) for start in free)
         and not name.endswith("num_batches_tracked")
-        and not (name.startswith("classifier") and "classifier." in free)
     ]
     if odd:
         what = "is not in it" if odd[0] not in given else "is unknown or of another shape"

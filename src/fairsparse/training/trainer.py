@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -80,8 +81,7 @@ class Trainer:
         )
 
     def to_device(self, batch: Batch) -> Batch:
-        y, group = (t.to(self.device, non_blocking=True) for t in (batch.y, batch.group))
-        x = moved(batch.x, self.device)
+        x, y, group = (send_to_device(part, self.device, non_blocking=True) for part in batch)
         if self.recipe.channels_last and isinstance(x, Tensor) and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return Batch(x, y, group)
@@ -142,7 +142,7 @@ class Trainer:
 
         `raw` are its inputs as `read` yields them, where they are read already.
         """
-        x = moved(train.raw(index) if raw is None else raw, self.device)
+        x = send_to_device(train.raw(index) if raw is None else raw, self.device)
         if self.recipe.augment:
             x = augment(x, self.recipe.augment, self.generator(*draw))
         return self.to_device(Batch(train.prepare(x), train.y[index], train.group[index]))
@@ -169,13 +169,6 @@ class Trainer:
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum
         model.train(training)
-
-
-def moved(x: Any, device: torch.device) -> Any:
-    """Inputs of a batch on the device, whether they are a tensor or a dict."""
-    if isinstance(x, Mapping):
-        return {name: tensor.to(device, non_blocking=True) for name, tensor in x.items()}
-    return x.to(device, non_blocking=True)
 
 
 class _Batches(Dataset[Any]):
