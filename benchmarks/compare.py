@@ -99,6 +99,7 @@ IN_LAYERS = {"grouping": "channel", "scope": "layerwise"}
 """Whole channels, as many of each layer: one ranking over layers empties some of them."""
 TUNE_LR = [{"lr_factor": 0.1}, {"lr_factor": 1.0}]
 RECOVER = [{"finetune": 0.5, "lr_factor": 1.0}, {"finetune": 1.0, "lr_factor": 1.0}]
+REST, RATES = ("frozen", "trained"), (0.3, 3.0)
 WHOLE = {"search": 1.0}
 BIFP = [
     {"search": 0.5},
@@ -123,7 +124,15 @@ METHODS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     ),
     "fair-scratch": (
         {"name": "fair-scratch"},
-        [{"lam": x, "rest": r} for r in ("frozen", "trained") for x in (0.1, 0.3, 1.0)],
+        [
+            *({"lam": x, "rest": r} for r in REST for x in (0.1, 0.3, 1.0)),
+            *(
+                {"lam": x, "rest": r, "lr_factor": f}
+                for r in REST
+                for f in RATES
+                for x in (0.1, 0.3)
+            ),
+        ],
     ),
     "prune-then-fair": (
         {"name": "prune-then-fair"},

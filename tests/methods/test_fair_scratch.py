@@ -66,6 +66,16 @@ def test_the_network_is_never_written_to_while_scores_are_trained(
     assert equal(*seen)
 
 
+def test_the_scores_rate_is_the_recipes_times_a_factor() -> None:
+    def ticket(factor: float, lr: float) -> MaskSet:
+        method = FairScratch(sparsity=0.6, lr_factor=factor)
+        return searched(method, epochs=2, lr=lr)[1].masks
+
+    scaled = ticket(3.0, 0.1)
+    assert equal(dict(scaled.items()), dict(ticket(1.0, 0.1 * 3.0).items()))
+    assert not equal(dict(scaled.items()), dict(ticket(1.0, 0.1).items()))
+
+
 def test_kept_weights_have_one_size_a_layer_and_layers_exact_counts() -> None:
     method = FairScratch(sparsity=0.77)
     case, outcome = searched(method)

@@ -42,12 +42,12 @@ class FairScratch(Method):
 
     Every prunable weight has a score; in each step the highest ``|scores|`` of a layer decide which
     of its weights are used, and the loss trains the scores straight through that choice. The
-    recipe's optimizer, rates and weight decay are those of the scores.
+    recipe's optimizer and weight decay are those of the scores, and its rates by `lr_factor`.
     """
 
     reference: ClassVar[str] = "Tang et al. 2023 (CVPR); Ramanujan et al. 2020, arXiv:1911.13299"
     facts: ClassVar[Facts] = Facts("either", "cells", "2")
-    later: ClassVar[dict[str, Any]] = {"refinement": None}
+    later: ClassVar[dict[str, Any]] = {"lr_factor": 1.0, "refinement": None}
     sparsity: Sparsity = 0.9
     init: Annotated[
         Distribution, Field(description="the random weights: one size with random signs, and so on")
@@ -62,6 +62,9 @@ class FairScratch(Method):
         Literal["frozen", "trained"],
         Field(description="layers kept dense, biases, BatchNorm's scale and shift"),
     ] = "frozen"
+    lr_factor: Annotated[
+        float, Field(gt=0, description="of the recipe's rates, to train the scores at")
+    ] = 1.0
     term: Chosen = "cells"
     lam: Weight = 0.1
     form: Cost = "logistic"
@@ -147,6 +150,7 @@ class FairScratch(Method):
     ) -> dict[str, Any]:
         """Train the scores, up to the epoch that is kept; return what there is to log."""
         loop = Loop(trainer, subnet, train, stage=f"fair-scratch {self.sparsity:g}")
+        loop.base_factor = self.lr_factor
         if self.refinement is not None:
             seen = replace(data, train=train)
             return refine(loop, seen, dense, self.refinement, term=term)
