@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from fairsparse.audit.compare import compare
+from fairsparse.auditing.compare import compare
 from fairsparse.fairness.intervals import metric_intervals
 
 RESULT = Path(__file__).parent / "results" / "bootstrap.json"

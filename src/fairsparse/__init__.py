@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fairsparse._version import __version__
 
 if TYPE_CHECKING:
-    from fairsparse.audit.compare import Comparison, compare
+    from fairsparse.auditing.compare import Comparison, compare
     from fairsparse.data import DATASETS, Split, Task, task
     from fairsparse.experiments.config import RunConfig, make_config, read_config
     from fairsparse.experiments.prune import prune
@@ -66,7 +66,7 @@ __all__ = [
 
 # a name is imported when it is first asked for: torch takes seconds, and --help needs none of it
 _HOMES = {
-    "audit.compare": ("Comparison", "compare"),
+    "auditing.compare": ("Comparison", "compare"),
     "data": ("DATASETS", "Split", "Task", "task"),
     "experiments.config": ("RunConfig", "make_config", "read_config"),
     "experiments.prune": ("prune",),

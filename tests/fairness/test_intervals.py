@@ -1,7 +1,6 @@
 """The bootstrap on counts against a bootstrap of rows; tests against published numbers."""
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,10 +11,10 @@ from scipy import stats
 from fairsparse.fairness import intervals
 from fairsparse.fairness.counts import Confusion, Counts
 from fairsparse.fairness.intervals import (
-    bootstrap,
-    exact_mcnemar,
+    acceleration,
+    bca,
     holm,
-    metric_intervals,
+    leave_one_out,
     multinomial,
     percentile,
     resample,
@@ -134,36 +133,6 @@ def test_resamples_agree_with_the_tables_they_stand_for() -> None:
             assert (counts.correct <= np.minimum(counts.n, counts.predicted)).all()
 
 
-def test_interval_of_an_accuracy_is_the_binomial_one() -> None:
-    y = np.zeros(1000, np.int64)
-    predicted = (np.arange(1000) < 300).astype(np.int64)  # 700 right
-    found = metric_intervals(predicted, y, np.full(1000, -1), ("r", "s"), resamples=20_000)
-    low, high, dropped = found["accuracy"]
-    expected = stats.binom.ppf([0.025, 0.975], 1000, 0.7) / 1000
-    assert [low, high] == pytest.approx(expected.tolist(), abs=0.0021)
-    assert dropped == 0
-    assert np.isnan(found["cwv"].low)
-    assert found["cwv"].dropped == 1
-
-
-def test_seed_decides_everything() -> None:
-    rows = people(200)
-
-    def run(seed: int) -> dict:
-        return metric_intervals(rows[0], *rows[2:], *NAMES, resamples=100, seed=seed)
-
-    assert run(3) == run(3)
-    assert run(3) != run(4)
-
-
-def test_identical_predictions_have_a_zero_width_interval() -> None:
-    reference, _, y, group = people(200)
-    chunks = resample([reference, reference], y, group, *NAMES, resamples=200)
-    for name, interval in bootstrap(statistics, chunks).items():
-        if name.startswith("change") or name in DEGRADATIONS:
-            assert interval == (0, 0, 0), name
-
-
 def test_undefined_resamples_are_dropped_and_counted() -> None:
     samples = np.arange(1.0, 101)[:, None].repeat(3, 1)
     samples[:4, 1] = np.nan
@@ -176,13 +145,6 @@ def test_undefined_resamples_are_dropped_and_counted() -> None:
     assert high == pytest.approx(
         [97.525, np.quantile(np.arange(5, 101), 0.975), math.nan], nan_ok=True
     )
-
-
-def test_exact_mcnemar_by_hand() -> None:
-    assert exact_mcnemar(1, 7) == pytest.approx(float(Fraction(2 * (1 + 8), 2**8)))
-    assert exact_mcnemar(7, 1) == exact_mcnemar(1, 7)
-    assert exact_mcnemar(4, 4) == 1
-    assert exact_mcnemar(0, 10) == pytest.approx(2 / 1024)
 
 
 def test_holm_by_hand() -> None:
@@ -206,4 +168,63 @@ def test_holm_rejects_as_the_step_down_does(p: list[float]) -> None:
 def test_bad_options_are_refused(resamples: int, seed: int) -> None:
     rows = people(20)
     with pytest.raises(InputError, match="resamples must be at least 1 and seed at least 0"):
-        metric_intervals(rows[0], *rows[2:], *NAMES, resamples=resamples, seed=seed)
+        next(resample(rows[:2], *rows[2:], *NAMES, resamples=resamples, seed=seed))
+
+
+def test_many_classes_are_drawn_by_what_matters_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = people(400)
+    given_ = (rows[:2], *rows[2:], *NAMES)
+    whole = collect(resample(*given_, resamples=4000, seed=0))
+    monkeypatch.setattr(intervals, "_MOST_DISTINCT", 5)
+    drawn = list(resample(*given_, resamples=4000, seed=1))
+    assert all((c.n.sum((1, 2)) == 400).all() for pair in drawn for c in pair)
+    reduced = collect(iter(drawn))
+    within = {"accuracy", "cwv", "mcd", "accuracy_gap", "equal_opportunity", "worst_cell_accuracy"}
+    for name in [*within, *(f"change {n}" for n in within), "max_cell_drop", "max_excess_drop"]:
+        assert stats.ks_2samp(reduced[name], whole[name]).pvalue > 1e-3, name
+    for name in ("demographic_parity", "equalized_odds", "change equalized_odds"):
+        assert np.std(reduced[name]) == pytest.approx(np.std(whole[name]), rel=0.2), name
+        assert reduced[name].mean() == pytest.approx(whole[name].mean(), abs=0.02), name
+    assert list(leave_one_out(*given_)) == []
+
+
+def test_leaving_one_out_is_a_count_less_one() -> None:
+    rows = people(60)
+    chunks = list(leave_one_out(rows[:2], *rows[2:], *NAMES))
+    left = [
+        (before.correct[k], after.predicted[k], int(times[k]))
+        for (before, after), times in chunks
+        for k in range(len(times))
+    ]
+    assert sum(times for *_, times in left) == 60
+    seen: dict[bytes, int] = {}
+    for i in range(60):
+        rest = [np.delete(a, i) for a in rows]
+        before, after = (Confusion.count(p, *rest[2:], *NAMES).counts for p in rest[:2])
+        assert before.correct.shape == (3, 3), "a group or the unknown vanished: draw more people"
+        key = np.concatenate([before.correct, after.predicted]).astype(np.int64).tobytes()
+        seen[key] = seen.get(key, 0) + 1
+    found: dict[bytes, int] = {}
+    for correct, predicted, times in left:
+        key = np.concatenate([correct, predicted]).astype(np.int64).tobytes()
+        found[key] = found.get(key, 0) + times
+    assert found == seen
+
+
+def test_bca_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.exponential(size=40)
+    resamples = rng.choice(data, (20_000, 40))
+
+    def ratio(x: np.ndarray, axis: int = -1) -> np.ndarray:
+        return x.std(axis) / x.mean(axis)
+
+    left_out = np.array([ratio(np.delete(data, i)) for i in range(40)])
+    skew = acceleration(left_out, np.ones(40, np.int64))
+    low, high, _ = bca(ratio(resamples), float(ratio(data)), skew)
+    theirs = stats.bootstrap(
+        (data,), ratio, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
+    ).confidence_interval
+    plain = percentile(ratio(resamples))
+    assert [low, high] == pytest.approx([theirs.low, theirs.high], abs=0.02)
+    assert abs(plain.low - theirs.low) > 0.02, "the case tells the two apart"

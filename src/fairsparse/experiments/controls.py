@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor
 
-from fairsparse.audit.compare import compare
+from fairsparse.auditing.compare import compare
 from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.thresholds import check_thresholds, constraint, fit_thresholds

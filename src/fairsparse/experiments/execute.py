@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fairsparse._version import __version__
-from fairsparse.audit.compare import compare
+from fairsparse.auditing.compare import compare
 from fairsparse.checkpoint import Stages
 from fairsparse.data import Task
 from fairsparse.data.tokens import Tokens

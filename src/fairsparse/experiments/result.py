@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from fairsparse.audit.report import run_report
+from fairsparse.auditing.report import run_report
 from fairsparse.checkpoint import read_tensors, write_bytes, write_json, write_tensors, write_text
 from fairsparse.experiments.config import to_yaml
 from fairsparse.fairness.counts import Confusion

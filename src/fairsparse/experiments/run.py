@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import nn
 
-from fairsparse.audit.report import comparison_report
+from fairsparse.auditing.report import comparison_report
 from fairsparse.checkpoint import Stages, write_tensors, write_text
 from fairsparse.data import DATASETS, Task
 from fairsparse.experiments.config import RunConfig, make_config

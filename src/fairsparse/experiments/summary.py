@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from fairsparse.audit import words
-from fairsparse.audit.sweep import DENSE, gather
-from fairsparse.audit.words import UNDEFINED, Number, defined, fraction, percent, points
+from fairsparse.auditing import words
+from fairsparse.auditing.sweep import DENSE, gather
+from fairsparse.auditing.words import UNDEFINED, Number, defined, fraction, percent, points
 
 
 class Column(NamedTuple):

@@ -112,6 +112,19 @@ class Counts:
         """Reduce confusion tables (..., G', C, C) to the counts."""
         return cls(table.sum(-1), np.diagonal(table, axis1=-2, axis2=-1), table.sum(-2), known)
 
+    @classmethod
+    def count(
+        cls, row: Array, true: Array, predicted: Array, shape: tuple[int, int], known: int
+    ) -> Counts:
+        """Count examples (N,) from codes, without a table of all pairs of classes."""
+
+        def table(of: Array) -> Array:
+            return np.bincount(of, minlength=shape[0] * shape[1]).reshape(shape)
+
+        cell = row * shape[1] + true
+        right = predicted == true
+        return cls(table(cell), table(cell[right]), table(row * shape[1] + predicted), known)
+
     @property
     def grouped(self) -> bool:
         """Whether there are groups to compare, that is, two."""
@@ -121,21 +134,26 @@ class Counts:
         """Accuracy in each cell of `kind`, (..., K)."""
         return share(fold(self.correct, self.known, kind), fold(self.n, self.known, kind))
 
-    def outcome_gaps(self, part: Array, whole: Array) -> Array:
-        """Range over groups of part/whole (..., G', C), by compared class: (..., 1 or C)."""
-        rates = share(part, np.broadcast_to(whole, part.shape))[..., : self.known, :]
-        return gap(rates, axis=-2)[..., 1 if rates.shape[-1] == 2 else 0 :]
+    def outcomes(self, part: Array, whole: Array) -> tuple[Array, Array]:
+        """Counts (..., G', C) by compared class and named group, each (..., F, G).
+
+        Compared are class 1 of two classes, else all.
+        """
+        whole = np.broadcast_to(whole, part.shape)
+        first = 1 if part.shape[-1] == 2 else 0
+        part, whole = (x[..., : self.known, first:].swapaxes(-1, -2) for x in (part, whole))
+        return part, whole
 
     @property
-    def tpr_gaps(self) -> Array:
-        """Range over groups of the true positive rate of each compared class."""
-        return self.outcome_gaps(self.correct, self.n)
+    def positives(self) -> tuple[Array, Array]:
+        """True positives and those of the class, (..., F, G)."""
+        return self.outcomes(self.correct, self.n)
 
     @property
-    def fpr_gaps(self) -> Array:
-        """Range over groups of the false positive rate of each compared class."""
-        negatives = self.n.sum(-1, keepdims=True) - self.n
-        return self.outcome_gaps(self.predicted - self.correct, negatives)
+    def negatives(self) -> tuple[Array, Array]:
+        """False positives and those of the other classes, (..., F, G)."""
+        others = self.n.sum(-1, keepdims=True) - self.n
+        return self.outcomes(self.predicted - self.correct, others)
 
 
 def gap(rates: Array, axis: int = -1) -> Array:
@@ -212,9 +230,12 @@ class Confusion:
         """The counts that metrics take."""
         return Counts.of(self.table, len(self.group_names))
 
-    def cell_accuracies(self, kind: Kind) -> tuple[CellAccuracy, ...]:
-        """Examples and accuracy of each cell of `kind`."""
-        names = cell_names(kind, self.class_names, self.group_names)
-        n = fold(self.counts.n, len(self.group_names), kind)
-        rows = zip(names, n.tolist(), self.counts.accuracy(kind).tolist(), strict=True)
-        return tuple(CellAccuracy(*row) for row in rows)
+
+def cell_accuracies(
+    counts: Counts, class_names: Sequence[str], group_names: Sequence[str], kind: Kind
+) -> tuple[CellAccuracy, ...]:
+    """Examples and accuracy of each cell of `kind`, from counts (G', C)."""
+    names = cell_names(kind, class_names, group_names)
+    n = fold(counts.n, len(group_names), kind)
+    rows = zip(names, n.tolist(), counts.accuracy(kind).tolist(), strict=True)
+    return tuple(CellAccuracy(*row) for row in rows)

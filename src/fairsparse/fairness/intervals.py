@@ -1,8 +1,11 @@
-"""How sure a measurement is: a paired bootstrap on counts, and exact tests of flips.
+"""A paired bootstrap on counts, and how many tests are allowed for.
 
 A bootstrap resample of n examples enters the metrics through counts alone, and the counts of the
 observed combinations (group, true class, predicted classes) are multinomial. They are drawn as
-such, never as rows, so the cost is bounded by the number of distinct combinations.
+such, never as rows, so the cost is bounded by the number of distinct combinations. Where these are
+too many, as with a thousand classes, what matters of them is drawn: which models were right, by
+group and true class, and false positives, by group and predicted class. Within a class this is the
+same law; that an error in one class is a false positive in another is then left out of account.
 
 Notes
 -----
@@ -13,20 +16,20 @@ missing are drawn one by one: together this is the multinomial of exactly n draw
 References
 ----------
 .. [1] Devroye, "Non-uniform random variate generation", 1986, chapter XI.
+.. [2] Efron, "Better bootstrap confidence intervals", 1987.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse, stats
 
 from fairsparse.fairness.counts import Array, Counts, Labels, as_codes, group_rows
-from fairsparse.fairness.metrics import METRICS, evaluate
 from fairsparse.types import UNKNOWN, InputError
 
 LOW, HIGH = 0.025, 0.975
@@ -36,6 +39,8 @@ MAX_DROPPED = 0.05
 """An interval is NaN when a larger share of the resamples leaves the statistic undefined."""
 
 _CHUNK = 2**22  # combinations x resamples held at once: about 40 MB
+_MOST_DISTINCT = 2**18  # more combinations than these are reduced to what matters of them
+_JACKKNIFE = 2**26  # combinations x features that the acceleration may cost
 _SLOTS = 2**16
 _UNDECIDED = 255
 _LARGEST_TABLE = 128  # above this mean, a table's values would not stay below _UNDECIDED
@@ -60,6 +65,14 @@ class _Combinations(NamedTuple):
     effect: sparse.csc_array
     shape: tuple[int, int]
     known: int
+
+    def counts(self, sums: Array) -> tuple[Counts, ...]:
+        """One `Counts` for each model from sums of features (R, features)."""
+        n, *rest = np.moveaxis(sums.reshape(len(sums), -1, *self.shape), 1, 0)
+        return tuple(
+            Counts(n, correct, predicted, self.known)
+            for correct, predicted in zip(rest[::2], rest[1::2], strict=True)
+        )
 
 
 def resample(
@@ -99,18 +112,43 @@ def resample(
         raise InputError(
             f"resamples must be at least 1 and seed at least 0; got {resamples} and {seed}"
         )
-    combinations = _combine(predictions, y, group, class_names, group_names)
     rng = np.random.default_rng(seed)
-    features, distinct = combinations.effect.shape
-    size = max(1, _CHUNK // max(features, distinct))
+    parts = _combine(predictions, y, group, class_names, group_names)
+    size = max(1, _CHUNK // max(max(part.effect.shape) for part in parts))
     for start in range(0, resamples, size):
-        times = multinomial(combinations.times, min(size, resamples - start), rng)
-        sums = np.ascontiguousarray((combinations.effect @ times).T)
-        n, *rest = np.moveaxis(sums.reshape(len(sums), -1, *combinations.shape), 1, 0)
-        yield tuple(
-            Counts(n, correct, predicted, combinations.known)
-            for correct, predicted in zip(rest[::2], rest[1::2], strict=True)
-        )
+        drawn = min(size, resamples - start)
+        sums = [p.effect @ multinomial(p.times, drawn, rng) for p in parts if len(p.times)]
+        yield parts[0].counts(np.ascontiguousarray(sum(sums).T))
+
+
+def leave_one_out(
+    predictions: Sequence[Labels],
+    y: Labels,
+    group: Labels,
+    class_names: Sequence[str],
+    group_names: Sequence[str] = (),
+) -> Iterator[tuple[tuple[Counts, ...], Array]]:
+    """Yield the counts without one example of each distinct combination, a chunk at a time.
+
+    Parameters are those of `resample`. Nothing is yielded where there are too many combinations.
+
+    Yields
+    ------
+    tuple of Counts
+        One for each model, with leading axis (K',).
+    ndarray of int, shape (K',)
+        How many examples are like the one left out.
+    """
+    parts = _combine(predictions, y, group, class_names, group_names)
+    part = parts[0]
+    features, distinct = part.effect.shape
+    if len(parts) > 1 or features * distinct > _JACKKNIFE:
+        return
+    total = part.effect @ part.times
+    size = max(1, _CHUNK // features)
+    for start in range(0, distinct, size):
+        without = total - part.effect[:, start : start + size].toarray().T
+        yield part.counts(without), part.times[start : start + size]
 
 
 def _combine(
@@ -119,27 +157,77 @@ def _combine(
     group: Labels,
     class_names: Sequence[str],
     group_names: Sequence[str],
-) -> _Combinations:
+) -> list[_Combinations]:
     n, known, n_classes = len(y), len(group_names), len(class_names)
     row, n_rows = group_rows(as_codes("groups", group, n, group_names, UNKNOWN), known)
-    columns = [row, as_codes("true classes", y, n, class_names)]
-    columns += [as_codes("predicted classes", p, n, class_names) for p in predictions]
-    dims = (n_rows, *[n_classes] * (len(columns) - 1))
-    codes, times = np.unique(np.ravel_multi_index(columns, dims), return_counts=True)
+    true = as_codes("true classes", y, n, class_names)
+    predicted = [as_codes("predicted classes", p, n, class_names) for p in predictions]
+    shape = (n_rows, n_classes)
+    columns = [row, true, *predicted]
+    codes, times = np.unique(
+        np.ravel_multi_index(columns, (n_rows, *[n_classes] * (len(columns) - 1))),
+        return_counts=True,
+    )
+    if len(codes) > _MOST_DISTINCT:
+        return _reduced(row, true, predicted, shape, known)
     order = np.argsort(times, kind="stable")
-    row, true, *predicted = np.unravel_index(codes[order], dims)
-
+    row, true, *predicted = np.unravel_index(
+        codes[order], (n_rows, *[n_classes] * (len(columns) - 1))
+    )
     everyone = np.arange(len(codes))
     cell = row * n_classes + true
-    parts = [(cell, everyone)]
+    entries = [(cell, everyone)]
     for pred in predicted:
         right = np.flatnonzero(pred == true)
-        parts += [(cell[right], right), (row * n_classes + pred, everyone)]
-    size = n_rows * n_classes
-    feature = np.concatenate([i * size + rows for i, (rows, _) in enumerate(parts)])
-    entries = (np.ones(len(feature), np.int32), (feature, np.concatenate([c for _, c in parts])))
-    effect = sparse.csc_array(entries, shape=(len(parts) * size, len(codes)))
-    return _Combinations(times[order], effect, (n_rows, n_classes), known)
+        entries += [(cell[right], right), (row * n_classes + pred, everyone)]
+    return [_Combinations(times[order], _effect(entries, shape, len(codes)), shape, known)]
+
+
+def _reduced(
+    row: Array, true: Array, predicted: Sequence[Array], shape: tuple[int, int], known: int
+) -> list[_Combinations]:
+    """Which models were right, by group and true class; false positives, by predicted class."""
+    models, cells = len(predicted), shape[0] * shape[1]
+    cell = row * shape[1] + true
+    right = sum(((p == true).astype(np.int64) << i for i, p in enumerate(predicted)), 0 * true)
+    hits = np.bincount((cell << models) + right, minlength=cells << models)
+    # a false positive of several models at once is one combination: they stay paired
+    first = 0 * hits
+    for i, pred in enumerate(predicted):
+        wrong = pred != true
+        same = np.zeros_like(true)
+        earlier = np.zeros(len(true), bool)
+        for j, other in enumerate(predicted):
+            alike = other == pred
+            same |= alike.astype(np.int64) << j
+            earlier |= alike & (j < i)
+        at = wrong & ~earlier
+        first += np.bincount(
+            ((row * shape[1] + pred)[at] << models) + same[at], minlength=cells << models
+        )
+    parts = []
+    for counts, false in ((hits, False), (first, True)):
+        code = np.flatnonzero(counts)
+        code = code[np.argsort(counts[code], kind="stable")]
+        every, where, pattern = np.arange(len(code)), code >> models, code & ((1 << models) - 1)
+        entries = [(where[:0] if false else where, every[:0] if false else every)]
+        for i in range(models):
+            has = np.flatnonzero(pattern >> i & 1)
+            held = (where[has], has)
+            entries += [(where[:0], every[:0]) if false else held, held]
+        parts.append(_Combinations(counts[code], _effect(entries, shape, len(code)), shape, known))
+    return parts
+
+
+def _effect(
+    entries: Sequence[tuple[Array, Array]], shape: tuple[int, int], distinct: int
+) -> sparse.csc_array:
+    """The matrix (features, K) with a one at each (cell, combination) of each feature's entries."""
+    size = shape[0] * shape[1]
+    feature = np.concatenate([i * size + cells for i, (cells, _) in enumerate(entries)])
+    column = np.concatenate([at for _, at in entries])
+    ones = np.ones(len(feature), np.int32)
+    return sparse.csc_array((ones, (feature, column)), shape=(len(entries) * size, distinct))
 
 
 def multinomial(times: Array, size: int, rng: np.random.Generator) -> Array:
@@ -236,51 +324,37 @@ def percentile(samples: Array, low: float = LOW, high: float = HIGH) -> Interval
     return Interval(quantile(low), quantile(high), dropped)
 
 
-def bootstrap(
-    statistics: Callable[..., dict[str, Array]], chunks: Iterator[tuple[Counts, ...]]
-) -> dict[str, Interval]:
-    """Return the interval of every statistic of resampled counts.
+def bca(samples: Array, value: float, acceleration: float = 0.0) -> Interval:
+    """Return Efron's bias-corrected and accelerated interval [2]_ of one statistic, NaN-aware.
 
     Parameters
     ----------
-    statistics : callable
-        One `Counts` per model, with leading axis (R,) -> name -> values (R, ...).
-    chunks : iterator
-        From `resample`.
+    samples : ndarray, shape (R,)
+    value : float
+        Of the data themselves.
+    acceleration : float
+        From the skewness of the jackknife values; 0 corrects the bias alone.
     """
-    parts = [statistics(*counts) for counts in chunks]
-    return {name: percentile(np.concatenate([p[name] for p in parts])) for name in parts[0]}
+    defined = samples[~np.isnan(samples)]
+    if np.isnan(value) or len(defined) == 0 or samples.min() == samples.max():
+        return percentile(samples)
+    below = ((defined < value).mean() + (defined <= value).mean()) / 2
+    edge = 0.5 / len(defined)
+    bias = stats.norm.ppf(np.clip(below, edge, 1 - edge))
+    z = bias + stats.norm.ppf([LOW, HIGH])
+    low, high = stats.norm.cdf(bias + z / np.maximum(1 - acceleration * z, 1e-3))
+    return percentile(samples, float(low), float(high))
 
 
-def metric_intervals(
-    predicted: Labels,
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Return a 95 % percentile interval for every metric of one model; as `resample` otherwise.
-
-    A range or a worst case over many small cells is itself biased by sampling, and its interval
-    with it: all resamples may show a larger gap than the data. Read it beside the cell sizes.
-    """
-    chunks = resample(
-        [predicted], y, group, class_names, group_names, resamples=resamples, seed=seed
-    )
-    return bootstrap(lambda counts: evaluate(METRICS, counts), chunks)
-
-
-def exact_mcnemar(lost: int, gained: int) -> float:
-    """Two-sided exact p-value that right -> wrong is as likely as wrong -> right.
-
-    >>> exact_mcnemar(5, 0), exact_mcnemar(0, 0)
-    (0.0625, 1.0)
-    """
-    flips = lost + gained
-    return float(stats.binomtest(lost, flips, 0.5).pvalue) if flips else 1.0
+def acceleration(left_out: Array, times: Array) -> float:
+    """Acceleration of `bca` from leave-one-out values (K,) that occur `times`."""
+    usable = ~np.isnan(left_out)
+    if not usable.any():
+        return 0.0
+    values, weights = left_out[usable], times[usable]
+    apart = np.average(values, weights=weights) - values
+    spread = (weights * apart**2).sum() ** 1.5
+    return float((weights * apart**3).sum() / (6 * spread)) if spread > 0 else 0.0
 
 
 def holm(p: Array) -> Array:

@@ -3,8 +3,9 @@
 Every metric is a function of three counts per group and true class, so the same few lines measure
 one model and ten thousand resamples of it: leading axes are carried along. Variance and range over
 classes are after [1]_, equal opportunity and equalized odds [2]_, performance degradation [3]_, and
-excess drops [4]_. With more than two classes, a rate of one class against the rest is compared for
-each class, and the largest range counts.
+excess drops [4]_. Combined error variance and symmetric distance error are after [5]_, as
+fractions, with half an error and one example added to each count. With more than two classes, a
+rate of one class against the rest is compared for each class, and the largest range counts.
 
 References
 ----------
@@ -14,11 +15,13 @@ References
 .. [3] Dai et al., on bi-level fair pruning, arXiv 2312.10181.
 .. [4] Hashemizadeh et al., "Balancing act: constraining disparate impact in sparse models",
    arXiv 2310.20673.
+.. [5] Blakeney et al., "Simon says: evaluating and mitigating bias in pruned neural networks with
+   knowledge distillation", arXiv 2106.07849.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +33,7 @@ from fairsparse.fairness.counts import (
     Confusion,
     Counts,
     Kind,
+    cell_accuracies,
     cell_names,
     fold,
     gap,
@@ -55,6 +59,9 @@ class Metric:
         Kind of the cells that must hold examples; without groups, classes stand in.
     least : int
         How many examples each of them must hold.
+    rates : callable, optional
+        `Counts` -> hits and examples, each (..., F, K), of the rates whose range over K, or whose
+        minimum, the metric is; of several families F it is that of the largest.
     """
 
     function: Callable[..., Array]
@@ -63,6 +70,7 @@ class Metric:
     needs: Literal["any", "groups"]
     cells: Kind
     least: int = 1
+    rates: Callable[[Counts], tuple[Array, Array]] | None = None
 
 
 METRICS: Registry[Metric] = Registry("metric")
@@ -117,58 +125,83 @@ def _cwv_corrected(c: Counts) -> Array:
     return a.var(-1) - (1 - 1 / a.shape[-1]) * noise
 
 
-@metric("mcd", "lower", "class")
-def _mcd(c: Counts) -> Array:
+def rate_metric(
+    name: str, better: Literal["higher", "lower"], cells: Kind, needs: Literal["any", "groups"]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that makes a metric of rates: their minimum if higher is better, or else
+    their range."""
+
+    def add(rates: Callable[..., Any]) -> Callable[..., Any]:
+        def function(c: Counts) -> Array:
+            found = share(*rates(c))
+            return found.min((-1, -2)) if better == "higher" else gap(found).max(-1)
+
+        summary = " ".join((rates.__doc__ or "").split())
+        METRICS.register(name)(Metric(function, summary, better, needs, cells, 1, rates))
+        return rates
+
+    return add
+
+
+def _by(c: Counts, kind: Kind) -> tuple[Array, Array]:
+    correct, n = (fold(x, c.known, kind)[..., None, :] for x in (c.correct, c.n))
+    return correct, n
+
+
+@rate_metric("mcd", "lower", "class", "any")
+def _mcd(c: Counts) -> tuple[Array, Array]:
     """Accuracy of the best served class minus that of the worst served."""
-    return gap(c.accuracy("class"))
+    return _by(c, "class")
 
 
-@metric("worst_class_accuracy", "higher", "class")
-def _worst_class_accuracy(c: Counts) -> Array:
+@rate_metric("worst_class_accuracy", "higher", "class", "any")
+def _worst_class_accuracy(c: Counts) -> tuple[Array, Array]:
     """Accuracy of the worst served class."""
-    return c.accuracy("class").min(-1)
+    return _by(c, "class")
 
 
-@metric("worst_group_accuracy", "higher", "group", needs="groups")
-def _worst_group_accuracy(c: Counts) -> Array:
+@rate_metric("worst_group_accuracy", "higher", "group", "groups")
+def _worst_group_accuracy(c: Counts) -> tuple[Array, Array]:
     """Accuracy of the worst served group."""
-    return c.accuracy("group").min(-1)
+    return _by(c, "group")
 
 
-@metric("worst_cell_accuracy", "higher", "class x group")
-def _worst_cell_accuracy(c: Counts) -> Array:
+@rate_metric("worst_cell_accuracy", "higher", "class x group", "any")
+def _worst_cell_accuracy(c: Counts) -> tuple[Array, Array]:
     """Accuracy of the worst served class within a group; of a class where there are no groups."""
-    return c.accuracy("class x group" if c.grouped else "class").min(-1)
+    return _by(c, "class x group" if c.grouped else "class")
 
 
-@metric("accuracy_gap", "lower", "group", needs="groups")
-def _accuracy_gap(c: Counts) -> Array:
+@rate_metric("accuracy_gap", "lower", "group", "groups")
+def _accuracy_gap(c: Counts) -> tuple[Array, Array]:
     """Range of accuracy over groups."""
-    return gap(c.accuracy("group"))
+    return _by(c, "group")
 
 
-@metric("demographic_parity", "lower", "group", needs="groups")
-def _demographic_parity(c: Counts) -> Array:
+@rate_metric("demographic_parity", "lower", "group", "groups")
+def _demographic_parity(c: Counts) -> tuple[Array, Array]:
     """Range over groups of P(predicted 1); of several classes the largest such range."""
-    return c.outcome_gaps(c.predicted, c.n.sum(-1, keepdims=True)).max(-1)
+    return c.outcomes(c.predicted, c.n.sum(-1, keepdims=True))
 
 
-@metric("equal_opportunity", "lower", "outcome x group", needs="groups")
-def _equal_opportunity(c: Counts) -> Array:
+@rate_metric("equal_opportunity", "lower", "outcome x group", "groups")
+def _equal_opportunity(c: Counts) -> tuple[Array, Array]:
     """Range over groups of the true positive rate; of several classes the largest range."""
-    return c.tpr_gaps.max(-1)
+    return c.positives
 
 
-@metric("equalized_odds", "lower", "class x group", needs="groups")
-def _equalized_odds(c: Counts) -> Array:
+@rate_metric("equalized_odds", "lower", "class x group", "groups")
+def _equalized_odds(c: Counts) -> tuple[Array, Array]:
     """Larger of the ranges over groups of true and false positive rate; largest class."""
-    return np.maximum(c.tpr_gaps, c.fpr_gaps).max(-1)
+    hits, n = zip(c.positives, c.negatives, strict=True)
+    return np.concatenate(hits, -2), np.concatenate(n, -2)
 
 
 @metric("average_odds", "lower", "class x group", needs="groups")
 def _average_odds(c: Counts) -> Array:
     """Mean of the ranges over groups of true and false positive rate; largest class."""
-    return ((c.tpr_gaps + c.fpr_gaps) / 2).max(-1)
+    true, false = gap(share(*c.positives)), gap(share(*c.negatives))
+    return ((true + false) / 2).max(-1)
 
 
 def drops(reference: Counts, candidate: Counts, kind: Kind) -> Array:
@@ -207,12 +240,40 @@ def _max_excess_drop(reference: Counts, candidate: Counts) -> Array:
     return excess_drops(reference, candidate, kind).max(-1)
 
 
-def lacking(confusion: Confusion, metric: Metric) -> tuple[str, ...]:
+def _relative(reference: Counts, candidate: Counts) -> tuple[Array, Array]:
+    """Relative changes of each class's false positive and false negative rate, smoothed."""
+
+    def rates(c: Counts) -> tuple[Array, Array]:
+        n, correct = fold(c.n, c.known, "class"), fold(c.correct, c.known, "class")
+        others = n.sum(-1, keepdims=True) - n
+        false = fold(c.predicted, c.known, "class") - correct
+        return share(false + 0.5, others + 1), share(n - correct + 0.5, np.where(n > 0, n + 1, 0))
+
+    (fpr, fnr), (fpr_now, fnr_now) = rates(reference), rates(candidate)
+    return fpr_now / fpr - 1, fnr_now / fnr - 1
+
+
+@metric("cev", "lower", "class", registry=DEGRADATIONS)
+def _cev(reference: Counts, candidate: Counts) -> Array:
+    """Variance over classes of the relative changes of false positive and false negative rate."""
+    return sum((x.var(-1) for x in _relative(reference, candidate)), np.array(0.0))
+
+
+@metric("sde", "lower", "class", registry=DEGRADATIONS)
+def _sde(reference: Counts, candidate: Counts) -> Array:
+    """Mean over classes of how far the relative changes of the two error rates lie apart."""
+    fpr, fnr = _relative(reference, candidate)
+    return np.abs(fnr - fpr).mean(-1)
+
+
+def lacking(
+    counts: Counts, class_names: Sequence[str], group_names: Sequence[str], metric: Metric
+) -> tuple[str, ...]:
     """Return the names of the cells that hold too few examples for a metric."""
-    grouped = confusion.counts.grouped or metric.cells == "all"
+    grouped = counts.grouped or metric.cells == "all"
     kind: Kind = metric.cells if grouped else "class"
-    names = cell_names(kind, confusion.class_names, confusion.group_names)
-    sizes = fold(confusion.counts.n, len(confusion.group_names), kind)
+    names = cell_names(kind, class_names, group_names)
+    sizes = fold(counts.n, len(group_names), kind)
     return tuple(name for name, n in zip(names, sizes, strict=True) if n < metric.least)
 
 
@@ -268,14 +329,26 @@ def measure(confusion: Confusion) -> FairnessReport:
     >>> report.values["accuracy_gap"], report.undefined["equal_opportunity"]
     (0.5, ('yes | a',))
     """
-    values = {name: float(value) for name, value in evaluate(METRICS, confusion.counts).items()}
-    unknown = confusion.table[-1].sum() if confusion.unknown else 0
+    return measure_counts(confusion.counts, confusion.class_names, confusion.group_names)
+
+
+def measure_counts(
+    counts: Counts, class_names: Sequence[str], group_names: Sequence[str]
+) -> FairnessReport:
+    """Measure counts (G', C), as `measure` does."""
+    values = {name: float(value) for name, value in evaluate(METRICS, counts).items()}
+    names = (class_names, group_names)
+
+    def by(kind: Kind) -> tuple[CellAccuracy, ...]:
+        return cell_accuracies(counts, *names, kind)
+
+    known = len(group_names)
     return FairnessReport(
-        n=int(confusion.table.sum()),
-        n_unknown=int(unknown),
+        n=int(counts.n.sum()),
+        n_unknown=int(counts.n[known:].sum()) if known else 0,
         values=values,
-        undefined={k: lacking(confusion, METRICS[k]) for k, v in values.items() if np.isnan(v)},
-        by_class=confusion.cell_accuracies("class"),
-        by_group=confusion.cell_accuracies("group"),
-        by_cell=confusion.cell_accuracies("class x group"),
+        undefined={k: lacking(counts, *names, METRICS[k]) for k in values if np.isnan(values[k])},
+        by_class=by("class"),
+        by_group=by("group"),
+        by_cell=by("class x group"),
     )

@@ -31,6 +31,8 @@ MEASURES = {
     "performance_degradation_fairness": "range of drops over groups",
     "max_cell_drop": "largest drop of a cell",
     "max_excess_drop": "largest drop beyond the overall drop",
+    "cev": "combined error variance (CEV)",
+    "sde": "symmetric distance error (SDE)",
 }
 """Metric -> its name in reports, in their order."""
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from fairsparse.audit import words
-from fairsparse.audit.sweep import Mean, Row, Sweep, cell_table, flat, paired
-from fairsparse.audit.tables import FOLD, Entry, Table
-from fairsparse.audit.words import SPACE, Record, between, percent
+from fairsparse.auditing import words
+from fairsparse.auditing.sweep import Mean, Row, Sweep, cell_table, flat, paired
+from fairsparse.auditing.tables import FOLD, Entry, Table
+from fairsparse.auditing.words import SPACE, Record, between, percent
 from fairsparse.fairness.metrics import METRICS
 
 _ALWAYS = ("accuracy", "cwv", "cwv_corrected", "mcd", "worst_class_accuracy")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from fairsparse.audit import words
-from fairsparse.audit.words import Number, Record, between, number, percent, points
+from fairsparse.auditing import words
+from fairsparse.auditing.words import Number, Record, between, number, percent, points
 
 Entry: TypeAlias = str | tuple[str, str] | dict[str, str]
 """A text, a text with a small line below it, or a link (``text``, ``href``)."""

@@ -12,8 +12,8 @@ from made import TEN, record, sweep_records
 from page import BAR, SPACE, Page
 from scipy import stats
 
-from fairsparse.audit.report import comparison_report
-from fairsparse.audit.sweep import Mean, gather, paired
+from fairsparse.auditing.report import comparison_report
+from fairsparse.auditing.sweep import Mean, gather, paired
 from fairsparse.types import InputError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairsparse.audit import words
-from fairsparse.audit.words import SPACE, Record, interval, percent, points
+from fairsparse.auditing import words
+from fairsparse.auditing.words import SPACE, Record, interval, percent, points
 from fairsparse.fairness.budget import MEASURES, Budget
 
 

@@ -9,45 +9,31 @@ from typing import Any, Literal, TypedDict, cast, get_args
 import numpy as np
 
 from fairsparse.fairness.counts import (
-    Array,
-    Confusion,
-    Counts,
     Labels,
     as_codes,
     cell_names,
     fold,
-    group_rows,
+    share,
 )
-from fairsparse.fairness.intervals import (
-    Interval,
-    bootstrap,
-    exact_mcnemar,
-    holm,
-    resample,
-)
+from fairsparse.fairness.estimates import Estimate, estimate, tally
+from fairsparse.fairness.intervals import holm
 from fairsparse.fairness.metrics import (
     DEGRADATIONS,
-    METRICS,
     FairnessReport,
-    drops,
-    evaluate,
-    excess_drops,
     lacking,
-    measure,
+    measure_counts,
     plain,
 )
-from fairsparse.types import UNKNOWN
+from fairsparse.fairness.paired import (
+    Pairs,
+    benjamini_hochberg,
+    excess_drop,
+    excess_test,
+    mcnemar,
+    paired_drop,
+)
 
 CellKind = Literal["class", "group", "class x group"]
-
-
-class Estimate(TypedDict):
-    """A value, its 95 % interval, and the share of resamples in which it was undefined."""
-
-    value: float
-    low: float
-    high: float
-    dropped: float
 
 
 class MetricChange(TypedDict):
@@ -62,9 +48,11 @@ class CellChange(TypedDict):
     """What changed for one cell.
 
     ``reference`` and ``candidate`` are accuracies, ``drop`` is their difference with its paired
-    interval ``low`` .. ``high``, ``excess_drop`` is the drop beyond the overall one; ``gained``
-    counts wrong -> right and ``lost`` right -> wrong; ``p`` is McNemar's exact p-value, and
-    ``p_adjusted`` Holm's over the cells of the same kind.
+    interval ``low`` .. ``high``, ``excess_drop`` is the drop beyond the overall one, with its
+    interval; ``gained`` counts wrong -> right and ``lost`` right -> wrong. ``p`` is McNemar's exact
+    p-value of the flips, ``excess_p`` that of a permutation test of the excess drop; both have
+    Holm's adjustment, and the excess also Benjamini and Hochberg's (``excess_q``), over the cells
+    of the same kind.
     """
 
     kind: CellKind
@@ -76,10 +64,15 @@ class CellChange(TypedDict):
     low: float
     high: float
     excess_drop: float
+    excess_low: float
+    excess_high: float
     gained: int
     lost: int
     p: float
     p_adjusted: float
+    excess_p: float
+    excess_p_adjusted: float
+    excess_q: float
 
 
 @dataclass(frozen=True)
@@ -153,36 +146,15 @@ def compare(
         Without examples, for lengths that differ, for codes without a name, and for a number of
         resamples or a seed out of range.
     """
-    names = (class_names, group_names)
-    before = Confusion.count(reference, y, group, *names)
-    after = Confusion.count(candidate, y, group, *names)
-    chunks = resample([reference, candidate], y, group, *names, resamples=resamples, seed=seed)
-    intervals = bootstrap(_statistics, chunks)
-    point = _statistics(before.counts, after.counts)
-    estimates = {
-        name: Estimate(
-            value=float(value),
-            low=float(intervals[name].low),
-            high=float(intervals[name].high),
-            dropped=float(intervals[name].dropped),
-        )
-        for name, value in point.items()
-        if value.ndim == 0
-    }
-    n, n_classes = len(y), len(class_names)
+    n, known, names = len(y), len(group_names), (class_names, group_names)
     was, now, true = (as_codes("classes", v, n, class_names) for v in (reference, candidate, y))
-    row, n_rows = group_rows(as_codes("groups", group, n, group_names, UNKNOWN), len(group_names))
-
-    def count(flipped: Array) -> Array:
-        cell = (row * n_classes + true)[flipped]
-        return np.bincount(cell, minlength=n_rows * n_classes).reshape(n_rows, n_classes)
-
-    gained = count((was != true) & (now == true))
-    lost = count((was == true) & (now != true))
+    (before, after), pairs = tally([was, now], true, group, *names)
+    assert pairs is not None
+    estimates = estimate([was, now], true, group, *names, resamples=resamples, seed=seed)
     degradation = {name: estimates[name] for name in DEGRADATIONS if name in estimates}
-    before_report, after_report = measure(before), measure(after)
+    before_report, after_report = (measure_counts(c, *names) for c in (before, after))
     return Comparison(
-        n=before_report.n,
+        n=n,
         churn=float((was != now).mean()),
         reference=before_report,
         candidate=after_report,
@@ -196,57 +168,50 @@ def compare(
         },
         degradation=degradation,
         undefined={
-            name: lacking(before, DEGRADATIONS[name])
-            for name, estimate in degradation.items()
-            if np.isnan(estimate["value"])
+            name: lacking(before, *names, DEGRADATIONS[name])
+            for name, found in degradation.items()
+            if np.isnan(found["value"])
         },
         cells=tuple(
             cell
             for kind in get_args(CellKind)
-            for cell in _cells(kind, before, after, gained, lost, intervals[kind])
+            for cell in changes(
+                kind,
+                cell_names(kind, *names),
+                Pairs(*(fold(x, known, kind) for x in pairs)),
+                Pairs(*(fold(x, known, "all") for x in pairs)),
+            )
         ),
         resamples=resamples,
         seed=seed,
     )
 
 
-def _statistics(reference: Counts, candidate: Counts) -> dict[str, Array]:
-    before, after = evaluate(METRICS, reference), evaluate(METRICS, candidate)
-    return {
-        **{f"reference {name}": before[name] for name in before},
-        **{f"candidate {name}": after[name] for name in after},
-        **{f"change {name}": after[name] - before[name] for name in before},
-        **evaluate(DEGRADATIONS, reference, candidate),
-        **{kind: drops(reference, candidate, kind) for kind in get_args(CellKind)},
-    }
-
-
-def _cells(
-    kind: CellKind,
-    before: Confusion,
-    after: Confusion,
-    gained: Array,
-    lost: Array,
-    drop: Interval,
-) -> list[CellChange]:
-    old, new, known = before.counts, after.counts, len(before.group_names)
-    n = fold(old.n, known, kind)
-    right, wrong = fold(gained, known, kind), fold(lost, known, kind)
-    tests = [exact_mcnemar(int(b), int(c)) for b, c in zip(wrong, right, strict=True)]
-    p = np.where(n > 0, tests, np.nan)
+def changes(kind: Any, names: Sequence[str], pairs: Pairs, everyone: Pairs) -> list[CellChange]:
+    """What changed for each of the cells (K,) of one kind; `everyone` is of shape (1,)."""
+    n = pairs.n
+    drop = paired_drop(pairs)
+    excess, bounds = excess_drop(pairs, everyone)
+    p = np.where(n > 0, mcnemar(pairs.lost, pairs.gained), np.nan)
+    excess_p = excess_test(pairs, everyone)
     columns = {
-        "name": cell_names(kind, before.class_names, before.group_names),
+        "name": names,
         "n": n.tolist(),
-        "reference": old.accuracy(kind).tolist(),
-        "candidate": new.accuracy(kind).tolist(),
-        "drop": drops(old, new, kind).tolist(),
+        "reference": share(pairs.both + pairs.lost, n).tolist(),
+        "candidate": share(pairs.both + pairs.gained, n).tolist(),
+        "drop": pairs.drop.tolist(),
         "low": drop.low.tolist(),
         "high": drop.high.tolist(),
-        "excess_drop": excess_drops(old, new, kind).tolist(),
-        "gained": right.tolist(),
-        "lost": wrong.tolist(),
+        "excess_drop": excess.tolist(),
+        "excess_low": bounds.low.tolist(),
+        "excess_high": bounds.high.tolist(),
+        "gained": pairs.gained.tolist(),
+        "lost": pairs.lost.tolist(),
         "p": p.tolist(),
         "p_adjusted": holm(p).tolist(),
+        "excess_p": excess_p.tolist(),
+        "excess_p_adjusted": holm(excess_p).tolist(),
+        "excess_q": benjamini_hochberg(excess_p).tolist(),
     }
     rows = zip(*columns.values(), strict=True)
     return [

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fairsparse.audit import words
-from fairsparse.audit.sweep import Mean, Sweep
-from fairsparse.audit.sweep_tables import mean_entry, sparsity_entry
-from fairsparse.audit.tables import Entry, Table, estimate
-from fairsparse.audit.words import SPACE, Record
+from fairsparse.auditing import words
+from fairsparse.auditing.sweep import Mean, Sweep
+from fairsparse.auditing.sweep_tables import mean_entry, sparsity_entry
+from fairsparse.auditing.tables import Entry, Table, estimate
+from fairsparse.auditing.words import SPACE, Record
 
 
 def metrics(record: Record) -> list[str]:

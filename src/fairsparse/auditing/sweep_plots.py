@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fairsparse.audit import words
-from fairsparse.audit.plots import INK, MUTED, rows, short, style, svg
-from fairsparse.audit.sweep import Row, Sweep
+from fairsparse.auditing import words
+from fairsparse.auditing.plots import INK, MUTED, rows, short, style, svg
+from fairsparse.auditing.sweep import Row, Sweep
 
 
 def _shown(metric: str, value: words.Number) -> float:
@@ -115,7 +115,7 @@ def cell_accuracies(
     labels : sequence of str
         The methods, in the order of each cell's ``rows``.
     cells : sequence of dict
-        From `fairsparse.audit.sweep.cell_table`, in order from top to bottom.
+        From `fairsparse.auditing.sweep.cell_table`, in order from top to bottom.
     alt : str
     """
     bar: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 12, "markeredgewidth": 1.5}

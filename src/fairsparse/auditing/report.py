@@ -9,10 +9,10 @@ from typing import Any
 import jinja2
 import yaml
 
-from fairsparse.audit import controls, plots, sweep_plots, sweep_tables, tables, words
-from fairsparse.audit.sentences import budget, run_paragraphs, tolerance
-from fairsparse.audit.sweep import Sweep, cell_table, gather, shared
-from fairsparse.audit.words import Record
+from fairsparse.auditing import controls, plots, sweep_plots, sweep_tables, tables, words
+from fairsparse.auditing.sentences import budget, run_paragraphs, tolerance
+from fairsparse.auditing.sweep import Sweep, cell_table, gather, shared
+from fairsparse.auditing.words import Record
 
 _STATUS = {
     "feasible": "the sparsity was reached, and tolerance and budget kept where there are any",
@@ -25,7 +25,7 @@ _STATUS = {
 @cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("fairsparse.audit"),
+        loader=jinja2.PackageLoader("fairsparse.auditing"),
         autoescape=True,  # names of classes and groups are whatever users' files hold
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from fairsparse.audit import words
+from fairsparse.auditing import words
 
 VOID = {"meta", "br", "link", "img"}
 SPACE = words.SPACE

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from made import FIVE, HOSTILE, MANY, TEN, record, sweep_records
 from page import SPACE, Page
 
-from fairsparse.audit import words
-from fairsparse.audit.report import comparison_report, run_report
-from fairsparse.audit.sentences import budget, given_up, run_paragraphs, tolerance
+from fairsparse.auditing import words
+from fairsparse.auditing.report import comparison_report, run_report
+from fairsparse.auditing.sentences import budget, given_up, run_paragraphs, tolerance
 
 MADE = {
     "classes": lambda: run_report(record(TEN)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fairsparse.audit.compare import compare
+from fairsparse.auditing.compare import compare
 from fairsparse.fairness.counts import Confusion
 
 TEN = [f"digit {i}" for i in range(10)]

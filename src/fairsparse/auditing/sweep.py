@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from fairsparse.audit.words import Number, Record, cells_of, is_dense, model_name
+from fairsparse.auditing.words import Number, Record, cells_of, is_dense, model_name
 from fairsparse.types import InputError
 
 DENSE = "dense"

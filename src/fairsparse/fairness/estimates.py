@@ -1,0 +1,283 @@
+"""Every metric of one model or two with its 95 % interval, each by what covers it.
+
+=====================================  ===========================================================
+quantity                               interval
+=====================================  ===========================================================
+accuracy, and its change               Wilson's, and Newcombe's for the same examples
+CWV, and its change                    bootstrap of the corrected variance, which has no bias
+ranges and minima over cells           BCa where they stand out from sampling; else all pairs, or
+                                       all cells, at once: conservative
+changes of these                       BCa where both stand out, else percentile: conservative
+how unequally a drop falls             all pairs, or all cells, at once
+others                                 BCa
+=====================================  ===========================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypedDict
+
+import numpy as np
+
+from fairsparse.fairness import ranges
+from fairsparse.fairness.counts import (
+    Array,
+    Counts,
+    Labels,
+    as_codes,
+    fold,
+    group_rows,
+    share,
+)
+from fairsparse.fairness.intervals import (
+    Interval,
+    acceleration,
+    bca,
+    leave_one_out,
+    percentile,
+    resample,
+)
+from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
+from fairsparse.fairness.paired import Bounds, Pairs, excess_drop, paired_drop, wilson
+from fairsparse.types import UNKNOWN
+
+How = Literal["score", "corrected", "BCa", "percentile", "all cells at once"]
+ROLES = ("reference", "candidate")
+_BIASED = 0.25
+"""A minimum whose resamples lie further from it than this many deviations is one of many alike."""
+
+
+class Estimate(TypedDict):
+    """A value with its 95 % interval.
+
+    ``dropped`` is the share of resamples in which it was undefined, ``how`` names the interval, and
+    ``floor`` is the range that sampling alone is expected to make, NaN where it is no range.
+    """
+
+    value: float
+    low: float
+    high: float
+    dropped: float
+    how: How
+    floor: float
+
+
+def tally(
+    predictions: Sequence[Labels],
+    y: Labels,
+    group: Labels,
+    class_names: Sequence[str],
+    group_names: Sequence[str] = (),
+) -> tuple[list[Counts], Pairs | None]:
+    """Count what each model predicted and, of two, what both did, by group and true class.
+
+    Parameters are those of `resample`.
+
+    Returns
+    -------
+    list of Counts
+        One for each model, (G', C).
+    Pairs or None
+        (G', C), where there are two.
+    """
+    n, known, n_classes = len(y), len(group_names), len(class_names)
+    row, n_rows = group_rows(as_codes("groups", group, n, group_names, UNKNOWN), known)
+    true = as_codes("true classes", y, n, class_names)
+    codes = [as_codes("predicted classes", p, n, class_names) for p in predictions]
+    shape = (n_rows, n_classes)
+    counts = [Counts.count(row, true, code, shape, known) for code in codes]
+    if len(codes) != 2:
+        return counts, None
+    before, after = (code == true for code in codes)
+    cell = row * n_classes + true
+
+    def table(at: Array) -> Array:
+        return np.bincount(cell[at], minlength=n_rows * n_classes).reshape(shape)
+
+    return counts, Pairs(
+        table(before & after),
+        table(before & ~after),
+        table(~before & after),
+        table(~before & ~after),
+    )
+
+
+def estimate(
+    predictions: Sequence[Labels],
+    y: Labels,
+    group: Labels,
+    class_names: Sequence[str],
+    group_names: Sequence[str] = (),
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Estimate every metric of one model, or of two on the same examples.
+
+    Parameters are those of `resample`, for one model or two.
+
+    Returns
+    -------
+    dict
+        ``reference m`` for every metric m, and for two models ``candidate m``, ``change m``, and
+        every degradation metric.
+
+    Raises
+    ------
+    InputError
+        As `resample` does.
+    """
+    given = (predictions, y, group, class_names, group_names)
+    counts, pairs = tally(*given)
+    drawn = _bootstrap(resample(*given, resamples=resamples, seed=seed))
+    skew = _accelerations(leave_one_out(*given))
+    point = {name: float(value) for name, value in _statistics(counts).items()}
+
+    def bootstrapped(name: str, corrected: bool) -> tuple[Interval, How]:
+        if corrected:
+            return bca(drawn[name], point[name], skew.get(name, 0.0)), "BCa"
+        return percentile(drawn[name]), "percentile"
+
+    found: dict[str, Estimate] = {}
+
+    def add(name: str, bounds: Interval | Bounds, how: How, *, floor: float = math.nan) -> None:
+        missing = float(np.isnan(drawn[name]).mean())
+        low, high = float(bounds.low), float(bounds.high)
+        found[name] = Estimate(
+            value=point[name], low=low, high=high, dropped=missing, how=how, floor=floor
+        )
+
+    for metric in evaluate(METRICS, counts[0]):
+        outstanding = True
+        for role, c in zip(ROLES, counts, strict=False):
+            name = f"{role} {metric}"
+            rates = METRICS[metric].rates
+            if metric == "accuracy":
+                add(name, wilson(c.correct.sum(), c.n.sum()), "score")
+            elif metric.startswith("cwv"):
+                add(name, _variance(drawn, point, role, metric == "cwv"), "corrected")
+            elif rates is None:
+                add(name, *bootstrapped(name, True))
+            else:
+                hits, n = rates(c)
+                together, floor = _all_cells(hits, n, METRICS[metric].better == "higher")
+                stands = _stands_out(point[name], floor, hits, drawn[name])
+                outstanding &= stands
+                if stands:
+                    add(name, *bootstrapped(name, True), floor=floor)
+                else:
+                    add(name, together, _TOGETHER, floor=floor)
+        if pairs is None:
+            continue
+        name = f"change {metric}"
+        if metric == "accuracy":
+            drop = paired_drop(Pairs(*(x.sum() for x in pairs)))
+            add(name, Bounds(-drop.high, -drop.low), "score")
+        elif metric.startswith("cwv"):
+            add(name, _variance(drawn, point, "change", False), "corrected")
+        else:
+            add(name, *bootstrapped(name, outstanding))
+    if pairs is not None:
+        for metric in evaluate(DEGRADATIONS, *counts):
+            bounds = _degradation(metric, pairs, len(group_names))
+            if bounds is None:
+                add(metric, *bootstrapped(metric, True))
+            else:
+                add(metric, bounds, _TOGETHER)
+    return found
+
+
+_TOGETHER: How = "all cells at once"
+
+
+def _statistics(counts: Sequence[Counts]) -> dict[str, Array]:
+    values = [evaluate(METRICS, c) for c in counts]
+    found = {f"{role} {m}": v[m] for role, v in zip(ROLES, values, strict=False) for m in v}
+    if len(counts) == 2:
+        before, after = values
+        found |= {f"change {name}": after[name] - before[name] for name in before}
+        found |= evaluate(DEGRADATIONS, *counts)
+    return found
+
+
+def _bootstrap(chunks: Iterator[tuple[Counts, ...]]) -> dict[str, Array]:
+    parts = [_statistics(counts) for counts in chunks]
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def _accelerations(chunks: Iterator[tuple[tuple[Counts, ...], Array]]) -> dict[str, float]:
+    parts = [(_statistics(counts), times) for counts, times in chunks]
+    if not parts:
+        return {}
+    times = np.concatenate([t for _, t in parts])
+    return {
+        name: acceleration(np.concatenate([p[name] for p, _ in parts]), times)
+        for name in parts[0][0]
+    }
+
+
+def _variance(
+    drawn: dict[str, Array], point: dict[str, float], role: str, positive: bool
+) -> Interval:
+    """Interval of a variance over classes, or its change, around the value without bias.
+
+    The corrected variance of resamples scatters about the variance of the data, as that of the data
+    does about the true one.
+    """
+    corrected, plain = (f"{role} {m}" for m in ("cwv_corrected", "cwv"))
+    low, high, dropped = percentile(drawn[corrected] - point[plain])
+    shift = point[corrected]
+    least = 0.0 if positive else -np.inf
+    return Interval(np.maximum(shift + low, least), np.maximum(shift + high, least), dropped)
+
+
+def _all_cells(hits: Array, n: Array, smallest: bool) -> tuple[Bounds, float]:
+    """Interval of the range of rates (F, K), or of their minimum, for all cells at once."""
+    if not smallest:
+        return ranges.rate_range(hits, n), float(ranges.floor(hits, n).max())
+    cells = hits.size
+    bounds = ranges.extreme(lambda z: wilson(hits, n, z), cells, largest=False)
+    return bounds, np.nan
+
+
+def _stands_out(value: float, floor: float, hits: Array, samples: Array) -> bool:
+    """Whether resampling covers a range or minimum: it is not made by sampling, or by many."""
+    if np.isnan(value) or hits.shape[-1] == 2:
+        return False  # a single difference has an interval in closed form
+    if not np.isnan(floor):
+        return value >= ranges.STANDS_OUT * floor
+    defined = samples[~np.isnan(samples)]
+    if len(defined) == 0:
+        return False
+    return bool(0 < defined.std() >= abs(defined.mean() - value) / _BIASED)
+
+
+def _degradation(metric: str, pairs: Pairs, known: int) -> Bounds | None:
+    grouped = known >= 2
+
+    def cells(kind: Literal["class", "group", "class x group"]) -> Pairs:
+        return Pairs(*(fold(x, known, kind) for x in pairs))
+
+    everyone = Pairs(*(fold(x, known, "all") for x in pairs))
+    match metric:
+        case "performance_degradation_fairness" | "class_degradation_range":
+            found = cells("class" if metric.startswith("class") else "group")
+            rates = share(found.lost - found.gained, found.n)[None]
+
+            def each(z: float) -> Bounds:
+                return Bounds(*(b[None] for b in paired_drop(found, z)))
+
+            return ranges.range_bounds(rates, each)
+        case "max_cell_drop":
+            found = cells("class x group" if grouped else "class")
+            return _largest(lambda z: paired_drop(found, z), found.n)
+        case "max_excess_drop":
+            found = cells("group" if grouped else "class")
+            return _largest(lambda z: excess_drop(found, everyone, z)[1], found.n)
+    return None
+
+
+def _largest(bounds: Callable[[float], Bounds], n: Array) -> Bounds:
+    return ranges.extreme(bounds, len(n), largest=True)
