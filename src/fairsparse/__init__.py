@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fairsparse._version import __version__
 
 if TYPE_CHECKING:
+    from fairsparse.auditing.audit import Audit, audit
     from fairsparse.auditing.compare import Comparison, compare
     from fairsparse.data import DATASETS, Split, Task, task
     from fairsparse.experiments.config import RunConfig, make_config, read_config
@@ -35,6 +36,7 @@ __all__ = [
     "METHODS",
     "METRICS",
     "MODELS",
+    "Audit",
     "Batch",
     "Cells",
     "Comparison",
@@ -52,6 +54,7 @@ __all__ = [
     "Task",
     "Trainer",
     "__version__",
+    "audit",
     "compare",
     "load",
     "make_config",
@@ -66,6 +69,7 @@ __all__ = [
 
 # a name is imported when it is first asked for: torch takes seconds, and --help needs none of it
 _HOMES = {
+    "auditing.audit": ("Audit", "audit"),
     "auditing.compare": ("Comparison", "compare"),
     "data": ("DATASETS", "Split", "Task", "task"),
     "experiments.config": ("RunConfig", "make_config", "read_config"),

@@ -1,13 +1,14 @@
 """Which interval each metric gets, and that it covers what it says."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from fairsparse.fairness.estimates import estimate, tally
+from fairsparse.fairness.estimates import change_tests, estimate, tally
 from fairsparse.fairness.metrics import DEGRADATIONS
-from fairsparse.fairness.paired import Pairs, independent_difference, paired_drop, wilson
+from fairsparse.fairness.paired import Pairs, independent_difference, mcnemar, paired_drop, wilson
 
 TEN = [str(k) for k in range(10)]
 
@@ -93,3 +94,31 @@ def test_an_empty_cell_leaves_its_metrics_undefined() -> None:
         assert math.isnan(e["value"])
         assert math.isnan(e["low"])
         assert e["dropped"] == 1
+
+
+def test_swapping_agrees_with_mcnemar_and_with_all_swaps() -> None:
+    before, after, y = drawn(([0.9] * 3, [0.75] * 3), 30, 1)
+    none, names = np.full(90, -1), ["r", "s", "t"]
+    found = change_tests(before, after, y, none, names, draws=20_000)
+    lost = ((before == y) & (after != y)).sum()
+    gained = ((before != y) & (after == y)).sum()
+    assert found["accuracy"] == pytest.approx(mcnemar(lost, gained), abs=0.01)
+    few = [[0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 1, 1], [0, 1, 2, 0, 1, 0]]
+    spreads = []
+    for flip in itertools.product([False, True], repeat=6):
+        a, b = np.where(flip, few[1], few[0]), np.where(flip, few[0], few[1])
+        y_ = np.array(few[2])
+        accuracies = [[(p == y_)[y_ == c].mean() for c in range(3)] for p in (a, b)]
+        spreads.append(np.ptp(accuracies[1]) - np.ptp(accuracies[0]))
+    expected = np.mean(np.abs(spreads) >= abs(spreads[0]) - 1e-12)
+    found = change_tests(*few, np.full(6, -1), names, draws=20_000)
+    assert found["mcd"] == pytest.approx(expected, abs=0.02)
+
+
+def test_swaps_of_many_classes_are_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after, y = drawn(([0.9] * 10, [0.85] * 9 + [0.6]), 40, 2)
+    given = (before, after, y, np.arange(400) % 2, TEN, ["a", "b"])
+    whole = change_tests(*given, draws=4000)
+    monkeypatch.setattr("fairsparse.fairness.intervals._MOST_DISTINCT", 5)
+    reduced = change_tests(*given, draws=4000, seed=1)
+    assert reduced == pytest.approx(whole, abs=0.05)

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 import numpy as np
 
 from fairsparse.fairness.counts import (
+    Array,
     Labels,
     as_codes,
     cell_names,
@@ -189,31 +190,34 @@ def compare(
 
 def changes(kind: Any, names: Sequence[str], pairs: Pairs, everyone: Pairs) -> list[CellChange]:
     """What changed for each of the cells (K,) of one kind; `everyone` is of shape (1,)."""
+    found = change_columns(pairs, everyone)
+    for test in ("p", "excess_p"):
+        found[f"{test}_adjusted"] = holm(found[test])
+    found["excess_q"] = benjamini_hochberg(found["excess_p"])
+    rows = zip(names, *(column.tolist() for column in found.values()), strict=True)
+    return [
+        cast(CellChange, {"kind": kind, **dict(zip(["name", *found], row, strict=True))})
+        for row in rows
+    ]
+
+
+def change_columns(pairs: Pairs, everyone: Pairs) -> dict[str, Array]:
+    """Counts, rates, intervals and p-values of cells (K,), not adjusted for their number."""
     n = pairs.n
     drop = paired_drop(pairs)
     excess, bounds = excess_drop(pairs, everyone)
-    p = np.where(n > 0, mcnemar(pairs.lost, pairs.gained), np.nan)
-    excess_p = excess_test(pairs, everyone)
-    columns = {
-        "name": names,
-        "n": n.tolist(),
-        "reference": share(pairs.both + pairs.lost, n).tolist(),
-        "candidate": share(pairs.both + pairs.gained, n).tolist(),
-        "drop": pairs.drop.tolist(),
-        "low": drop.low.tolist(),
-        "high": drop.high.tolist(),
-        "excess_drop": excess.tolist(),
-        "excess_low": bounds.low.tolist(),
-        "excess_high": bounds.high.tolist(),
-        "gained": pairs.gained.tolist(),
-        "lost": pairs.lost.tolist(),
-        "p": p.tolist(),
-        "p_adjusted": holm(p).tolist(),
-        "excess_p": excess_p.tolist(),
-        "excess_p_adjusted": holm(excess_p).tolist(),
-        "excess_q": benjamini_hochberg(excess_p).tolist(),
+    return {
+        "n": n,
+        "reference": share(pairs.both + pairs.lost, n),
+        "candidate": share(pairs.both + pairs.gained, n),
+        "drop": pairs.drop,
+        "low": drop.low,
+        "high": drop.high,
+        "excess_drop": excess,
+        "excess_low": bounds.low,
+        "excess_high": bounds.high,
+        "gained": pairs.gained,
+        "lost": pairs.lost,
+        "p": np.where(n > 0, mcnemar(pairs.lost, pairs.gained), np.nan),
+        "excess_p": excess_test(pairs, everyone),
     }
-    rows = zip(*columns.values(), strict=True)
-    return [
-        cast(CellChange, {"kind": kind, **dict(zip(columns, row, strict=True))}) for row in rows
-    ]

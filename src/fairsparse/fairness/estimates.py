@@ -38,6 +38,7 @@ from fairsparse.fairness.intervals import (
     leave_one_out,
     percentile,
     resample,
+    swap,
 )
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
 from fairsparse.fairness.paired import Bounds, Pairs, excess_drop, paired_drop, wilson
@@ -187,6 +188,38 @@ def estimate(
             else:
                 add(metric, bounds, _TOGETHER)
     return found
+
+
+def change_tests(
+    reference: Labels,
+    candidate: Labels,
+    y: Labels,
+    group: Labels,
+    class_names: Sequence[str],
+    group_names: Sequence[str] = (),
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Two-sided p-value of every metric's change, by swapping the models on half the examples.
+
+    Exact but for the number of draws; NaN where a metric is undefined. Parameters are those of
+    `swap`.
+    """
+    given = (y, group, class_names, group_names)
+    counts, _ = tally([reference, candidate], *given)
+    measured = {name: float(v) for name, v in _statistics(counts).items() if name[:7] == "change "}
+    beyond = dict.fromkeys(measured, 1)
+    for drawn in swap(reference, candidate, *given, draws=draws, seed=seed):
+        before, after = (evaluate(METRICS, c) for c in drawn)
+        for name, value in measured.items():
+            metric = name.removeprefix("change ")
+            apart = np.abs(after[metric] - before[metric])
+            beyond[name] += int((apart >= abs(value) - 1e-12).sum())
+    return {
+        name.removeprefix("change "): beyond[name] / (draws + 1) if value == value else math.nan
+        for name, value in measured.items()
+    }
 
 
 _TOGETHER: How = "all cells at once"

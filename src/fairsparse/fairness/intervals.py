@@ -151,6 +151,40 @@ def leave_one_out(
         yield part.counts(without), part.times[start : start + size]
 
 
+def swap(
+    reference: Labels,
+    candidate: Labels,
+    y: Labels,
+    group: Labels,
+    class_names: Sequence[str],
+    group_names: Sequence[str] = (),
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Iterator[tuple[Counts, ...]]:
+    """Yield the counts of both models with a random half of their differences swapped.
+
+    If it makes no difference which model said what, the data are as likely as any of these; so the
+    rank of a measured change among the drawn ones is an exact test. Other parameters are those of
+    `resample`.
+    """
+    rng = np.random.default_rng(seed)
+    parts = _combine([reference, candidate], y, group, class_names, group_names)
+    size = max(1, _CHUNK // max(max(part.effect.shape) for part in parts))
+    total = sum((part.effect @ part.times for part in parts), np.zeros((), np.int64))
+    moves = []
+    for part in parts:
+        n, a, b, c, d = np.split(np.arange(part.effect.shape[0]), 5)
+        turned = part.effect[np.concatenate([n, c, d, a, b])] - part.effect
+        differs = np.flatnonzero(abs(turned).sum(0))
+        moves.append((turned[:, differs], part.times[differs]))
+    for start in range(0, draws, size):
+        sums = np.repeat(total[:, None], min(size, draws - start), axis=1)
+        for turned, times in moves:
+            sums += turned @ rng.binomial(times[:, None], 0.5, (len(times), sums.shape[1]))
+        yield parts[0].counts(np.ascontiguousarray(sums.T))
+
+
 def _combine(
     predictions: Sequence[Labels],
     y: Labels,

@@ -1,0 +1,218 @@
+"""An audit of files: their rows matched, their labels and scores checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fairsparse.auditing.audit import Audit, Examples, Settings, audit_codes
+from fairsparse.auditing.labels import ordered, text
+from fairsparse.auditing.sources import Coded, Columns, Source, few, read
+from fairsparse.fairness.counts import Array
+from fairsparse.types import UNKNOWN, InputError
+
+TOLERANCE = 1e-3
+"""How far the probabilities of an example may sum from 1."""
+
+
+def audit_files(
+    reference: str,
+    candidates: Mapping[str, str],
+    groups: str | None = None,
+    *,
+    attributes: Sequence[str] = (),
+    columns: Columns | None = None,
+    class_names: Sequence[str] | None = None,
+    renormalise: bool = False,
+    settings: Settings | None = None,
+) -> Audit:
+    """Audit files of predictions; rows are joined by id, or are in the same order.
+
+    Parameters
+    ----------
+    reference : str
+        File or run directory, as `read` takes it.
+    candidates : mapping of str to str
+        Name -> the same.
+    groups : str, optional
+        A file with the groups of the examples: every column but id, or those of `attributes`.
+    attributes : sequence of str
+        Columns that hold groups: of `groups` if given, else of the reference's file.
+    columns : Columns
+    class_names : sequence of str, optional
+        All classes, where files may lack some.
+    renormalise : bool
+        Divide each example's scores by their sum.
+    settings : Settings
+
+    Raises
+    ------
+    InputError
+        When a file cannot be used, labels disagree, or nothing matches.
+    """
+    columns, settings = columns or Columns(), settings or Settings()
+    first = read(reference, columns, () if groups else attributes)
+    others = {name: read(path, columns) for name, path in candidates.items()}
+    about = read(groups, columns, attributes or None) if groups else first
+    notes: list[str] = []
+    joined = _join(first, [*others.values(), about], notes)
+    truth = next((s for s in (first, about, *others.values()) if s.truth is not None), None)
+    if truth is None:
+        raise InputError(
+            f"no file has the true classes (column '{columns.truth}'); name it with --truth"
+        )
+    sources = [first, *others.values()]
+    y = _labels(truth.truth, joined[id(truth)], f"{truth.path}: {columns.truth}")
+    for source in (*sources, about):
+        if source is not truth and source.truth is not None:
+            _agree(
+                truth.path, source.path, y, _labels(source.truth, joined[id(source)], source.path)
+            )
+    for source in sources:
+        _check_scores(source, renormalise)
+    predicted = {
+        id(s): _predictions(s, columns, joined[id(s)], f"{s.path}: {columns.prediction}")
+        for s in sources
+    }
+    names = _classes([y, *predicted.values()], sources, class_names)
+    attributes_ = {
+        name: _group_codes(column, joined[id(about)]) for name, column in about.attributes.items()
+    }
+    examples = Examples(_codes(y, names), names, attributes_)
+    reference_codes, *rest = (_codes(predicted[id(s)], names) for s in sources)
+    found = dict(zip(others, rest, strict=True))
+    return audit_codes(reference_codes, found, examples, settings, notes)
+
+
+def _join(first: Source, others: Sequence[Source], notes: list[str]) -> dict[int, Array]:
+    """Rows of each source, in one order; told is what did not match."""
+    everyone = list({id(s): s for s in (first, *others)}.values())
+    with_ids = [s for s in everyone if s.ids is not None]
+    if len(with_ids) < len(everyone):
+        sizes = {s.path: s.n for s in everyone}
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{path} {n:,}" for path, n in sizes.items())
+            raise InputError(
+                f"without an id column in every file rows are matched by their order, and these"
+                f" differ in length: {listed}; give each file an id column"
+            )
+        if with_ids and len(with_ids) > 1:
+            raise InputError(
+                "some files have an id column and some have none; give it to all or to none"
+            )
+        notes.append("Rows were matched by their order, as files have no ids.")
+        return {id(s): np.arange(first.n) for s in everyone}
+    if all(s.n == first.n and s.ids.equals(first.ids) for s in everyone):
+        return {id(s): np.arange(first.n) for s in everyone}
+    common = first.ids
+    for source in everyone[1:]:
+        common = common[source.ids.get_indexer(common) >= 0] if len(common) else common
+    if len(common) == 0:
+        raise InputError(
+            f"no id is in all files: {', '.join(s.path for s in everyone)}; the first have"
+            f" {few([str(i) for i in first.ids[:3]])} and"
+            f" {few([str(i) for i in everyone[-1].ids[:3]])}"
+        )
+    for source in everyone:
+        left = source.n - len(common)
+        if left:
+            notes.append(f"{left:,} of {source.n:,} rows of {source.path} have no match.")
+    return {id(s): s.ids.get_indexer(common) for s in everyone}
+
+
+def _labels(column: Coded | None, rows: Array, what: str) -> Coded:
+    assert column is not None
+    codes = column.codes[rows]
+    missing = int((codes < 0).sum())
+    if missing:
+        raise InputError(f"{what} is empty in {missing:,} of {len(codes):,} rows; leave them out")
+    return Coded(codes, column.names)
+
+
+def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
+    names = {name: i for i, name in enumerate(one.names)}
+    turned = np.array([names.get(n, len(names) + i) for i, n in enumerate(two.names)])
+    differ = np.flatnonzero(turned[two.codes] != one.codes)
+    if len(differ):
+        at = differ[0]
+        raise InputError(
+            f"true classes differ in {len(differ):,} of {len(one.codes):,} matched rows: the first"
+            f" is '{one.names[one.codes[at]]}' in {path} and '{two.names[two.codes[at]]}' in"
+            f" {other}; check the ids, or the order of the rows"
+        )
+
+
+def _check_scores(source: Source, renormalise: bool) -> None:
+    if source.scores is None:
+        return
+    bad = ~np.isfinite(source.scores).all(1)
+    if bad.any():
+        raise InputError(
+            f"{source.path}: scores are not a number in {int(bad.sum()):,} rows, first in row"
+            f" {int(bad.argmax()) + 1}; leave those rows out"
+        )
+    if source.prediction is None and not renormalise:
+        total = source.scores.sum(1)
+        off = np.abs(total - 1) > TOLERANCE
+        if off.any():
+            at = int(off.argmax())
+            raise InputError(
+                f"{source.path}: scores do not sum to 1 in {int(off.sum()):,} rows, first in row"
+                f" {at + 1} ({total[at]:.4g}); give probabilities, or --renormalise"
+            )
+
+
+def _predictions(source: Source, columns: Columns, rows: Array, what: str) -> Coded:
+    if source.prediction is not None:
+        return _labels(source.prediction, rows, what)
+    if source.scores is None:
+        raise InputError(
+            f"{source.path}: has neither a column '{columns.prediction}' nor columns that begin"
+            f" with '{columns.score}'; name them with --prediction or --score"
+        )
+    return Coded(source.scores[rows].argmax(1).astype(np.int32), source.classes)
+
+
+def _classes(
+    columns: Sequence[Coded], sources: Sequence[Source], given: Sequence[str] | None
+) -> tuple[str, ...]:
+    y, first = columns[:2]
+    scored = [s for s in sources if s.scores is not None and s.prediction is None]
+    for other in scored[1:]:
+        if set(other.classes) != set(scored[0].classes):
+            odd = sorted(set(other.classes) ^ set(scored[0].classes))
+            raise InputError(
+                f"{scored[0].path} and {other.path} have scores of different classes:"
+                f" {few(odd, 5)} in one alone"
+            )
+    if given is not None:
+        names = tuple(text(c) for c in given)
+    elif scored:
+        names = scored[0].classes
+    else:
+        names = ordered({*_used(y), *_used(first)})
+    for source, column in zip([None, *sources], columns, strict=True):
+        strange = [n for n in _used(column) if n not in names]
+        if strange:
+            where = "the true classes" if source is None else source.path
+            raise InputError(
+                f"{where}: has classes that {'--classes does' if given else 'the others do'} not"
+                f" have: {few(strange, 5)}; known: {few(names, 8)}; give all with --classes"
+            )
+    return names
+
+
+def _used(column: Coded) -> list[str]:
+    return [column.names[i] for i in np.unique(column.codes)]
+
+
+def _codes(column: Coded, names: Sequence[str]) -> Array:
+    position = {name: i for i, name in enumerate(names)}
+    return np.array([position.get(n, UNKNOWN) for n in column.names], np.int64)[column.codes]
+
+
+def _group_codes(column: Coded, rows: Array) -> tuple[Array, tuple[str, ...]]:
+    names = ordered(column.names)
+    table = np.array([*(names.index(n) for n in column.names), UNKNOWN], np.int64)
+    return table[column.codes[rows]], names

@@ -1,0 +1,207 @@
+"""The audit of arrays: by hand, its invariants, its findings, and what it refuses."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fairlearn.metrics import MetricFrame
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, cohen_kappa_score
+
+import fairsparse
+from fairsparse.auditing.audit import FINDINGS, LOST_MORE, Audit, audit
+from fairsparse.types import InputError
+
+
+def people(n: int = 3000, harm: float = 0.25, seed: int = 0) -> dict[str, np.ndarray]:
+    """A candidate that fails old people of group b more often, and nobody else."""
+    rng = np.random.default_rng(seed)
+    y = rng.choice(["cat", "dog", "owl"], n)
+    sex, age = rng.choice(["a", "b"], n), rng.choice(["old", "young"], n, p=[0.3, 0.7])
+    wrong = np.array(["dog", "owl", "cat"])[np.searchsorted(["cat", "dog", "owl"], y)]
+    reference = np.where(rng.random(n) < 0.1, wrong, y)
+    hurt = (sex == "b") & (age == "old") & (rng.random(n) < harm)
+    return {
+        "y": y,
+        "reference": reference,
+        "candidate": np.where(hurt, wrong, reference),
+        "sex": sex,
+        "age": age,
+    }
+
+
+def audited(case: dict[str, np.ndarray], **more: object) -> Audit:
+    groups = {"sex": case["sex"], "age": case["age"]}
+    options = {"groups": groups, "resamples": 400, **more}
+    return audit(case["reference"], case["candidate"], case["y"], **options)  # type: ignore[arg-type]
+
+
+def test_the_harmed_crossing_is_found_and_only_it() -> None:
+    case = people()
+    found = audited(case)
+    cells = found.cells.set_index(["attribute", "cell"])
+    assert cells.loc[("sex x age", "b | old"), "finding"] == LOST_MORE
+    behind = found.cells[found.cells["finding"] == LOST_MORE]
+    assert set(behind["attribute"]) >= {"sex x age", "sex", "age"}
+    assert not any("a" in c.split(" | ") or "young" in c.split(" | ") for c in behind["cell"])
+    row = cells.loc[("sex x age", "b | old")]
+    mask = (case["sex"] == "b") & (case["age"] == "old")
+    right = [(case[m] == case["y"])[mask] for m in ("reference", "candidate")]
+    assert row["n"] == mask.sum()
+    assert row["drop"] == pytest.approx(right[0].mean() - right[1].mean())
+    overall = (case["reference"] == case["y"]).mean() - (case["candidate"] == case["y"]).mean()
+    assert row["excess_drop"] == pytest.approx(row["drop"] - overall)
+    assert row["excess_low"] > 0
+    lost = int((right[0] & ~right[1]).sum())
+    assert row["p"] == pytest.approx(binomtest(lost, lost, 0.5).pvalue)
+    assert set(found.cells["finding"]) <= set(FINDINGS)
+    assert set(found.attributes) == {"sex", "age", "sex x age"}
+    assert set(cells.index.get_level_values(0)) == {
+        "class", "sex", "age", "class x sex", "class x age", "sex x age",
+    }  # fmt: skip
+
+
+def test_figures_agree_with_fairlearn_and_scikit_learn() -> None:
+    case = people(600)
+    found = audited(case)
+    frame = found.frame("sex")
+    theirs = MetricFrame(
+        metrics=accuracy_score, y_true=case["y"], y_pred=case["candidate"],
+        sensitive_features=case["sex"],
+    )  # fmt: skip
+    assert frame["candidate"].to_dict() == pytest.approx(theirs.by_group.to_dict())
+    gap = found.measures.query("attribute == 'sex' and measure == 'accuracy_gap'")
+    assert gap["candidate"].item() == pytest.approx(theirs.difference())
+    kappa = cohen_kappa_score(case["reference"], case["candidate"])
+    assert found.overall["kappa"].item() == pytest.approx(kappa)
+    churn = (case["reference"] != case["candidate"]).mean()
+    assert found.overall["churn"].item() == pytest.approx(churn)
+
+
+def test_nothing_changed_is_found_as_no_worse_or_unsure() -> None:
+    case = people(harm=0.0)
+    found = audited(case, margin=0.02)
+    assert (found.cells["drop"] == 0).all()
+    assert set(found.cells["finding"]) <= {"no worse", "data do not tell"}
+    assert "no worse" in set(found.cells["finding"])
+    assert (found.cells["p"] == 1).all()
+    assert (found.measures["p"].dropna() == 1).all()
+
+
+def test_unknown_groups_have_a_row_of_their_own() -> None:
+    case = people(400)
+    sex = case["sex"].astype(object)
+    sex[:50] = None
+    found = audit(case["reference"], case["candidate"], case["y"], groups=pd.Series(sex, name="s"))
+    frame = found.frame("group")
+    assert frame["n"].sum() == 400
+    assert frame.loc["unknown", "n"] == 50
+    assert found.attributes["group"] == ("a", "b")
+    assert "cat | unknown" not in set(found.cells["cell"])
+
+
+def test_small_cells_are_shown_and_not_tested() -> None:
+    case = people(300)
+    found = audited(case, least=80)
+    small = found.cells[found.cells["n"] < 80]
+    assert len(small) > 3
+    assert set(small["finding"]) == {"too few"}
+    assert small[["p", "excess_p", "p_adjusted", "p_no_worse"]].isna().all(axis=None)
+    assert small["low"].notna().all()
+    assert found.tests < audited(case, least=1).tests
+
+
+def test_several_candidates_are_ranked_by_whom_they_leave_behind() -> None:
+    bad, good = people(harm=0.6), people(harm=0.02)
+    found = audit(
+        bad["reference"],
+        {"bad": bad["candidate"], "good": good["candidate"]},
+        bad["y"],
+        groups={"sex": bad["sex"], "age": bad["age"]},
+        resamples=100,
+    )
+    assert found.candidates == ("good", "bad")
+    assert set(found.cells["candidate_name"]) == {"good", "bad"}
+    one = audited(bad, resamples=100)
+    merged = found.cells.query("candidate_name == 'bad'").reset_index(drop=True)
+    pd.testing.assert_series_equal(merged["p"], one.cells["p"])
+    assert (merged["p_adjusted"] >= one.cells["p_adjusted"] - 1e-12).all()
+
+
+def test_labels_may_be_text_numbers_scores_or_tensors() -> None:
+    y = np.array([0, 1, 2, 1, 0, 2] * 20)
+    first = np.where(np.arange(120) % 7 == 0, (y + 1) % 3, y)
+    second = np.where(np.arange(120) % 5 == 0, (y + 1) % 3, y)
+    plain = audit(first, second, y, resamples=20)
+    others = [
+        audit(first.astype(float), second.astype(str), list(y), resamples=20),
+        audit(*map(torch.from_numpy, (first, second, y)), resamples=20),
+        audit(pd.Series(first), np.eye(3)[second], y, class_names=[0, 1, 2], resamples=20),
+    ]
+    for other in others:
+        pd.testing.assert_frame_equal(plain.cells, other.cells)
+        assert other.class_names == ("0", "1", "2")
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=5, deadline=None)
+def test_order_does_not_matter(random) -> None:
+    case = people(200)
+    order = random.sample(range(200), 200)
+    one, other = audited(case), audited({k: v[order] for k, v in case.items()})
+    pd.testing.assert_frame_equal(one.cells, other.cells)
+    pd.testing.assert_frame_equal(one.measures, other.measures)
+
+
+def test_the_whole_audit_seldom_raises_a_false_alarm() -> None:
+    rng, alarms = np.random.default_rng(0), 0
+    for seed in range(60):
+        y, group = rng.integers(0, 3, 600), rng.integers(0, 3, 600)
+        same = rng.random(600)
+        models = [
+            np.where(np.where(rng.random(600) < 0.3, rng.random(600), same) < 0.15, (y + 1) % 3, y)
+            for _ in range(2)
+        ]
+        found = audit(*models, y, groups=group, resamples=200, seed=seed)
+        worse = found.cells["finding"].isin(["lost", "gained", LOST_MORE]).any()
+        alarms += bool(worse or (found.measures["p_adjusted"] < 0.05).any())
+    assert alarms <= 7  # of 60 at 5 %, more than 7 in one of a hundred
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"candidate": np.array(["cat"] * 5)}, "candidate has 5 predictions and y 3,000 labels"),
+        ({"y": np.array(["cat", None] * 1500, object)}, "y lacks 1,500 of 3,000 values"),
+        ({"candidate": np.array(["emu"] * 3000)}, "classes that y and reference do not have: emu"),
+        ({"sex": np.array(["a"] * 7)}, "groups 'sex' has 7 values for 3,000 examples"),
+        ({"candidate": np.zeros((3000, 3))}, "scores of 3 classes and class_names names none"),
+    ],
+)
+def test_bad_arrays_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        audited({**people(), **change})
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [({"margin": 0.0}, "margin must be above 0"), ({"depth": 0}, "depth must be at least 1")],
+)
+def test_bad_settings_are_refused(settings_: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        audited(people(100), **settings_)
+
+
+def test_a_frame_that_is_not_there_names_those_that_are() -> None:
+    found = audited(people(100), resamples=20)
+    with pytest.raises(InputError, match=r"no cells of 'race'.*attributes: age, class"):
+        found.frame("race")
+
+
+def test_it_is_the_packages_function() -> None:
+    assert fairsparse.audit is audit
+    assert not math.isnan(fairsparse.audit([0, 1], [0, 1], [0, 1], resamples=5).n)
