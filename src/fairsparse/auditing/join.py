@@ -56,7 +56,7 @@ def audit_files(
     others = {name: read(path, columns) for name, path in candidates.items()}
     about = read(groups, columns, attributes or None) if groups else first
     notes: list[str] = []
-    joined = _join(first, [*others.values(), about], notes)
+    joined = _join([first, *others.values()], about, notes)
     truth = next((s for s in (first, about, *others.values()) if s.truth is not None), None)
     if truth is None:
         raise InputError(
@@ -85,45 +85,55 @@ def audit_files(
     return audit_codes(reference_codes, found, examples, settings, notes)
 
 
-def _join(first: Source, others: Sequence[Source], notes: list[str]) -> dict[int, Array]:
-    """Rows of each source, in one order; told is what did not match."""
-    everyone = list({id(s): s for s in (first, *others)}.values())
+def _join(sources: Sequence[Source], about: Source, notes: list[str]) -> dict[int, Array]:
+    """Rows of each source, in one order, -1 where groups have none; told is what did not match."""
+    everyone = list({id(s): s for s in (*sources, about)}.values())
+    first = sources[0]
+    same = {id(s): np.arange(first.n) for s in everyone}
     with_ids = [s for s in everyone if s.ids is not None]
     if len(with_ids) < len(everyone):
         sizes = {s.path: s.n for s in everyone}
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{path} {n:,}" for path, n in sizes.items())
             raise InputError(
-                f"without an id column in every file rows are matched by their order, and these"
+                "without an id column in every file rows are matched by their order, and these"
                 f" differ in length: {listed}; give each file an id column"
             )
-        if with_ids and len(with_ids) > 1:
+        if len(with_ids) > 1:
             raise InputError(
                 "some files have an id column and some have none; give it to all or to none"
             )
         notes.append("Rows were matched by their order, as files have no ids.")
-        return {id(s): np.arange(first.n) for s in everyone}
+        return same
     if all(s.n == first.n and s.ids.equals(first.ids) for s in everyone):
-        return {id(s): np.arange(first.n) for s in everyone}
+        return same
     common = first.ids
-    for source in everyone[1:]:
-        common = common[source.ids.get_indexer(common) >= 0] if len(common) else common
-    if len(common) == 0:
-        raise InputError(
-            f"no id is in all files: {', '.join(s.path for s in everyone)}; the first have"
-            f" {few([str(i) for i in first.ids[:3]])} and"
-            f" {few([str(i) for i in everyone[-1].ids[:3]])}"
-        )
+    for source in sources[1:]:
+        common = common[source.ids.get_indexer(common) >= 0]
+    joined = {id(s): s.ids.get_indexer(common) for s in everyone}
     for source in everyone:
-        left = source.n - len(common)
-        if left:
-            notes.append(f"{left:,} of {source.n:,} rows of {source.path} have no match.")
-    return {id(s): s.ids.get_indexer(common) for s in everyone}
+        matched = int((joined[id(source)] >= 0).sum())
+        if matched == 0:
+            mine, theirs = ([str(i) for i in s.ids[:3]] for s in (first, source))
+            raise InputError(
+                f"no id of {source.path} is in all other files: it has {few(theirs)}, and"
+                f" {first.path} has {few(mine)}"
+            )
+        if source.n > matched:
+            notes.append(
+                f"{source.n - matched:,} of {source.n:,} rows of {source.path} have no match."
+            )
+        if matched < len(common):
+            notes.append(
+                f"{len(common) - matched:,} examples are not in {source.path}: their groups are"
+                " unknown."
+            )
+    return joined
 
 
 def _labels(column: Coded | None, rows: Array, what: str) -> Coded:
     assert column is not None
-    codes = column.codes[rows]
+    codes = np.where(rows >= 0, column.codes[rows], UNKNOWN)
     missing = int((codes < 0).sum())
     if missing:
         raise InputError(f"{what} is empty in {missing:,} of {len(codes):,} rows; leave them out")
@@ -215,4 +225,4 @@ def _codes(column: Coded, names: Sequence[str]) -> Array:
 def _group_codes(column: Coded, rows: Array) -> tuple[Array, tuple[str, ...]]:
     names = ordered(column.names)
     table = np.array([*(names.index(n) for n in column.names), UNKNOWN], np.int64)
-    return table[column.codes[rows]], names
+    return np.where(rows >= 0, table[column.codes[rows]], UNKNOWN), names

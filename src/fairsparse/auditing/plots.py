@@ -138,7 +138,9 @@ def rows(axes: Axes, names: Sequence[str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def cell_changes(cells: Sequence[dict[str, Any]], alt: str) -> Markup:
+def cell_changes(
+    cells: Sequence[dict[str, Any]], alt: str, models: tuple[str, str] = ("dense", "sparse")
+) -> Markup:
     """Accuracy of each cell before and after, and its drop with the interval.
 
     Parameters
@@ -146,6 +148,8 @@ def cell_changes(cells: Sequence[dict[str, Any]], alt: str) -> Markup:
     cells : sequence of dict
         Cells of a comparison that hold examples, in order from top to bottom.
     alt : str
+    models : tuple of str
+        What the two models are called.
     """
 
     def draw(figure: Figure) -> None:
@@ -153,8 +157,8 @@ def cell_changes(cells: Sequence[dict[str, Any]], alt: str) -> Markup:
         before, after = ([100 * c[role] for c in cells] for role in ("reference", "candidate"))
         y = range(len(cells))
         left.hlines(y, before, after, color=MUTED, linewidth=1.2)
-        left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label="dense")
-        left.plot(after, y, "o", color=AFTER, markersize=5, label="sparse")
+        left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=models[0])
+        left.plot(after, y, "o", color=AFTER, markersize=5, label=models[1])
         left.set_xlabel("accuracy, %")
         rows(left, [f"{short(c['name'])}  (n={c['n']:,})" for c in cells])
         right.axvline(0, color=MUTED, linewidth=1)

@@ -23,7 +23,8 @@ _STATUS = {
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates, with every text escaped."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("fairsparse.auditing"),
         autoescape=True,  # names of classes and groups are whatever users' files hold
@@ -53,7 +54,7 @@ def run_report(record: Record) -> str:
     each = [1 - layer["kept"] / layer["total"] for layer in layers]
     spread = f"from {words.sparsity(min(each))} to {words.sparsity(max(each))}"
     return (
-        _environment()
+        environment()
         .get_template("run.html")
         .render(
             title=f"{words.model_name(record)} on {data['name']}: {what}",
@@ -115,7 +116,7 @@ def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None
     model, data = words.model_name(record), record["data"]
     compared = words.plural(len(sweep.labels), "method")
     return (
-        _environment()
+        environment()
         .get_template("comparison.html")
         .render(
             title=f"{model} on {data['name']}: {compared} compared",

@@ -112,8 +112,8 @@ def _gap(record: Record) -> str:
         names = record["audit"]["candidate"]["undefined"].get(metric, [])
         return f"{name} is {words.lacking(names)}."
     now = f"{form(after['value'])} ({interval(after, form)})"
-    outside = after["low"] is not None and after["value"] < after["low"]
-    note = " The interval lies above its own value: sampling spreads cells apart." * outside
+    outside = after["high"] is not None and after["value"] > after["high"]
+    note = " It lies above its interval, which leaves out what sampling alone adds." * outside
     if words.is_dense(record):
         return f"{name} is {now}.{note}"
     verdict = _VERDICTS.get(

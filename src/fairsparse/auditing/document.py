@@ -1,0 +1,192 @@
+"""An audit as a document: JSON with a published schema, and the tables that are written as CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NotRequired
+
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from fairsparse._version import __version__
+from fairsparse.auditing.audit import Audit
+from fairsparse.types import InputError
+
+FORMAT = "fairsparse-audit/1"
+"""Of a document; a change that readers would notice changes the number."""
+
+Real = float | None
+
+
+class OverallRow(TypedDict):
+    """A candidate on all examples."""
+
+    candidate_name: str
+    n: int
+    churn: float
+    kappa: Real
+    lost: int
+    gained: int
+    both_wrong_differently: int
+
+
+class MeasureRow(TypedDict):
+    """A measure of a candidate; null where there is no number."""
+
+    candidate_name: str
+    attribute: str
+    measure: str
+    reference: NotRequired[Real]
+    reference_low: NotRequired[Real]
+    reference_high: NotRequired[Real]
+    candidate: Real
+    candidate_low: Real
+    candidate_high: Real
+    change: NotRequired[Real]
+    change_low: NotRequired[Real]
+    change_high: NotRequired[Real]
+    floor: NotRequired[Real]
+    how: str
+    p: Real
+    p_adjusted: Real
+
+
+class CellRow(TypedDict):
+    """A cell of a candidate; null where there is no number."""
+
+    candidate_name: str
+    attribute: str
+    cell: str
+    n: int
+    reference: Real
+    candidate: Real
+    drop: Real
+    low: Real
+    high: Real
+    excess_drop: Real
+    excess_low: Real
+    excess_high: Real
+    gained: int
+    lost: int
+    p: Real
+    excess_p: Real
+    p_no_worse: Real
+    p_adjusted: Real
+    excess_p_adjusted: Real
+    excess_q: Real
+    p_no_worse_adjusted: Real
+    finding: str
+
+
+class SettingsDict(TypedDict):
+    """What an audit was asked for."""
+
+    margin: float
+    depth: int
+    least: int
+    resamples: int
+    seed: int
+    alpha: float
+
+
+class Document(TypedDict):
+    """Everything an audit found."""
+
+    format: str
+    fairsparse: str
+    n: int
+    class_names: list[str]
+    attributes: dict[str, list[str]]
+    settings: SettingsDict
+    tests: int
+    candidates: list[str]
+    notes: list[str]
+    overall: list[OverallRow]
+    measures: list[MeasureRow]
+    cells: list[CellRow]
+
+
+_ADAPTER: TypeAdapter[Document] = TypeAdapter(Document)
+
+
+def document(audit: Audit) -> Document:
+    """Return an audit as JSON can hold it, NaN as null."""
+    return Document(
+        format=FORMAT,
+        fairsparse=__version__,
+        n=audit.n,
+        class_names=list(audit.class_names),
+        attributes={name: list(groups) for name, groups in audit.attributes.items()},
+        settings=SettingsDict(**asdict(audit.settings)),  # type: ignore[typeddict-item]
+        tests=audit.tests,
+        candidates=list(audit.candidates),
+        notes=list(audit.notes),
+        overall=_rows(audit.overall),
+        measures=_rows(audit.measures),
+        cells=_rows(audit.cells),
+    )
+
+
+def _rows(frame: pd.DataFrame) -> list[Any]:
+    columns = [frame[name].tolist() for name in frame.columns]
+    return [
+        {
+            name: None if isinstance(v, float) and not math.isfinite(v) else v
+            for name, v in zip(frame.columns, row, strict=True)
+        }
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of ``audit.json``."""
+    found = _ADAPTER.json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **found,
+        "title": f"audit.json, {FORMAT}",
+    }
+
+
+def read_document(path: str | Path) -> Document:
+    """Read ``audit.json``.
+
+    Raises
+    ------
+    InputError
+        When it is missing, damaged, of another format, or lacks something.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; 'fairsparse audit --out DIR' writes one") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); run the audit again") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        got = found.get("format") if isinstance(found, dict) else type(found).__name__
+        raise InputError(f"{path}: not an audit of format {FORMAT} (got {got}); run it again")
+    try:
+        return _ADAPTER.validate_python(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {where}: {first['msg']}; run the audit again") from None
+
+
+def safe(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts no spreadsheet takes for a formula: those get a leading apostrophe.
+
+    >>> safe(pd.DataFrame({"cell": ["=1+1", "a"], "n": [1, 2]}))["cell"].tolist()
+    ["'=1+1", 'a']
+    """
+    done = frame.copy()
+    for name in done.columns:
+        if not pd.api.types.is_numeric_dtype(done[name]):
+            text = done[name].astype(str)
+            risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
+            done[name] = text.where(~risky, "'" + text)
+    return done
