@@ -1,5 +1,7 @@
 """Write the tables of settings, methods, data sets and measures into docs/*.md, from the code.
 
+The schema of audit.json is written beside them.
+
     python docs/generate.py
 
 A table stands between two marker comments; what is around them is written by hand.
@@ -16,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from fairsparse.auditing.document import schema
 from fairsparse.data import DATASETS
 from fairsparse.data.builders import terms
 from fairsparse.experiments.config import RunConfig
@@ -272,6 +275,7 @@ def main() -> None:
     """Write all files."""
     for name in FILES:
         (DOCS / name).write_text(render(name))
+    (DOCS / "audit.schema.json").write_text(json.dumps(schema(), indent=2) + "\n")
 
 
 if __name__ == "__main__":
