@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fairsparse.auditing.compare import compare
-from fairsparse.fairness.intervals import metric_intervals
+from fairsparse.fairness.estimates import estimate
 
 RESULT = Path(__file__).parent / "results" / "bootstrap.json"
 
@@ -91,15 +91,13 @@ def main() -> None:
     names = [str(c) for c in range(args.classes)], [str(g) for g in range(args.groups)]
     data = simulate(args.examples, args.classes, args.groups)
     options = {"resamples": args.resamples}
-    one = seconds(lambda: metric_intervals(data[0], *data[2:], *names, **options), repeats=3)
+    one = seconds(lambda: estimate(data[:1], *data[2:], *names, **options), repeats=3)
     two = seconds(lambda: compare(*data, *names, **options), repeats=3)
 
     size, resamples = args.fairlearn_examples, args.fairlearn_resamples
     predicted, _, y, group = simulate(size, 2, args.groups)
     binary = ("no", "yes"), names[1]
-    ours = seconds(
-        lambda: metric_intervals(predicted, y, group, *binary, resamples=resamples), repeats=3
-    )
+    ours = seconds(lambda: estimate([predicted], y, group, *binary, resamples=resamples), repeats=3)
     theirs = seconds(lambda: fairlearn_bootstrap(predicted, y, group, resamples))
 
     result = {

@@ -260,3 +260,17 @@ def test_every_metric_is_described() -> None:
     for registry in (METRICS, DEGRADATIONS):
         for name in registry:
             assert registry[name].summary.endswith("."), name
+
+
+def test_a_faster_way_is_a_way_to_the_same_number() -> None:
+    rng = np.random.default_rng(1)
+    counts = Counts.of(rng.integers(0, 4, (6, 4, 3, 3)), 3)
+    for name in METRICS:
+        rates = METRICS[name].rates
+        if rates is not None:
+            hits, n = rates(counts)
+            with np.errstate(invalid="ignore"):
+                found = hits / n
+            lowest, highest = found.min((-1, -2)), np.ptp(found, axis=-1).max(-1)
+            expected = lowest if METRICS[name].better == "higher" else highest
+            np.testing.assert_allclose(METRICS[name].function(counts), expected, err_msg=name)

@@ -24,9 +24,11 @@ def test_floor_is_what_sampling_makes() -> None:
     n = np.array([50, 200, 1000, 80, 300])
     drawn = rng.binomial(n, 0.8, (20_000, 5)) / n
     hits = np.round(0.8 * n)
-    assert ranges.floor(hits, n).item() == pytest.approx(np.ptp(drawn, axis=1).mean(), rel=0.02)
-    assert ranges.floor(n, n).item() == 0
-    assert np.isnan(ranges.floor(np.array([3, 0]), np.array([5, 0]))).item()
+    expected = pytest.approx(np.ptp(drawn, axis=1).mean(), rel=0.02)
+    assert ranges.floor(hits[None], n[None]) == expected
+    assert ranges.floor(np.stack([n, hits, n]), np.stack([n] * 3)) == expected
+    assert ranges.floor(n[None], n[None]) == 0
+    assert np.isnan(ranges.floor(np.array([[3, 0]]), np.array([[5, 0]])))
 
 
 def test_two_cells_have_the_interval_of_their_difference() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -154,6 +155,16 @@ class Counts:
         """False positives and those of the other classes, (..., F, G)."""
         others = self.n.sum(-1, keepdims=True) - self.n
         return self.outcomes(self.predicted - self.correct, others)
+
+    @cached_property
+    def tpr_gaps(self) -> Array:
+        """Range over groups of the true positive rate of each compared class, (..., F)."""
+        return gap(share(*self.positives))
+
+    @cached_property
+    def fpr_gaps(self) -> Array:
+        """Range over groups of the false positive rate of each compared class, (..., F)."""
+        return gap(share(*self.negatives))
 
 
 def gap(rates: Array, axis: int = -1) -> Array:

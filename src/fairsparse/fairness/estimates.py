@@ -269,7 +269,7 @@ def _variance(
 def _all_cells(hits: Array, n: Array, smallest: bool) -> tuple[Bounds, float]:
     """Interval of the range of rates (F, K), or of their minimum, for all cells at once."""
     if not smallest:
-        return ranges.rate_range(hits, n), float(ranges.floor(hits, n).max())
+        return ranges.rate_range(hits, n), ranges.floor(hits, n)
     cells = hits.size
     bounds = ranges.extreme(lambda z: wilson(hits, n, z), cells, largest=False)
     return bounds, np.nan

@@ -51,34 +51,27 @@ def each_quantile(cells: int) -> float:
     return float(stats.norm.ppf((1 + LEVEL ** (1 / cells)) / 2))
 
 
-def floor(hits: Array, n: Array) -> Array:
-    """Expected range over cells if all had the pooled rate, (..., K) -> (...).
+def floor(hits: Array, n: Array) -> float:
+    """Expected range over cells if all had the pooled rate; counts (F, K).
 
-    It is what sampling alone makes of the range; normal, so rough where cells hold a few examples.
+    It is what sampling alone makes of the range, in the family where it makes most; normal, so
+    rough where cells hold a few examples. NaN where a cell is empty.
 
-    >>> floor(np.full((1, 10), 930), np.full((1, 10), 1000)).round(3).tolist()
-    [0.025]
+    >>> round(floor(np.full((1, 10), 930), np.full((1, 10), 1000)), 3)
+    0.025
     """
     pooled = share(hits.sum(-1, keepdims=True), n.sum(-1, keepdims=True))
-    spread = np.sqrt(pooled * (1 - pooled) * share(np.ones(n.shape), n))
-    return _expected_range(spread)
-
-
-def _expected_range(spread: Array) -> Array:
-    """Expected range of independent normal values of mean zero, deviations (..., K)."""
-    widest = spread.max(-1, keepdims=True)
-    found = np.full(spread.shape[:-1], np.nan)
-    for at in np.ndindex(found.shape):
-        if widest[at] == 0:
-            found[at] = 0.0
-        elif np.isfinite(widest[at]).all():
-            x = _GRID * widest[at]
-            with np.errstate(divide="ignore"):
-                z = x[:, None] / spread[at]
-            below = special.log_ndtr(z).sum(-1)
-            above = special.log_ndtr(-z).sum(-1)
-            found[at] = np.trapezoid(1 - np.exp(below) - np.exp(above), x)
-    return found
+    variance = pooled * (1 - pooled) * share(np.ones(n.shape), n)
+    if np.isnan(variance).any():
+        return np.nan
+    spread = np.sqrt(variance[variance.sum(-1).argmax()])  # (K,)
+    if spread.max() == 0:
+        return 0.0
+    x = _GRID * spread.max()
+    with np.errstate(divide="ignore"):
+        z = x[:, None] / spread
+    below, above = special.log_ndtr(z).sum(-1), special.log_ndtr(-z).sum(-1)
+    return float(np.trapezoid(1 - np.exp(below) - np.exp(above), x))
 
 
 def range_bounds(

@@ -1,0 +1,133 @@
+"""Time and memory of an audit of ten million predictions, and the ratio to resampling rows.
+
+    python benchmarks/scale.py
+
+Writes two Parquet files and one of groups to a temporary folder, then audits them in a process of
+its own, whose peak memory is measured: a thousand classes, sixty-four groups, two thousand
+resamples, on two processors or whatever there are. The ratio is to a bootstrap of rows of the same
+measures, on a size that both finish. Writes `results/scale.json`, which RESULTS.md shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bootstrap import simulate
+from fairsparse.auditing.audit import Settings
+from fairsparse.auditing.audit_report import write
+from fairsparse.auditing.join import audit_files
+from fairsparse.fairness.counts import Confusion
+from fairsparse.fairness.estimates import estimate
+from fairsparse.fairness.metrics import METRICS, evaluate
+
+RESULT = Path(__file__).parent / "results" / "scale.json"
+
+
+def prepare(folder: Path, n: int, classes: int, groups: int) -> None:
+    """Write reference, candidate and groups, the candidate's rows in another order."""
+    reference, candidate, y, group = simulate(n, classes, groups)
+    ids = np.arange(n)
+    order = np.random.default_rng(1).permutation(n)
+    tables = {
+        "reference": {"id": ids, "y": y, "prediction": reference},
+        "candidate": {"id": ids[order], "prediction": candidate[order]},
+        "groups": {"id": ids, "group": group},
+    }
+    for name, columns in tables.items():
+        frame = pd.DataFrame({k: v.astype(np.int32) for k, v in columns.items()})
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def audit_once(folder: Path, resamples: int) -> None:
+    """Audit and write the report; print seconds and peak memory."""
+    began = time.perf_counter()
+    found = audit_files(
+        str(folder / "reference.parquet"),
+        {"candidate": str(folder / "candidate.parquet")},
+        str(folder / "groups.parquet"),
+        settings=Settings(resamples=resamples),
+    )
+    computed = time.perf_counter()
+    write(found, folder / "audit")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        json.dumps(
+            {
+                "seconds": round(computed - began, 1),
+                "seconds_to_write_the_report": round(time.perf_counter() - computed, 1),
+                "peak_GiB": round(peak, 2),
+                "cells": len(found.cells),
+                "tests": found.tests,
+            }
+        )
+    )
+
+
+def ratio(n: int, resamples: int) -> dict[str, float]:
+    """Seconds of both bootstraps of all measures of two models, ten classes and four groups."""
+    rows = simulate(n, 10, 4)
+    names = [str(c) for c in range(10)], [str(g) for g in range(4)]
+    began = time.perf_counter()
+    estimate(rows[:2], *rows[2:], *names, resamples=resamples)
+    ours = time.perf_counter() - began
+    rng = np.random.default_rng(0)
+    began = time.perf_counter()
+    for _ in range(resamples):
+        take = rng.integers(0, n, n)
+        first, second, y, group = (a[take] for a in rows)
+        for predicted in (first, second):
+            evaluate(METRICS, Confusion.count(predicted, y, group, *names).counts)
+    theirs = time.perf_counter() - began
+    return {
+        "examples": n,
+        "resamples": resamples,
+        "by_counts_seconds": round(ours, 2),
+        "by_rows_seconds": round(theirs, 2),
+        "ratio": round(theirs / ours, 1),
+    }
+
+
+def main() -> None:
+    """Run both parts, print them and write them to benchmarks/results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--examples", type=int, default=10_000_000)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--groups", type=int, default=64)
+    parser.add_argument("--resamples", type=int, default=2000)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.folder:
+        audit_once(args.folder, args.resamples)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        prepare(Path(name), args.examples, args.classes, args.groups)
+        command = [sys.executable, __file__, "--folder", name, "--resamples", str(args.resamples)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result = {
+        "examples": args.examples,
+        "classes": args.classes,
+        "groups": args.groups,
+        "resamples": args.resamples,
+        **json.loads(done.stdout.splitlines()[-1]),
+        "against_rows": ratio(200_000, 500),
+        "versions": {n: version(n) for n in ("numpy", "scipy", "pyarrow")}
+        | {"python": platform.python_version()},
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
