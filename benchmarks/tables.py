@@ -84,7 +84,7 @@ def write(runs: list[Run]) -> None:
     parts += _tuning()
     for task in by_task:
         parts += _task(task, by_task[task])
-    parts += [*sections(), *_sets(), *_speed()]
+    parts += [*sections(), *_sets(), *_coverage(), *_speed()]
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
 
 
@@ -440,9 +440,52 @@ def _sets() -> list[str]:
     ]
 
 
+def _coverage() -> list[str]:
+    """How often intervals cover, alarms are false, and losses are found; see coverage.py."""
+    path = HERE / "results" / "coverage.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    rows = []
+    for row in found["coverage"]:
+        for name, covered in row["covered"].items():
+            if name.startswith("reference "):
+                continue  # as the candidate, whose cells lie further apart
+            warned = row["warned"].get(name)
+            rows.append(
+                [
+                    row["case"],
+                    str(row["n"]),
+                    name,
+                    f"{100 * covered:.1f}",
+                    "-" if warned is None else f"{100 * warned:.0f}",
+                ]
+            )
+    draws = found["coverage"][0]["draws"]
+    half = 196 * math.sqrt(0.95 * 0.05 / draws)
+    power = [
+        [f"{100 * r['harm']:.0f}", str(r["n"]), str(r["draws"])]
+        + [f"{100 * r[k]:.1f}" for k in ("any finding", "harmed group found")]
+        for r in found["power"]
+    ]
+    return [
+        "## Coverage",
+        f"Written by `python benchmarks/coverage.py`: of {draws} simulated test splits, the share"
+        f" whose 95 % interval holds the true value (chance alone gives {95 - half:.1f} to"
+        f" {95 + half:.1f} %), and the share of intervals that were wide and said so: all cells at"
+        " once, or percentiles, where a range does not stand out from sampling. n is the size of a"
+        " cell: of a class, or of a class within a group.",
+        table_text(["case", "n", "interval of", "covered, %", "wide, %"], rows),
+        "An audit of three classes and four groups of n, one of which loses some points of"
+        " accuracy: how often it reports anything at all (where nothing was lost, a false alarm),"
+        " and how often that group is found to have lost more than others.",
+        table_text(["points lost", "n", "audits", "anything, %", "the group, %"], power),
+    ]
+
+
 def _speed() -> list[str]:
     parts = []
-    for name in ("speed", "bootstrap", "cycle", "memory"):
+    for name in ("speed", "bootstrap", "scale", "cycle", "memory"):
         path = HERE / "results" / f"{name}.json"
         if path.exists():
             values = json.loads(path.read_text())

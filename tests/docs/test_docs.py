@@ -16,6 +16,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fairsparse import cli
+from fairsparse.auditing.document import CellRow, Document
+from fairsparse.auditing.gate import WORST
 from fairsparse.data import DATASETS
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
@@ -185,7 +187,8 @@ def _takes(adapter: Any, value: Any) -> bool:
 def test_names_with_underscores_exist() -> None:
     formulas = {"v_k", "s_k", "a_k", "g_kb"}
     states = {"eps_infeasible", "gap_infeasible"}
-    known = {*configurable(), *MODELS, *METRICS, *DEGRADATIONS, *formulas, *states}
+    audited = {*Document.__annotations__, *CellRow.__annotations__, *WORST}
+    known = {*configurable(), *MODELS, *METRICS, *DEGRADATIONS, *formulas, *states, *audited}
     for page in PAGES:
         for name in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)`", prose(page)):
             assert name in known, f"{page.name}: {name}"

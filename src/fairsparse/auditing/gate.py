@@ -35,6 +35,8 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+WORST = {"worst_drop": ("drop", "high"), "worst_extra_drop": ("excess_drop", "excess_high")}
+"""Finding -> the columns of its value and of its upper bound."""
 _RULE = re.compile(r"\s*(?P<finding>.+?)\s*(?P<operator><=|>=|<|>)\s*(?P<limit>[-+.\deE]+)\s*")
 _KEYS = ("rule", "candidate", "exempt")
 
@@ -200,10 +202,7 @@ def facts(found: Document, candidate: str) -> dict[str, float]:
     for attribute in ["", *dict.fromkeys(row["attribute"] for row in cells)]:
         of = [row for row in tested if not attribute or row["attribute"] == attribute]
         prefix = f"{attribute}/" if attribute else ""
-        for name, key, high in (
-            ("worst_drop", "drop", "high"),
-            ("worst_extra_drop", "excess_drop", "excess_high"),
-        ):
+        for name, (key, high) in WORST.items():
             put(f"{prefix}{name}", _largest(of, key))
             put(f"{prefix}{name}.upper", _largest(of, high))
     for row in cells:

@@ -36,7 +36,7 @@ def as_codes(what: str, values: Labels, n: int, names: Sequence[str], lowest: in
             f"{what} go from {low} to {high}; allowed are {lowest} .. {len(names) - 1}"
             f" ({len(names)} names): check the codes against the names"
         )
-    return codes.astype(np.int64)
+    return codes.astype(np.int64, copy=False)
 
 
 def group_rows(group: Array, known: int) -> tuple[Array, int]:
@@ -156,15 +156,22 @@ class Counts:
         others = self.n.sum(-1, keepdims=True) - self.n
         return self.outcomes(self.predicted - self.correct, others)
 
+    def outcome_gaps(self, part: Array, whole: Array) -> Array:
+        """Range over groups of part / whole (..., G', C), by compared class: (..., F)."""
+        first = 1 if part.shape[-1] == 2 else 0
+        at = (..., slice(self.known), slice(first, None))
+        return gap(share(part[at], np.broadcast_to(whole, part.shape)[at]), axis=-2)
+
     @cached_property
     def tpr_gaps(self) -> Array:
         """Range over groups of the true positive rate of each compared class, (..., F)."""
-        return gap(share(*self.positives))
+        return self.outcome_gaps(self.correct, self.n)
 
     @cached_property
     def fpr_gaps(self) -> Array:
         """Range over groups of the false positive rate of each compared class, (..., F)."""
-        return gap(share(*self.negatives))
+        others = self.n.sum(-1, keepdims=True) - self.n
+        return self.outcome_gaps(self.predicted - self.correct, others)
 
 
 def gap(rates: Array, axis: int = -1) -> Array:

@@ -183,7 +183,13 @@ def _accuracy_gap(c: Counts) -> tuple[Array, Array]:
     return _by(c, "group")
 
 
-@rate_metric("demographic_parity", "lower", "group", "groups")
+@rate_metric(
+    "demographic_parity",
+    "lower",
+    "group",
+    "groups",
+    lambda c: c.outcome_gaps(c.predicted, c.n.sum(-1, keepdims=True)).max(-1),
+)
 def _demographic_parity(c: Counts) -> tuple[Array, Array]:
     """Range over groups of P(predicted 1); of several classes the largest such range."""
     return c.outcomes(c.predicted, c.n.sum(-1, keepdims=True))
