@@ -15,7 +15,7 @@ LEVELS = (
     {"training"},
     {"methods", "auditing", "export"},
     {"experiments"},
-    {"cli", "__main__"},
+    {"cli", "__main__", "pytest_plugin"},
     {"__init__"},
 )
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}

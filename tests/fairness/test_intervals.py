@@ -67,7 +67,7 @@ def test_same_law_as_resampling_rows() -> None:
         assert stats.ks_2samp(values, by_rows[name]).pvalue > 1e-3, name
 
 
-@pytest.mark.parametrize("times", [[1] * 12, [1, 1, 2, 5, 40, 200, 900], [3] * 300, [1]])
+@pytest.mark.parametrize("times", [[1] * 12, [1, 1, 2, 5, 40, 200, 900, 1500], [3] * 300, [1]])
 def test_draws_are_multinomial(times: list[int]) -> None:
     times_, size = np.array(times), 20_000
     n = times_.sum()
@@ -228,3 +228,15 @@ def test_bca_agrees_with_scipy() -> None:
     plain = percentile(ratio(resamples))
     assert [low, high] == pytest.approx([theirs.low, theirs.high], abs=0.02)
     assert abs(plain.low - theirs.low) > 0.02, "the case tells the two apart"
+
+
+@pytest.mark.parametrize("times", [[1, 2, 7, 16], [3, 17, 300]])
+def test_halves_are_binomial(times: list[int]) -> None:
+    drawn = intervals.halves(np.array(times), 40_000, np.random.default_rng(0))
+    for n, values in zip(times, drawn, strict=True):
+        expected = stats.binom.pmf(np.arange(n + 1), n, 0.5) * values.size
+        seen = np.bincount(values, minlength=n + 1)
+        usual = expected > 5
+        chi2 = ((seen - expected)[usual] ** 2 / expected[usual]).sum()
+        assert stats.chi2.sf(chi2, usual.sum() - 1) > 1e-3, n
+    assert abs(np.corrcoef(drawn)[0, 1]) < 0.03

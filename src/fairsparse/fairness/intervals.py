@@ -44,6 +44,8 @@ _JACKKNIFE = 2**26  # combinations x features that the acceleration may cost
 _SLOTS = 2**16
 _UNDECIDED = 255
 _LARGEST_TABLE = 128  # above this mean, a table's values would not stay below _UNDECIDED
+_MOST_TABLES = 8  # larger means than so many tables' are drawn one by one
+_BITS = np.array([i.bit_count() for i in range(2**16)], np.uint8)
 
 
 class Interval(NamedTuple):
@@ -181,7 +183,7 @@ def swap(
     for start in range(0, draws, size):
         sums = np.repeat(total[:, None], min(size, draws - start), axis=1)
         for turned, times in moves:
-            sums += turned @ rng.binomial(times[:, None], 0.5, (len(times), sums.shape[1]))
+            sums += turned @ halves(times, sums.shape[1], rng)
         yield parts[0].counts(np.ascontiguousarray(sums.T))
 
 
@@ -295,12 +297,27 @@ def multinomial(times: Array, size: int, rng: np.random.Generator) -> Array:
 def _poisson(times: Array, thinning: float, size: int, rng: np.random.Generator) -> Array:
     """Draw Poisson counts of mean ``thinning * times``, int32 (K, size); `times` ascending."""
     drawn = np.empty((len(times), size), np.int32)
-    large = np.searchsorted(times, _LARGEST_TABLE, side="right")
+    large = np.searchsorted(times, _MOST_TABLES * _LARGEST_TABLE, side="right")
     for count in np.unique(times[:large]):
         start, stop = np.searchsorted(times, [count, count + 1])
-        drawn[start:stop] = _poisson_by_table(thinning * count, (stop - start, size), rng)
+        terms = -(-int(count) // _LARGEST_TABLE)  # a sum of Poisson counts is a Poisson count
+        drawn[start:stop] = 0
+        for _ in range(terms):
+            mean = thinning * count / terms
+            drawn[start:stop] += _poisson_by_table(mean, (stop - start, size), rng)
     mean = thinning * times[large:, None]
     drawn[large:] = rng.poisson(mean, (len(mean), size))
+    return drawn
+
+
+def halves(times: Array, size: int, rng: np.random.Generator) -> Array:
+    """Draw how many of `times` (K,), ascending, fall on one of two even sides: int64 (K, size)."""
+    few = np.searchsorted(times, 16, side="right")
+    masks = ((1 << times[:few]) - 1).astype(np.uint16)[:, None]
+    bits = rng.integers(0, _SLOTS, (few, size), dtype=np.uint16) & masks
+    drawn = np.empty((len(times), size), np.int64)
+    drawn[:few] = _BITS[bits]
+    drawn[few:] = rng.binomial(times[few:, None], 0.5, (len(times) - few, size))
     return drawn
 
 
@@ -318,7 +335,7 @@ def _poisson_by_table(mean: float, shape: tuple[int, int], rng: np.random.Genera
     return drawn
 
 
-@functools.lru_cache(maxsize=_LARGEST_TABLE)
+@functools.lru_cache(maxsize=1024)
 def _poisson_table(mean: float) -> tuple[Array, Array]:
     values = np.arange(_UNDECIDED)
     mass = stats.poisson.pmf(values, mean) * _SLOTS

@@ -1,0 +1,62 @@
+"""A pytest plugin: every rule of a policy is a test of an audit.
+
+    pytest -p fairsparse.pytest_plugin --audit audit/audit.json --audit-policy policy.yaml
+
+A rule that is kept passes, a broken one fails, one that is exempt is an expected failure.
+"""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairsparse.auditing.document import read_document
+from fairsparse.auditing.gate import Verdict, judge, read_policy
+from fairsparse.types import InputError
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the two files as options."""
+    group = parser.getgroup("fairsparse")
+    group.addoption("--audit", metavar="FILE", help="audit.json to hold against a policy")
+    group.addoption("--audit-policy", metavar="FILE", help="its rules, each a test")
+
+
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Add a test for each rule and candidate."""
+    audit, policy = config.getoption("--audit"), config.getoption("--audit-policy")
+    if (audit is None) != (policy is None):
+        raise pytest.UsageError("give --audit and --audit-policy together")
+    if audit is None:
+        return
+    try:
+        verdicts = judge(read_document(audit), read_policy(policy), datetime.date.today())
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from None
+    for verdict in verdicts:
+        name = f"{verdict.rule.text} [{verdict.candidate}]"
+        items.append(RuleItem.from_parent(session, name=name, verdict=verdict, file=Path(policy)))
+
+
+class RuleItem(pytest.Item):
+    """One rule on one candidate."""
+
+    def __init__(self, *, verdict: Verdict, file: Path, **more: Any) -> None:
+        super().__init__(**more)
+        self.verdict, self.file = verdict, file
+
+    def runtest(self) -> None:
+        """Fail where the rule is broken."""
+        if self.verdict.status == "exempt":
+            pytest.xfail(str(self.verdict))
+        if self.verdict.status == "broken":
+            pytest.fail(str(self.verdict), pytrace=False)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Where the rule stands."""
+        return self.file, self.verdict.rule.line - 1, self.name
