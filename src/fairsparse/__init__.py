@@ -15,6 +15,7 @@ from fairsparse._version import __version__
 if TYPE_CHECKING:
     from fairsparse.auditing.audit import Audit, audit
     from fairsparse.auditing.compare import Comparison, compare
+    from fairsparse.auditing.exemplars import Exemplars, exemplars
     from fairsparse.data import DATASETS, Split, Task, task
     from fairsparse.experiments.config import RunConfig, make_config, read_config
     from fairsparse.experiments.prune import prune
@@ -41,6 +42,7 @@ __all__ = [
     "Cells",
     "Comparison",
     "Confusion",
+    "Exemplars",
     "InputError",
     "MaskSet",
     "Method",
@@ -56,6 +58,7 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "exemplars",
     "load",
     "make_config",
     "measure",
@@ -71,6 +74,7 @@ __all__ = [
 _HOMES = {
     "auditing.audit": ("Audit", "audit"),
     "auditing.compare": ("Comparison", "compare"),
+    "auditing.exemplars": ("Exemplars", "exemplars"),
     "data": ("DATASETS", "Split", "Task", "task"),
     "experiments.config": ("RunConfig", "make_config", "read_config"),
     "experiments.prune": ("prune",),

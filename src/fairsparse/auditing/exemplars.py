@@ -1,0 +1,181 @@
+"""Compression-identified exemplars: the examples on which compressed networks part from dense ones.
+
+One pair of networks differs on examples for many reasons; over several seeds, or checkpoints, those
+remain on which the two kinds of networks disagree [1]_.
+
+References
+----------
+.. [1] Hooker et al., "What do compressed deep neural networks forget?", arXiv 1911.05248, and
+   "Characterising bias in compressed models", arXiv 2010.03058.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fairsparse.auditing.audit import Examples
+from fairsparse.auditing.labels import (
+    CLASS,
+    attributes,
+    column,
+    encode,
+    group_codes,
+    ordered,
+    predicted,
+    text,
+)
+from fairsparse.fairness.counts import Array, share
+from fairsparse.fairness.intervals import holm
+from fairsparse.fairness.paired import wilson
+from fairsparse.types import InputError
+
+
+@dataclass(frozen=True)
+class Exemplars:
+    """Which examples they are, and in whose cells they are more than chance puts there.
+
+    Attributes
+    ----------
+    examples : DataFrame
+        A row for each example, in order: its class ``y``, what most of the references and of the
+        candidates predict, whether these differ (``modal``), and the L1 distance of the two
+        distributions of predictions (``taxicab``, 0 to 2).
+    cells : DataFrame
+        A row for each cell: ``n``, modal ``exemplars``, their ``share`` with its interval, the
+        ``ratio`` to the share among all others, and the exact ``p`` (Fisher's) that it is 1, with
+        Holm's adjustment over all cells.
+    """
+
+    examples: pd.DataFrame
+    cells: pd.DataFrame
+
+    def top(self, k: int = 20) -> pd.DataFrame:
+        """The `k` examples whose predictions moved most, modal ones first."""
+        order = ["modal", "taxicab"]
+        return self.examples.sort_values(order, ascending=False, kind="stable").head(k)
+
+
+def exemplars(
+    references: Sequence[Any],
+    candidates: Sequence[Any],
+    y: Any,
+    *,
+    groups: Any = None,
+    class_names: Sequence[str] | None = None,
+    depth: int = 2,
+) -> Exemplars:
+    """Find the examples on which candidates, as a population, part from references.
+
+    Parameters
+    ----------
+    references, candidates : sequence of array-like, each (N,) or (N, C)
+        Predicted classes, or scores, of each network; some of either, 30 in the source.
+    y, groups, class_names
+        As for `audit`.
+    depth : int
+        Of how many attributes at most groups are crossed.
+
+    Raises
+    ------
+    InputError
+        Without networks, and as `audit` does.
+
+    Examples
+    --------
+    >>> found = exemplars([[0, 0], [0, 0], [1, 0]], [[1, 0], [1, 0], [1, 0]], [0, 0])
+    >>> found.examples["modal"].tolist(), found.examples["taxicab"].round(2).tolist()
+    ([True, False], [1.33, 0.0])
+    """
+    true = column("y", y)
+    kinds = {"reference": references, "candidate": candidates}
+    arrays: dict[str, Array] = {}
+    for kind, models in kinds.items():
+        if len(models) == 0:
+            raise InputError(f"there is no {kind}; give the predictions of at least one network")
+        for i, model in enumerate(models):
+            found = predicted(f"{kind} {i}", model, class_names)
+            if len(found) != len(true):
+                raise InputError(
+                    f"{kind} {i} has {len(found):,} predictions and y {len(true):,} labels"
+                )
+            arrays[f"{kind} {i}"] = found
+    known = class_names if class_names is not None else _all(true, arrays)
+    names, codes = encode({"y": true, "reference": true, **arrays}, known)
+    shares = {
+        kind: _distribution([codes[f"{kind} {i}"] for i in range(len(models))], len(names))
+        for kind, models in kinds.items()
+    }
+    modes = {kind: found.argmax(1) for kind, found in shares.items()}
+    modal = modes["reference"] != modes["candidate"]
+    labels = np.array(names, dtype=object)
+    table = pd.DataFrame(
+        {
+            "y": labels[codes["y"]],
+            "reference": labels[modes["reference"]],
+            "candidate": labels[modes["candidate"]],
+            "modal": modal,
+            "taxicab": np.abs(shares["reference"] - shares["candidate"]).sum(1),
+        }
+    )
+    columns = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
+    examples = Examples(codes["y"], names, columns)
+    return Exemplars(table, _cells(modal, examples, depth))
+
+
+def _all(true: Array, arrays: Mapping[str, Array]) -> list[Any]:
+    """Every class that occurs: populations of networks may predict what y does not have."""
+    values = (pd.unique(a) for a in (true, *arrays.values()))
+    return list(ordered({text(v) for found in values for v in found}))
+
+
+def _distribution(models: Sequence[Array], classes: int) -> Array:
+    """Share of the models that predict each class, (N, C); ties go to the first class."""
+    n = len(models[0])
+    counts = np.zeros((n, classes))
+    for model in models:
+        counts[np.arange(n), model] += 1
+    return counts / len(models)
+
+
+def _cells(modal: Array, examples: Examples, depth: int) -> pd.DataFrame:
+    classes = (examples.y, examples.class_names)
+    total, everyone = int(modal.sum()), len(modal)
+    frames = []
+    for attribute, (codes, names) in {CLASS: classes, **examples.crossed(depth)}.items():
+        inside = codes >= 0
+        n = np.bincount(codes[inside], minlength=len(names))
+        hits = np.bincount(codes[inside & modal], minlength=len(names))
+        bounds = wilson(hits, n)
+        others = share(total - hits, everyone - n)
+        p = [_fisher(int(h), int(m), total, everyone) for h, m in zip(hits, n, strict=True)]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "attribute": attribute,
+                    "cell": names,
+                    "n": n,
+                    "exemplars": hits,
+                    "share": share(hits, n),
+                    "share_low": bounds.low,
+                    "share_high": bounds.high,
+                    "ratio": share(share(hits, n), others),
+                    "p": p,
+                }
+            )
+        )
+    cells = pd.concat(frames, ignore_index=True)
+    cells["p_adjusted"] = holm(cells["p"].to_numpy(float))
+    return cells
+
+
+def _fisher(hits: int, n: int, total: int, everyone: int) -> float:
+    if n == 0:
+        return float("nan")
+    table = [[hits, n - hits], [total - hits, everyone - n - total + hits]]
+    return float(stats.fisher_exact(table).pvalue)
