@@ -93,6 +93,31 @@ def test_what_does_not_match_is_told(files: dict[str, Path]) -> None:
     assert f"{350 - known} examples are not in" in told
 
 
+def test_labels_of_the_groups_file_are_not_guessed(files: dict[str, Path]) -> None:
+    truth = pd.read_csv(files["a.csv"])[["id", "y"]]
+    for name in ("a.csv", "b.csv"):
+        pd.read_csv(files[name]).drop(columns="y").to_csv(files[name], index=False)
+    groups = pd.read_csv(files["people.csv"]).merge(truth, on="id")
+    groups.to_csv(files["people.csv"], index=False)
+    assert run(files, "b.csv").n == N
+    groups.iloc[:390].to_csv(files["people.csv"], index=False)
+    with pytest.raises(InputError, match="y is empty in 10 of 400 rows"):
+        run(files, "b.csv")
+
+
+def test_every_kind_of_nothing_is_an_unknown_group(files: dict[str, Path]) -> None:
+    frame = pd.read_csv(files["people.csv"]).drop(columns="age").astype({"sex": object})
+    frame["number"] = np.where(np.arange(N) % 2, 1.0, 2.0)
+    frame.loc[:9, "sex"], frame.loc[10:14, "sex"], frame.loc[:6, "number"] = "", None, np.nan
+    frame.to_parquet(files["people.csv"].with_suffix(".parquet"), index=False)
+    files["people.parquet"] = files["people.csv"].with_suffix(".parquet")
+    found = run(files, "b.csv", groups="people.parquet")
+    assert found.attributes["number"] == ("1", "2")
+    assert found.attributes["sex"] == ("a", "b")
+    assert found.frame("sex").loc["unknown", "n"] == 15
+    assert found.frame("number").loc["unknown", "n"] == 7
+
+
 def test_rows_without_ids_are_matched_by_order(files: dict[str, Path]) -> None:
     for name in ("a.csv", "wide.csv", "people.csv"):
         pd.read_csv(files[name]).drop(columns="id").to_csv(files[name], index=False)

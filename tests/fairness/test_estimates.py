@@ -122,3 +122,17 @@ def test_swaps_of_many_classes_are_swaps(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("fairsparse.fairness.intervals._MOST_DISTINCT", 5)
     reduced = change_tests(*given, draws=4000, seed=1)
     assert reduced == pytest.approx(whole, abs=0.05)
+
+
+def test_swaps_move_predictions_whole() -> None:
+    before, after, y = [0, 1, 1, 0, 1, 0], [1, 1, 1, 0, 0, 0], [0, 1, 1, 0, 0, 1]
+    group = np.array([0, 0, 0, 1, 1, 1])
+    moved = []
+    for flip in itertools.product([False, True], repeat=6):
+        models = np.where(flip, after, before), np.where(flip, before, after)
+        gaps = [abs(m[group == 0].mean() - m[group == 1].mean()) for m in models]
+        moved.append(abs(gaps[1] - gaps[0]))
+    expected = np.mean(np.array(moved) >= moved[0] - 1e-12)
+    assert 0.05 < expected < 0.95
+    found = change_tests(before, after, y, group, ["no", "yes"], ["a", "b"], draws=20_000)
+    assert found["demographic_parity"] == pytest.approx(expected, abs=0.02)

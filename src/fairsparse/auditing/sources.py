@@ -102,7 +102,9 @@ def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> 
         When the file is missing, damaged or of another kind, or lacks a column that was asked for.
     """
     place, _, role = path.rpartition(":")
-    if role in ("dense", "sparse") and Path(place).is_dir():
+    if role in ("dense", "sparse") and place:
+        if not Path(place).is_dir():
+            raise InputError(f"{place}: no such run directory")
         return _run(Path(place), role, attributes)
     where = Path(path)
     if where.is_dir():
