@@ -187,6 +187,22 @@ def test_bad_arrays_are_refused(change: dict, message: str) -> None:
         audited({**people(), **change})
 
 
+@pytest.mark.parametrize("names", [["class"], ["class x sex"], ["sex", "age", "sex x age"]])
+def test_names_that_an_audit_uses_are_refused(names: list[str]) -> None:
+    case = people(100)
+    groups = dict.fromkeys(names, case["sex"])
+    with pytest.raises(InputError, match="an attribute cannot be called"):
+        audit(case["reference"], case["candidate"], case["y"], groups=groups)
+
+
+def test_a_group_may_be_called_unknown() -> None:
+    case = people(200)
+    sex = np.where(case["sex"] == "a", "unknown", case["sex"]).astype(object)
+    sex[:40] = None
+    found = audit(case["reference"], case["candidate"], case["y"], groups=sex, resamples=20)
+    assert found.frame("group").index.tolist() == ["b", "unknown", "unknown group"]
+
+
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [({"margin": 0.0}, "margin must be above 0"), ({"depth": 0}, "depth must be at least 1")],

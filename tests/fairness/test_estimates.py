@@ -26,7 +26,7 @@ def drawn(rates: tuple[list[float], list[float]], n: int, seed: int) -> list[np.
 
 
 def test_each_metric_has_the_interval_that_covers_it() -> None:
-    before, after, y = drawn(([0.9] * 9 + [0.4], [0.85] * 10), 200, 0)
+    before, after, y = drawn(([0.97, 0.5, *[0.75] * 7, 0.3], [0.85] * 10), 200, 0)
     found = estimate([before, after], y, np.full(2000, -1), TEN, resamples=300)
     how = {name: e["how"] for name, e in found.items()}
     assert how["reference accuracy"] == how["change accuracy"] == "score"

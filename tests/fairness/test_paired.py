@@ -16,6 +16,7 @@ from fairsparse.fairness.intervals import holm
 from fairsparse.fairness.paired import (
     Pairs,
     benjamini_hochberg,
+    exact,
     excess_drop,
     excess_test,
     independent_difference,
@@ -35,6 +36,13 @@ def test_wilson_is_statsmodels(hits: int, n: int) -> None:
     found = wilson(np.array(hits), np.array(n))
     expected = proportion_confint(hits, n, method="wilson")
     assert [float(b) for b in found] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 7), (3, 9), (9, 9), (263, 1000)])
+def test_the_exact_interval_is_scipys(hits: int, n: int) -> None:
+    found = exact(np.array(hits), np.array(n))
+    expected = stats.binomtest(hits, n).proportion_ci(method="exact")
+    assert [float(b) for b in found] == pytest.approx([expected.low, expected.high], abs=1e-9)
 
 
 @pytest.mark.parametrize("counts", [(56, 70, 48, 80), (9, 10, 3, 10), (10, 10, 0, 20)])
@@ -129,6 +137,7 @@ def test_margins_are_tested_by_the_likeliest_rates() -> None:
 def test_no_examples_give_no_number() -> None:
     none, some = pairs(0, 0, 0, 0), pairs(5, 1, 1, 3)
     assert math.isnan(none.drop.item())
+    assert all(math.isnan(b.item()) for b in exact(np.array([0]), np.array([0])))
     assert all(math.isnan(b.item()) for b in paired_drop(none))
     assert math.isnan(excess_drop(none, some)[0].item())
     assert math.isnan(excess_test(none, some).item())

@@ -81,6 +81,12 @@ class Examples:
     class_names: tuple[str, ...]
     attributes: dict[str, tuple[Array, tuple[str, ...]]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        crossings = {f"{a} x {b}" for a, b in itertools.permutations(self.attributes, 2)}
+        for name in self.attributes:
+            if name == CLASS or name.startswith(f"{CLASS} x ") or name in crossings:
+                raise InputError(f"an attribute cannot be called '{name}'; rename it")
+
     def crossed(self, depth: int) -> dict[str, tuple[Array, tuple[str, ...]]]:
         """Every attribute, and every crossing of up to `depth` of them.
 
@@ -360,7 +366,8 @@ def _cells(
         if attribute == CLASS:
             shown = {CLASS: (classes, Pairs(*(x[0] for x in pairs)))}
         else:
-            labels = (*names, LABEL)[: len(pairs.both)]
+            unknown = LABEL if LABEL not in names else f"{LABEL} group"
+            labels = (*names, unknown)[: len(pairs.both)]
             shown = {attribute: (labels, Pairs(*(x.sum(1) for x in pairs)))}
             if attribute in examples.attributes:
                 inner = tuple(f"{c} | {g}" for g in names for c in classes)

@@ -108,8 +108,6 @@ def attributes(groups: Any, n: int) -> dict[str, Any]:
     for name, values in found.items():
         if len(values) != n:
             raise InputError(f"groups '{name}' has {len(values):,} values for {n:,} examples")
-        if name == CLASS or " x " in name:
-            raise InputError(f"an attribute cannot be called '{name}'; rename it")
     return found
 
 

@@ -41,13 +41,13 @@ from fairsparse.fairness.intervals import (
     swap,
 )
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
-from fairsparse.fairness.paired import Bounds, Pairs, excess_drop, paired_drop, wilson
+from fairsparse.fairness.paired import Bounds, Pairs, exact, excess_drop, paired_drop, wilson
 from fairsparse.types import UNKNOWN
 
 How = Literal["score", "corrected", "BCa", "percentile", "all cells at once"]
 ROLES = ("reference", "candidate")
 _BIASED = 0.25
-"""A minimum whose resamples lie further from it than this many deviations is one of many alike."""
+"""Resamples that lie further than this many deviations off were pulled there by cells alike."""
 
 
 class Estimate(TypedDict):
@@ -271,18 +271,16 @@ def _all_cells(hits: Array, n: Array, smallest: bool) -> tuple[Bounds, float]:
     if not smallest:
         return ranges.rate_range(hits, n), ranges.floor(hits, n)
     cells = hits.size
-    bounds = ranges.extreme(lambda z: wilson(hits, n, z), cells, largest=False)
+    bounds = ranges.extreme(lambda z: exact(hits, n, z), cells, largest=False)
     return bounds, np.nan
 
 
 def _stands_out(value: float, floor: float, hits: Array, samples: Array) -> bool:
-    """Whether resampling covers a range or minimum: it is not made by sampling, or by many."""
-    if np.isnan(value) or hits.shape[-1] == 2:
-        return False  # a single difference has an interval in closed form
-    if not np.isnan(floor):
-        return value >= ranges.STANDS_OUT * floor
+    """Whether resampling covers a range or minimum: neither sampling nor one of many made it."""
+    if hits.shape[-1] == 2 and not np.isnan(floor):
+        return False  # the range of two is a difference, which has an interval in closed form
     defined = samples[~np.isnan(samples)]
-    if len(defined) == 0:
+    if np.isnan(value) or len(defined) == 0 or value < ranges.STANDS_OUT * np.nan_to_num(floor):
         return False
     return bool(0 < defined.std() >= abs(defined.mean() - value) / _BIASED)
 

@@ -12,7 +12,8 @@ References
    based on paired data", 1998 (his method 10).
 .. [4] Zou and Donner, "Construction of confidence limits about effect measures: a general
    approach", 2008.
-.. [5] Benjamini and Hochberg, "Controlling the false discovery rate", 1995.
+.. [5] Clopper and Pearson, "The use of confidence or fiducial limits", 1934.
+.. [6] Benjamini and Hochberg, "Controlling the false discovery rate", 1995.
 """
 
 from __future__ import annotations
@@ -82,6 +83,21 @@ def wilson(hits: Array, n: Array, z: float | None = None) -> Bounds:
     empty = n <= 0
     low = np.where(hits <= 0, 0.0, np.maximum(centre - half, 0))
     high = np.where(hits >= n, 1.0, np.minimum(centre + half, 1))
+    return Bounds(np.where(empty, np.nan, low), np.where(empty, np.nan, high))
+
+
+def exact(hits: Array, n: Array, z: float | None = None) -> Bounds:
+    """Clopper and Pearson's interval of a rate [5]_, which holds at any level and size.
+
+    >>> low, high = exact(np.array(81), np.array(263))
+    >>> low.round(4).item(), high.round(4).item()
+    (0.2527, 0.3676)
+    """
+    tail = stats.norm.sf(quantile() if z is None else z)
+    hits, n = np.asarray(hits, float), np.asarray(n, float)
+    low = np.where(hits > 0, stats.beta.ppf(tail, hits, n - hits + 1), 0.0)
+    high = np.where(hits < n, stats.beta.isf(tail, hits + 1, n - hits), 1.0)
+    empty = n <= 0
     return Bounds(np.where(empty, np.nan, low), np.where(empty, np.nan, high))
 
 
@@ -227,7 +243,7 @@ def no_worse(pairs: Pairs, margin: float) -> Array:
 
 
 def benjamini_hochberg(p: Array) -> Array:
-    """Adjust p-values (K,) so that findings below a level are false at that rate [5]_; NaN stays.
+    """Adjust p-values (K,) so that findings below a level are false at that rate [6]_; NaN stays.
 
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, np.nan])).round(6).tolist()
     [0.03, 0.04, 0.04, nan]
