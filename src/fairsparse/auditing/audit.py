@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -301,11 +302,13 @@ def _measures(
     rows: list[dict[str, Any]] = []
     for attribute, (group, names) in {CLASS: none, **examples.attributes}.items():
         given = ([reference, candidate], examples.y, group, examples.class_names, names)
-        drawn = {"resamples": settings.resamples, "seed": settings.seed}
-        found = estimate(*given, **drawn)  # type: ignore[arg-type]
-        p = change_tests(
-            reference, candidate, *given[1:], draws=settings.resamples, seed=settings.seed + 1
-        )
+        draws, seed = settings.resamples, settings.seed
+        with ThreadPoolExecutor(1) as pool:  # beside the intervals: neither waits for the other
+            tests = pool.submit(
+                change_tests, reference, candidate, *given[1:], draws=draws, seed=seed + 1
+            )
+            found = estimate(*given, resamples=draws, seed=seed)
+            p = tests.result()
         counts = _overall(reference, candidate, examples)
         p["accuracy"] = float(mcnemar(counts["lost"], counts["gained"]))
         of_classes = attribute == CLASS
