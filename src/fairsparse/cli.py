@@ -151,7 +151,7 @@ def audit(
         str | None, typer.Option(help="all classes, separated by commas, where files lack some")
     ] = None,
     renormalise: Annotated[
-        bool, typer.Option("--renormalise", help="divide each example's scores by their sum")
+        bool, typer.Option("--renormalise", help="take scores that do not sum to 1")
     ] = False,
     margin: Annotated[float, typer.Option(help="a smaller drop counts as no worse")] = 0.01,
     depth: Annotated[int, typer.Option(help="of how many attributes groups are crossed")] = 2,

@@ -100,6 +100,10 @@ def test_labels_of_the_groups_file_are_not_guessed(files: dict[str, Path]) -> No
     groups = pd.read_csv(files["people.csv"]).merge(truth, on="id")
     groups.to_csv(files["people.csv"], index=False)
     assert run(files, "b.csv").n == N
+    labelled = pd.read_csv(files["b.csv"]).merge(truth, on="id")
+    labelled.to_csv(files["wide.csv"], index=False)  # then they need not have all
+    groups.iloc[:390].to_csv(files["people.csv"], index=False)
+    assert run(files, "wide.csv").frame("sex").loc["unknown", "n"] == 10
     groups.iloc[:390].to_csv(files["people.csv"], index=False)
     with pytest.raises(InputError, match="y is empty in 10 of 400 rows"):
         run(files, "b.csv")

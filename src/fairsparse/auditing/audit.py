@@ -134,8 +134,8 @@ class Audit:
         As ranked: those that leave no cell behind first, then by worst extra drop.
     measures : DataFrame
         A row for each candidate, attribute and measure: ``reference``, ``candidate`` and ``change``
-        with ``_low`` and ``_high``, the reference's noise ``floor``, ``how`` the interval of the
-        change came about, the ``p`` of the change and ``p_adjusted`` over all tests of the audit.
+        with ``_low`` and ``_high``, the candidate's noise ``floor`` and ``how`` its interval
+        came about, the ``p`` of the change and ``p_adjusted`` over all tests of the audit.
         Measures of how unequally a drop falls have a ``candidate`` alone.
     cells : DataFrame
         A row for each candidate, attribute (``class``, an attribute, a crossing, or class x
@@ -243,8 +243,9 @@ def audit_codes(
     crossed = examples.crossed(settings.depth)
     measures, cells, overall = [], [], []
     for name, codes in candidates.items():
-        overall.append({"candidate_name": name, **_overall(reference, codes, examples)})
-        measures.append(_measures(name, reference, codes, examples, settings))
+        flips = _overall(reference, codes, examples)
+        overall.append({"candidate_name": name, **flips})
+        measures.append(_measures(name, reference, codes, examples, flips, settings))
         cells.append(_cells(name, reference, codes, examples, crossed, settings))
     table, rows = pd.concat(measures, ignore_index=True), pd.concat(cells, ignore_index=True)
     _adjust(table, rows, settings)
@@ -270,8 +271,7 @@ def _behind(cells: pd.DataFrame) -> int:
 
 
 def _worst(cells: pd.DataFrame) -> float:
-    tested = cells[cells["n"] >= cells.attrs.get("least", 0)]
-    worst = tested["excess_drop"].max()
+    worst = cells.loc[cells["excess_p"].notna(), "excess_drop"].max()
     return math.inf if math.isnan(worst) else float(worst)
 
 
@@ -295,7 +295,12 @@ def _overall(reference: Array, candidate: Array, examples: Examples) -> dict[str
 
 
 def _measures(
-    name: str, reference: Array, candidate: Array, examples: Examples, settings: Settings
+    name: str,
+    reference: Array,
+    candidate: Array,
+    examples: Examples,
+    flips: Mapping[str, Any],
+    settings: Settings,
 ) -> pd.DataFrame:
     """Every measure of classes, and of each attribute's groups."""
     none = (np.full(len(examples.y), UNKNOWN), ())
@@ -309,9 +314,9 @@ def _measures(
             )
             found = estimate(*given, resamples=draws, seed=seed)
             p = tests.result()
-        counts = _overall(reference, candidate, examples)
-        p["accuracy"] = float(mcnemar(counts["lost"], counts["gained"]))
         of_classes = attribute == CLASS
+        if of_classes:
+            p["accuracy"] = float(mcnemar(flips["lost"], flips["gained"]))
         for metric in METRICS:
             if f"change {metric}" in found and (metric in _OF_CLASSES) == of_classes:
                 rows.append(_measure(name, attribute, metric, found, p[metric]))
@@ -420,4 +425,3 @@ def _adjust(measures: pd.DataFrame, cells: pd.DataFrame, settings: Settings) -> 
         "data do not tell",
     )
     cells["finding"] = found
-    cells.attrs["least"] = settings.least

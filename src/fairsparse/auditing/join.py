@@ -8,7 +8,8 @@ import numpy as np
 
 from fairsparse.auditing.audit import Audit, Examples, Settings, audit_codes
 from fairsparse.auditing.labels import ordered, text
-from fairsparse.auditing.sources import Coded, Columns, Source, few, read
+from fairsparse.auditing.sources import Coded, Columns, Source, read
+from fairsparse.auditing.words import listing
 from fairsparse.fairness.counts import Array
 from fairsparse.types import UNKNOWN, InputError
 
@@ -43,7 +44,7 @@ def audit_files(
     class_names : sequence of str, optional
         All classes, where files may lack some.
     renormalise : bool
-        Divide each example's scores by their sum.
+        Take scores that do not sum to 1; which is the largest does not depend on it.
     settings : Settings
 
     Raises
@@ -57,7 +58,7 @@ def audit_files(
     about = read(groups, columns, attributes or None) if groups else first
     notes: list[str] = []
     joined = _join([first, *others.values()], about, notes)
-    truth = next((s for s in (first, about, *others.values()) if s.truth is not None), None)
+    truth = next((s for s in (first, *others.values(), about) if s.truth is not None), None)
     if truth is None:
         raise InputError(
             f"no file has the true classes (column '{columns.truth}'); name it with --truth"
@@ -66,9 +67,10 @@ def audit_files(
     y = _labels(truth.truth, joined[id(truth)], f"{truth.path}: {columns.truth}")
     for source in (*sources, about):
         if source is not truth and source.truth is not None:
-            _agree(
-                truth.path, source.path, y, _labels(source.truth, joined[id(source)], source.path)
-            )
+            rows = joined[id(source)]
+            here = rows >= 0  # a file of groups may lack some
+            theirs = _labels(source.truth, rows[here], source.path)
+            _agree(truth.path, source.path, Coded(y.codes[here], y.names), theirs)
     for source in sources:
         _check_scores(source, renormalise)
     predicted = {
@@ -116,8 +118,8 @@ def _join(sources: Sequence[Source], about: Source, notes: list[str]) -> dict[in
         if matched == 0:
             mine, theirs = ([str(i) for i in s.ids[:3]] for s in (first, source))
             raise InputError(
-                f"no id of {source.path} is in all other files: it has {few(theirs)}, and"
-                f" {first.path} has {few(mine)}"
+                f"no id of {source.path} is in all other files: it has {listing(theirs)}, and"
+                f" {first.path} has {listing(mine)}"
             )
         if source.n > matched:
             notes.append(
@@ -194,7 +196,7 @@ def _classes(
             odd = sorted(set(other.classes) ^ set(scored[0].classes))
             raise InputError(
                 f"{scored[0].path} and {other.path} have scores of different classes:"
-                f" {few(odd, 5)} in one alone"
+                f" {listing(odd, 5)} in one alone"
             )
     if given is not None:
         names = tuple(text(c) for c in given)
@@ -208,7 +210,7 @@ def _classes(
             where = "the true classes" if source is None else source.path
             raise InputError(
                 f"{where}: has classes that {'--classes does' if given else 'the others do'} not"
-                f" have: {few(strange, 5)}; known: {few(names, 8)}; give all with --classes"
+                f" have: {listing(strange, 5)}; known: {listing(names, 8)}; give all with --classes"
             )
     return names
 

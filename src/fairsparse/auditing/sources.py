@@ -25,6 +25,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from fairsparse.auditing.labels import text
+from fairsparse.auditing.words import listing
 from fairsparse.fairness.counts import Array
 from fairsparse.registry import nearest
 from fairsparse.types import UNKNOWN, InputError
@@ -162,14 +163,9 @@ def _wanted(
     for name in chosen:
         if name not in names:
             raise InputError(
-                f"{path}: has no column '{name}'{nearest(name, names)}; columns: {few(names)}"
+                f"{path}: has no column '{name}'{nearest(name, names)}; columns: {listing(names)}"
             )
     return [*fixed, *scores, *chosen], scores
-
-
-def few(names: Sequence[str], most: int = 12) -> str:
-    """The first of some names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _table(
@@ -253,7 +249,7 @@ def _ids(path: str, parts: list[Any]) -> pd.Index:
         twice = index[index.duplicated()].unique()
         raise InputError(
             f"{path}: {len(twice):,} ids occur more than once, such as"
-            f" {few([str(i) for i in twice], 3)}; give each example one row"
+            f" {listing([str(i) for i in twice], 3)}; give each example one row"
         )
     return index
 
@@ -285,7 +281,7 @@ def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Sourc
     chosen = others if attributes is None else list(attributes)
     for name in chosen:
         if name not in flat:
-            raise InputError(f"{path}: has no array '{name}'; arrays: {few(sorted(flat))}")
+            raise InputError(f"{path}: has no array '{name}'; arrays: {listing(sorted(flat))}")
     coded = {}
     for name in [*own[1:], *chosen]:
         if name in flat:
