@@ -13,7 +13,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 import fairsparse
-from fairsparse.auditing.audit import FINDINGS, LOST_MORE, Audit, audit
+from fairsparse.auditing.audit import Audit, audit
+from fairsparse.auditing.findings import FINDINGS, LOST_MORE
 from fairsparse.types import InputError
 
 
@@ -221,3 +222,42 @@ def test_a_frame_that_is_not_there_names_those_that_are() -> None:
 def test_it_is_the_packages_function() -> None:
     assert fairsparse.audit is audit
     assert not math.isnan(fairsparse.audit([0, 1], [0, 1], [0, 1], resamples=5).n)
+
+
+def test_confidence_is_audited_where_both_models_give_probabilities() -> None:
+    case = people()
+    names = ["cat", "dog", "owl"]
+
+    def shares(predicted: np.ndarray, sure: np.ndarray) -> np.ndarray:
+        rest = np.repeat((1 - sure)[:, None] / 2, 3, axis=1)
+        rest[np.arange(len(sure)), np.searchsorted(names, predicted)] = sure
+        return rest
+
+    confidence = np.full(len(case["y"]), 0.9)
+    models = {m: shares(case[m], confidence) for m in ("reference", "candidate")}
+    found = audited({**case, **models}, class_names=names)
+    rows = found.calibration.set_index(["attribute", "cell"])
+    assert list(rows.index.get_level_values(0)) == ["all", *["sex"] * 2, *["age"] * 2,
+                                                    *["sex x age"] * 4]  # fmt: skip
+    hurt = rows.loc[("sex x age", "b | old")]
+    mask = (case["sex"] == "b") & (case["age"] == "old")
+    accuracy = [(case[m] == case["y"])[mask].mean() for m in ("reference", "candidate")]
+    assert hurt["n"] == mask.sum()
+    assert [hurt["reference"], hurt["candidate"]] == pytest.approx([0.9 - a for a in accuracy])
+    assert hurt["candidate_ece"] == pytest.approx(abs(0.9 - accuracy[1]))  # all in one bin
+    assert hurt["p_adjusted"] < 0.05
+    assert rows.loc[("sex x age", "a | young"), "p_adjusted"] == 1
+    gaps = found.measures[found.measures["measure"] == "calibration_gap"].set_index("attribute")
+    assert set(gaps.index) == {"sex", "age"}
+    sex = rows.loc["sex", "candidate"]
+    assert gaps.loc["sex", "candidate"] == pytest.approx(sex.max() - sex.min())
+    assert gaps.loc["sex", "p"] == pytest.approx(1 / 401)  # the least that 400 draws can give
+    labels = audited(case)
+    assert labels.calibration.empty
+    assert found.tests == labels.tests + 9 + 2
+    one = audited({**case, "reference": models["reference"]}, class_names=names)
+    assert one.calibration.empty  # the candidate has labels alone
+    pd.testing.assert_frame_equal(
+        found.cells.drop(columns=[c for c in found.cells if c.endswith("adjusted")]),
+        labels.cells.drop(columns=[c for c in labels.cells if c.endswith("adjusted")]),
+    )

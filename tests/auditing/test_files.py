@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from test_audit import people
 
-from fairsparse.auditing.audit import Audit, Settings, audit
+from fairsparse.auditing.audit import Audit, audit
+from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.join import audit_files
 from fairsparse.auditing.sources import Columns
 from fairsparse.types import InputError

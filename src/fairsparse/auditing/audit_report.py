@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import pandas as pd
 from fairsparse._version import __version__
 from fairsparse.auditing import audit_sentences as sentences
 from fairsparse.auditing import plots, words
-from fairsparse.auditing.audit import CLASS, Audit
-from fairsparse.auditing.document import document, safe
+from fairsparse.auditing.audit import Audit
+from fairsparse.auditing.document import document, safe_csv
+from fairsparse.auditing.labels import CLASS
 from fairsparse.auditing.report import environment
 from fairsparse.auditing.tables import FOLD, Entry, Table
 from fairsparse.auditing.words import between, number, percent, points
@@ -24,20 +24,18 @@ _PICTURED = 20
 
 
 def write(audit: Audit, folder: Path) -> Path:
-    """Write report.html, audit.json, summary.md, model_card.md, measures.csv and cells.csv."""
-    write_text(folder / "measures.csv", _csv(audit.measures))
-    write_text(folder / "cells.csv", _csv(audit.cells))
+    """Write report.html, audit.json, summary.md, model_card.md and the tables as CSV."""
+    write_text(folder / "measures.csv", safe_csv(audit.measures))
+    write_text(folder / "cells.csv", safe_csv(audit.cells))
+    if len(audit.calibration):
+        write_text(folder / "calibration.csv", safe_csv(audit.calibration))
+    else:
+        (folder / "calibration.csv").unlink(missing_ok=True)  # of an earlier audit
     write_text(folder / "summary.md", summary(audit))
     write_text(folder / "model_card.md", model_card(audit))
     write_text(folder / "report.html", html(audit))
     write_json(folder / "audit.json", document(audit))
     return folder
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    buffer = io.StringIO()
-    safe(frame).to_csv(buffer, index=False)
-    return buffer.getvalue()
 
 
 def html(audit: Audit) -> str:
@@ -78,6 +76,7 @@ def _candidate(audit: Audit, name: str) -> dict[str, Any]:
             for a in dict.fromkeys(measures["attribute"])
         ],
         "cells": [_cells(cells[cells["attribute"] == kind], kind) for kind in kinds],
+        "calibration": _calibration(audit.calibration[audit.calibration["candidate_name"] == name]),
     }
 
 
@@ -106,7 +105,7 @@ def _ranking(audit: Audit) -> Table:
         )
     head = ["candidate", "accuracy", "cells that lost more", "largest excess drop", "in words"]
     caption = "Candidates, those first that leave fewest cells behind"
-    return Table(caption, head, rows, text=(4,))
+    return Table(caption, head, rows, text=(3, 4))
 
 
 def _measures(frame: pd.DataFrame, attribute: str) -> Table:
@@ -167,6 +166,30 @@ def _cells(frame: pd.DataFrame, kind: str) -> Table:
         "lost / gained", "adjusted p of flips", "adjusted p of excess", "finding",
     ]  # fmt: skip
     return Table(title, head, rows, text=(9,), folded=title if len(rows) > FOLD else "")
+
+
+def _calibration(frame: pd.DataFrame) -> Table | None:
+    if frame.empty:
+        return None
+    rows: list[list[Entry]] = []
+    for row in frame.head(MOST_ROWS).to_dict("records"):
+        everyone = row["attribute"] == "all"
+        entries: list[Entry] = [
+            "all" if everyone else f"{row['attribute']}: {row['cell']}",
+            f"{row['n']:,}",
+        ]
+        for role in ("reference", "candidate", "change"):
+            entries.append(_bounded(row[role], row[f"{role}_low"], row[f"{role}_high"]))
+        for role in ("reference", "candidate"):
+            floor = f"floor {_bare(row[f'{role}_floor'])}"
+            entries.append((_bare(row[f"{role}_ece"]), floor))
+        rows.append([*entries, _p(row["p_adjusted"])])
+    title = "Confidence less accuracy, and expected calibration error (ECE), in points"
+    head = [
+        "whose", "n", "reference", "candidate", "change", "ECE, reference", "ECE, candidate",
+        "adjusted p of change",
+    ]  # fmt: skip
+    return Table(title, head, rows, folded=title if len(rows) > FOLD else "")
 
 
 def _p(value: float) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from fairsparse.auditing import words
-from fairsparse.auditing.audit import CLASS, LOST_MORE, Audit
+from fairsparse.auditing.audit import Audit
+from fairsparse.auditing.findings import LOST_MORE
+from fairsparse.auditing.labels import CLASS
 from fairsparse.auditing.words import SPACE, percent, points
 
 
@@ -27,6 +29,7 @@ def paragraphs(audit: Audit, candidate: str) -> list[str]:
         _behind(cells),
         _shown(audit, cells),
         _gaps(audit, measures),
+        _confidence(audit, candidate),
     ]
 
 
@@ -142,6 +145,27 @@ def _gaps(audit: Audit, measures: pd.DataFrame) -> str:
         f"Of {words.plural(len(spread), 'measure')} of inequality, {len(sure)} changed beyond"
         f" chance: {words.listing(told, 5)}."
     )
+
+
+def _confidence(audit: Audit, candidate: str) -> str:
+    rows = audit.calibration[audit.calibration["candidate_name"] == candidate]
+    if rows.empty:
+        return ""
+    everyone, groups = rows.iloc[0], rows.iloc[1:]
+    sure = everyone["p_adjusted"] < audit.settings.alpha
+    text = (
+        f"Confidence less accuracy was {points(everyone['reference'], sign='+')} and is"
+        f" {points(everyone['candidate'], sign='+')}, a change"
+        f" {'beyond chance' if sure else 'that the data do not tell from chance'}."
+    )
+    if groups.empty:
+        return text
+    changed = groups[groups["p_adjusted"] < audit.settings.alpha]
+    if changed.empty:
+        return f"{text} For no group is it shown to have changed."
+    ordered = changed.sort_values("change", ascending=False)
+    told = [f"“{name(row)}” by {points(row['change'], sign='+')}" for _, row in ordered.iterrows()]
+    return f"{text} It changed beyond chance for {words.listing(told, 4)}."
 
 
 def method(audit: Audit) -> list[str]:

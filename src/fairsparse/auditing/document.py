@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import asdict
@@ -82,6 +83,33 @@ class CellRow(TypedDict):
     finding: str
 
 
+class CalibrationRow(TypedDict):
+    """Confidence of both models in a group, or in all; null where there is no number.
+
+    ``reference``, ``candidate`` and ``change`` are overconfidence: mean confidence less accuracy.
+    """
+
+    candidate_name: str
+    attribute: str
+    cell: str
+    n: int
+    reference_ece: Real
+    candidate_ece: Real
+    reference_floor: Real
+    candidate_floor: Real
+    reference: Real
+    reference_low: Real
+    reference_high: Real
+    candidate: Real
+    candidate_low: Real
+    candidate_high: Real
+    change: Real
+    change_low: Real
+    change_high: Real
+    p: Real
+    p_adjusted: Real
+
+
 class SettingsDict(TypedDict):
     """What an audit was asked for."""
 
@@ -108,6 +136,7 @@ class Document(TypedDict):
     overall: list[OverallRow]
     measures: list[MeasureRow]
     cells: list[CellRow]
+    calibration: list[CalibrationRow]
 
 
 _ADAPTER: TypeAdapter[Document] = TypeAdapter(Document)
@@ -125,13 +154,15 @@ def document(audit: Audit) -> Document:
         tests=audit.tests,
         candidates=list(audit.candidates),
         notes=list(audit.notes),
-        overall=_rows(audit.overall),
-        measures=_rows(audit.measures),
-        cells=_rows(audit.cells),
+        overall=rows(audit.overall),
+        measures=rows(audit.measures),
+        cells=rows(audit.cells),
+        calibration=rows(audit.calibration),
     )
 
 
-def _rows(frame: pd.DataFrame) -> list[Any]:
+def rows(frame: pd.DataFrame) -> list[Any]:
+    """The rows of a table as JSON can hold them."""
     columns = [frame[name].tolist() for name in frame.columns]
     return [
         {
@@ -190,3 +221,10 @@ def safe(frame: pd.DataFrame) -> pd.DataFrame:
             risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
             done[name] = text.where(~risky, "'" + text)
     return done
+
+
+def safe_csv(frame: pd.DataFrame) -> str:
+    """A table as CSV that spreadsheets can open."""
+    buffer = io.StringIO()
+    safe(frame).to_csv(buffer, index=False)
+    return buffer.getvalue()

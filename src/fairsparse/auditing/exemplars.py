@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fairsparse.auditing.audit import Examples
+from fairsparse.auditing.examples import Examples
 from fairsparse.auditing.labels import (
     CLASS,
     attributes,
@@ -44,8 +44,8 @@ class Exemplars:
     ----------
     examples : DataFrame
         A row for each example, in order: its class ``y``, what most of the references and of the
-        candidates predict, whether these differ (``modal``), and the L1 distance of the two
-        distributions of predictions (``taxicab``, 0 to 2).
+        candidates predict and how large a share of them does, whether the two differ (``modal``),
+        and the L1 distance of the two distributions of predictions (``taxicab``, 0 to 2).
     cells : DataFrame
         A row for each cell: ``n``, modal ``exemplars``, their ``share`` with its interval, the
         ``ratio`` to the share among all others, and the exact ``p`` (Fisher's) that it is 1, with
@@ -107,24 +107,33 @@ def exemplars(
             arrays[f"{kind} {i}"] = found
     known = class_names if class_names is not None else _all(true, arrays)
     names, codes = encode({"y": true, "reference": true, **arrays}, known)
-    shares = {
-        kind: _distribution([codes[f"{kind} {i}"] for i in range(len(models))], len(names))
-        for kind, models in kinds.items()
-    }
-    modes = {kind: found.argmax(1) for kind, found in shares.items()}
-    modal = modes["reference"] != modes["candidate"]
+    columns = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
+    before, after = (
+        [codes[f"{kind} {i}"] for i in range(len(models))] for kind, models in kinds.items()
+    )
+    return exemplars_codes(before, after, Examples(codes["y"], names, columns), depth)
+
+
+def exemplars_codes(
+    references: Sequence[Array], candidates: Sequence[Array], examples: Examples, depth: int = 2
+) -> Exemplars:
+    """Find exemplars of predicted classes given as codes, each (N,); `exemplars` is for arrays."""
+    names = examples.class_names
+    before, after = (_distribution(m, len(names)) for m in (references, candidates))
+    most = [found.argmax(1) for found in (before, after)]
+    modal = most[0] != most[1]
     labels = np.array(names, dtype=object)
     table = pd.DataFrame(
         {
-            "y": labels[codes["y"]],
-            "reference": labels[modes["reference"]],
-            "candidate": labels[modes["candidate"]],
+            "y": labels[examples.y],
+            "reference": labels[most[0]],
+            "reference_share": before.max(1),
+            "candidate": labels[most[1]],
+            "candidate_share": after.max(1),
             "modal": modal,
-            "taxicab": np.abs(shares["reference"] - shares["candidate"]).sum(1),
+            "taxicab": np.abs(before - after).sum(1),
         }
     )
-    columns = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
-    examples = Examples(codes["y"], names, columns)
     return Exemplars(table, _cells(modal, examples, depth))
 
 

@@ -8,6 +8,8 @@ A rule is ``FINDING OPERATOR NUMBER``. Findings are addressed by name:
 * ``worst_drop`` and ``worst_extra_drop``, over all tested cells, or ``ATTRIBUTE/worst_drop`` over
   those of one attribute; ``.upper`` is the largest upper bound
 * ``ATTRIBUTE/CELL/drop``, ``/extra_drop`` or ``/candidate`` of one cell (``sex/female/drop.upper``)
+* with probabilities ``overconfidence`` and ``ATTRIBUTE/CELL/overconfidence``, mean confidence less
+  accuracy, each with ``.reference``, ``.candidate`` or ``.change``, as measures have it
 * ``churn``, ``kappa``, and ``behind``: how many cells lost more than others
 """
 
@@ -24,8 +26,8 @@ from typing import Any
 
 import yaml
 
-from fairsparse.auditing.audit import LOST_MORE
 from fairsparse.auditing.document import CellRow, Document
+from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.registry import nearest
 from fairsparse.types import InputError
 
@@ -216,6 +218,15 @@ def facts(found: Document, candidate: str) -> dict[str, float]:
             put(f"{where}/{name}", values[key])
             put(f"{where}/{name}.lower", values[low])
             put(f"{where}/{name}.upper", values[high])
+    for sure in found["calibration"]:
+        if sure["candidate_name"] == candidate:
+            numbers: Mapping[str, Any] = sure
+            everyone = sure["attribute"] == "all"
+            where = "" if everyone else f"{sure['attribute']}/{sure['cell']}/"
+            for role in ("reference", "candidate", "change"):
+                put(f"{where}overconfidence.{role}", numbers[role])
+                put(f"{where}overconfidence.{role}.lower", numbers[f"{role}_low"])
+                put(f"{where}overconfidence.{role}.upper", numbers[f"{role}_high"])
     put("behind", sum(row["finding"] == LOST_MORE for row in cells))
     for one in found["overall"]:
         if one["candidate_name"] == candidate:

@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from fairsparse.auditing.audit import Audit, Examples, Settings, audit_codes
-from fairsparse.auditing.labels import ordered, text
+from fairsparse.auditing.audit import Audit, audit_codes
+from fairsparse.auditing.examples import Examples, Settings
+from fairsparse.auditing.inputs import Given, read_any
+from fairsparse.auditing.labels import TOLERANCE, ordered, text
 from fairsparse.auditing.sources import Coded, Columns, Source, read
 from fairsparse.auditing.words import listing
 from fairsparse.fairness.counts import Array
 from fairsparse.types import UNKNOWN, InputError
 
-TOLERANCE = 1e-3
-"""How far the probabilities of an example may sum from 1."""
+
+@dataclass(frozen=True)
+class Joined:
+    """Models on the same examples.
+
+    Parameters
+    ----------
+    examples : Examples
+    predicted : dict of str to ndarray of int64, shape (N,)
+        By the model's name.
+    confidence : dict of str to ndarray of float32, shape (N,)
+        The probability that a model gives to what it predicts, of those that tell.
+    rows : ndarray of int64, shape (N,)
+        Where in the inputs, else in the first file, each example is.
+    ids : pandas.Index or None
+    notes : tuple of str
+        What did not match, and how files were read.
+    """
+
+    examples: Examples
+    predicted: dict[str, Array]
+    confidence: dict[str, Array]
+    rows: Array
+    ids: Any
+    notes: tuple[str, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """What each example is called: its id, or else its row."""
+        if self.ids is not None:
+            return [str(i) for i in self.ids]
+        return [f"row {i + 1}" for i in self.rows]
 
 
 def audit_files(
@@ -22,74 +56,119 @@ def audit_files(
     candidates: Mapping[str, str],
     groups: str | None = None,
     *,
-    attributes: Sequence[str] = (),
-    columns: Columns | None = None,
-    class_names: Sequence[str] | None = None,
-    renormalise: bool = False,
     settings: Settings | None = None,
+    **reading: Any,
 ) -> Audit:
-    """Audit files of predictions; rows are joined by id, or are in the same order.
+    """Audit files of predictions, runs and models.
 
     Parameters
     ----------
     reference : str
-        File or run directory, as `read` takes it.
+        As `join` takes it.
     candidates : mapping of str to str
         Name -> the same.
+    groups, **reading
+        As `join` takes them.
+    settings : Settings
+
+    Raises
+    ------
+    InputError
+        As `join` does.
+    """
+    joined = join({"reference": reference, **candidates}, groups, **reading)
+    predicted = dict(joined.predicted)
+    first = predicted.pop("reference")
+    settings = settings or Settings()
+    return audit_codes(
+        first, predicted, joined.examples, settings, joined.notes, confidence=joined.confidence
+    )
+
+
+def join(
+    paths: Mapping[str, str],
+    groups: str | None = None,
+    *,
+    attributes: Sequence[str] = (),
+    columns: Columns | None = None,
+    class_names: Sequence[str] | None = None,
+    renormalise: bool = False,
+    given: Given | None = None,
+) -> Joined:
+    """Read what models predict for the same examples; rows are joined by id, or in order.
+
+    Parameters
+    ----------
+    paths : mapping of str to str
+        Name -> file or run directory, as `read` takes it, or model, as `Network` does.
     groups : str, optional
         A file with the groups of the examples: every column but id, or those of `attributes`.
     attributes : sequence of str
-        Columns that hold groups: of `groups` if given, else of the reference's file.
+        Columns that hold groups: of `groups` if given, else of `given`, else of the first file.
     columns : Columns
     class_names : sequence of str, optional
         All classes, where files may lack some.
     renormalise : bool
         Take scores that do not sum to 1; which is the largest does not depend on it.
-    settings : Settings
+    given : Given, optional
+        What models are run on.
 
     Raises
     ------
     InputError
         When a file cannot be used, labels disagree, or nothing matches.
     """
-    columns, settings = columns or Columns(), settings or Settings()
-    first = read(reference, columns, () if groups else attributes)
-    others = {name: read(path, columns) for name, path in candidates.items()}
-    about = read(groups, columns, attributes or None) if groups else first
+    columns = columns or Columns()
     notes: list[str] = []
-    joined = _join([first, *others.values()], about, notes)
-    truth = next((s for s in (first, *others.values(), about) if s.truth is not None), None)
+    sources: dict[str, Source] = {}
+    for name, path in paths.items():
+        mine = attributes if not (sources or groups or given) else ()
+        sources[name] = read_any(path, columns, mine, given, class_names, notes)
+    several = list(sources.values())
+    if groups:
+        about = read(groups, columns, attributes or None)
+    else:
+        about = given.about if given else several[0]
+    place = given.about if given else several[0]
+    everyone = list({id(s): s for s in (*several, about, place)}.values())
+    rows = _join(several, everyone, notes)
+    truth = next((s for s in everyone if s.truth is not None), None)
     if truth is None:
         raise InputError(
             f"no file has the true classes (column '{columns.truth}'); name it with --truth"
         )
-    sources = [first, *others.values()]
-    y = _labels(truth.truth, joined[id(truth)], f"{truth.path}: {columns.truth}")
-    for source in (*sources, about):
+    y = _labels(truth.truth, rows[id(truth)], f"{truth.path}: {columns.truth}")
+    for source in everyone:
         if source is not truth and source.truth is not None:
-            rows = joined[id(source)]
-            here = rows >= 0  # a file of groups may lack some
-            theirs = _labels(source.truth, rows[here], source.path)
+            at = rows[id(source)]
+            here = at >= 0  # a file of groups may lack some
+            theirs = _labels(source.truth, at[here], source.path)
             _agree(truth.path, source.path, Coded(y.codes[here], y.names), theirs)
-    for source in sources:
+    for source in several:
         _check_scores(source, renormalise)
     predicted = {
-        id(s): _predictions(s, columns, joined[id(s)], f"{s.path}: {columns.prediction}")
-        for s in sources
+        name: _predictions(s, columns, rows[id(s)], f"{s.path}: {columns.prediction}")
+        for name, s in sources.items()
     }
-    names = _classes([y, *predicted.values()], sources, class_names)
-    attributes_ = {
-        name: _group_codes(column, joined[id(about)]) for name, column in about.attributes.items()
+    names = _classes([y, *predicted.values()], several, class_names)
+    sure = {name: _confidence(s, rows[id(s)], predicted[name]) for name, s in sources.items()}
+    found = {
+        name: _group_codes(column, rows[id(about)]) for name, column in about.attributes.items()
     }
-    examples = Examples(_codes(y, names), names, attributes_)
-    reference_codes, *rest = (_codes(predicted[id(s)], names) for s in sources)
-    found = dict(zip(others, rest, strict=True))
-    return audit_codes(reference_codes, found, examples, settings, notes)
+    return Joined(
+        Examples(_codes(y, names), names, found),
+        {name: _codes(column, names) for name, column in predicted.items()},
+        {name: c for name, c in sure.items() if c is not None},
+        rows[id(place)],
+        None if several[0].ids is None else several[0].ids[rows[id(several[0])]],
+        tuple(notes),
+    )
 
 
-def _join(sources: Sequence[Source], about: Source, notes: list[str]) -> dict[int, Array]:
+def _join(
+    sources: Sequence[Source], everyone: Sequence[Source], notes: list[str]
+) -> dict[int, Array]:
     """Rows of each source, in one order, -1 where groups have none; told is what did not match."""
-    everyone = list({id(s): s for s in (*sources, about)}.values())
     first = sources[0]
     same = {id(s): np.arange(first.n) for s in everyone}
     with_ids = [s for s in everyone if s.ids is not None]
@@ -184,6 +263,21 @@ def _predictions(source: Source, columns: Columns, rows: Array, what: str) -> Co
             f" with '{columns.score}'; name them with --prediction or --score"
         )
     return Coded(source.scores[rows].argmax(1).astype(np.int32), source.classes)
+
+
+def _confidence(source: Source, rows: Array, predicted: Coded) -> Array | None:
+    """The probability of what is predicted, (N,); None where a source has no probabilities."""
+    if source.scores is None:
+        return None
+    total = source.scores.sum(1)
+    if source.scores.min() < 0 or total.min() <= 0:
+        return None  # with predictions beside them, scores may be anything
+    where = {name: i for i, name in enumerate(source.classes)}
+    column = np.array([where.get(name, UNKNOWN) for name in predicted.names])[predicted.codes]
+    if (column < 0).any():
+        return None
+    found: Array = source.scores[rows, column] / total[rows]
+    return found
 
 
 def _classes(

@@ -14,6 +14,8 @@ from fairsparse.types import UNKNOWN, InputError
 
 CLASS = "class"
 """The attribute of the true class, beside the sensitive ones."""
+TOLERANCE = 1e-3
+"""How far the probabilities of an example may sum from 1."""
 
 
 def column(what: str, values: Any) -> Array:
@@ -42,6 +44,19 @@ def predicted(name: str, values: Any, class_names: Sequence[Hashable] | None) ->
     if missing:
         raise InputError(f"{name} has scores that are not a number in {missing:,} rows")
     return np.asarray(class_names)[array.argmax(1)]
+
+
+def confidence(values: Any) -> Array | None:
+    """What probabilities (N, C) give to the class that they are largest for; None for others.
+
+    >>> confidence([[0.25, 0.75]]), confidence([[1.0, 2.0]]), confidence(["a", "b"])
+    (array([0.75]), None, None)
+    """
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 2 or array.min() < 0 or np.abs(array.sum(1) - 1).max() > TOLERANCE:
+        return None
+    largest: Array = array.max(1)
+    return largest
 
 
 def text(value: Any) -> str:

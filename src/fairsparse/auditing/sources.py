@@ -13,7 +13,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,17 +234,21 @@ class _Coder:
         return Coded(np.concatenate(self.parts), tuple(self.position))
 
 
+def _whole(column: Any) -> bool:
+    """Whether all texts are whole numbers that 64 bits hold; small and fast for many of them."""
+    return bool(pc.all(pc.match_substring_regex(column, r"^-?[0-9]{1,18}$")).as_py())
+
+
 def _ids(path: str, parts: list[Any]) -> pd.Index:
     column = pa.chunked_array(parts)
     if column.null_count:
         raise InputError(f"{path}: {column.null_count:,} rows have no id; give each row one")
     if not pa.types.is_integer(column.type):
         column = column.cast(pa.string())
+        numbers = pc.cast(column, pa.int64()) if _whole(column) else None
+        if numbers is not None and pc.all(pc.equal(pc.cast(numbers, pa.string()), column)).as_py():
+            column = numbers  # 007 is not 7, and stays text
     index = pd.Index(column.to_pandas())
-    if index.dtype == object or str(index.dtype).startswith("str"):
-        numbers = pd.to_numeric(index, errors="coerce")
-        if not numbers.isna().any() and (numbers.astype(np.int64).astype(str) == index).all():
-            index = pd.Index(numbers.astype(np.int64))  # 007 is not 7, and stays text
     if not index.is_unique:
         twice = index[index.duplicated()].unique()
         raise InputError(
@@ -254,31 +258,50 @@ def _ids(path: str, parts: list[Any]) -> pd.Index:
     return index
 
 
-def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Source:
+def npz_arrays(path: str) -> dict[str, Array]:
+    """The arrays of an NPZ file; nothing is unpickled."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{path}: cannot be read ({str(error)[:160]}); it must hold arrays of numbers or text"
         ) from None
+
+
+def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Source:
+    arrays = npz_arrays(path)
     scores = arrays.pop("scores", None)
-    classes = tuple(text(c) for c in arrays.pop("class_names", ()))
-    if scores is not None:
-        if scores.ndim != 2 or not np.issubdtype(scores.dtype, np.number):
-            raise InputError(f"{path}: scores must be numbers (N, C); got shape {scores.shape}")
-        classes = classes or tuple(str(c) for c in range(scores.shape[1]))
-        if len(classes) != scores.shape[1]:
-            raise InputError(
-                f"{path}: scores has {scores.shape[1]} columns and class_names {len(classes)}"
-            )
-    flat = {k: v for k, v in arrays.items() if v.ndim == 1}
-    lengths = {len(v) for v in flat.values()} | ({len(scores)} if scores is not None else set())
-    if len(lengths) != 1 or not lengths or 0 in lengths:
+    if scores is None:
+        return of_arrays(path, arrays, columns, attributes)
+    if scores.ndim != 2 or not np.issubdtype(scores.dtype, np.number):
+        raise InputError(f"{path}: scores must be numbers (N, C); got shape {scores.shape}")
+    found = of_arrays(path, arrays, columns, attributes, len(scores))
+    classes = found.classes or tuple(str(c) for c in range(scores.shape[1]))
+    if len(classes) != scores.shape[1]:
+        raise InputError(
+            f"{path}: scores has {scores.shape[1]} columns and class_names {len(classes)}"
+        )
+    return replace(found, scores=scores.astype(np.float32), classes=classes)
+
+
+def of_arrays(
+    path: str,
+    arrays: dict[str, Array],
+    columns: Columns,
+    attributes: Sequence[str] | None,
+    n: int | None = None,
+) -> Source:
+    """What arrays of one value for each of `n` examples say of them; others are left alone."""
+    classes = tuple(text(c) for c in arrays.get("class_names", ()))
+    flat = {k: v for k, v in arrays.items() if v.ndim == 1 and k != "class_names"}
+    lengths = {len(v) for v in flat.values()} | ({n} if n is not None else set())
+    if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"{path}: its arrays must be of one length; got {sorted(lengths)}")
     own = (columns.id, columns.truth, columns.prediction)
-    others = [k for k in flat if k not in own]
-    chosen = others if attributes is None else list(attributes)
+    chosen = [k for k in flat if k not in own] if attributes is None else list(attributes)
     for name in chosen:
         if name not in flat:
             raise InputError(f"{path}: has no array '{name}'; arrays: {listing(sorted(flat))}")
@@ -294,7 +317,7 @@ def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Sourc
         _ids(path, [pa.array(flat[columns.id])]) if columns.id in flat else None,
         coded.get(columns.truth),
         coded.get(columns.prediction),
-        None if scores is None else scores.astype(np.float32),
+        None,
         classes,
         {k: v for k, v in coded.items() if k in chosen},
     )

@@ -33,6 +33,7 @@ MEASURES = {
     "max_excess_drop": "largest drop beyond the overall drop",
     "cev": "combined error variance (CEV)",
     "sde": "symmetric distance error (SDE)",
+    "calibration_gap": "calibration gap",
 }
 """Metric -> its name in reports, in their order."""
 
@@ -153,6 +154,8 @@ def label(metric: str) -> str:
 
 def summary(metric: str) -> str:
     """What a metric measures, in one sentence."""
+    if metric == "calibration_gap":
+        return "Largest difference between groups in mean confidence less accuracy."
     registry = METRICS if metric in METRICS else DEGRADATIONS
     return registry[metric].summary
 
@@ -171,7 +174,7 @@ def reading(metric: str, change: dict[str, Number]) -> str:
         return "no change"
     if low is None or high is None or low <= 0 <= high:
         return "data do not tell"
-    if metric in MEASURES and METRICS[metric].better == "higher":
+    if metric in METRICS and METRICS[metric].better == "higher":
         return "higher" if value > 0 else "lower"
     return "more unequal" if value > 0 else "less unequal"
 

@@ -1,0 +1,99 @@
+"""What became of confidence: who is now told "sure" and is wrong more often than that says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairsparse.auditing.examples import Examples, Settings
+from fairsparse.fairness import calibration as measured
+from fairsparse.fairness.counts import Array
+
+GAP = "calibration_gap"
+EVERYONE = "all"
+COLUMNS = (
+    "candidate_name",
+    "attribute",
+    "cell",
+    "n",
+    *(f"{role}_{what}" for what in ("ece", "floor") for role in ("reference", "candidate")),
+    *(
+        f"{role}{end}"
+        for role in ("reference", "candidate", "change")
+        for end in ("", "_low", "_high")
+    ),
+    "p",
+)
+
+
+def calibration(
+    name: str,
+    confidence: Array,
+    correct: Array,
+    examples: Examples,
+    crossed: Mapping[str, tuple[Array, tuple[str, ...]]],
+    settings: Settings,
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Calibration of two models by group, and the rows of its gaps among the measures.
+
+    Parameters
+    ----------
+    name : str
+        Of the candidate.
+    confidence, correct : (2, N)
+        The probability that reference and candidate give to what they predict, and whether that
+        is right.
+    examples, crossed, settings
+        As for an audit.
+
+    Returns
+    -------
+    DataFrame
+        A row for all and for each group, with `COLUMNS`: expected calibration error and what it
+        would be for a calibrated model, overconfidence with its interval, the change of that.
+    list of dict
+        A row for each attribute, where there are two groups or more.
+    """
+    everyone = {EVERYONE: (np.zeros(len(examples.y), np.int64), (EVERYONE,))}
+    frames, gaps = [], []
+    for attribute, (codes, names) in {**everyone, **crossed}.items():
+        size = len(names)
+        if size == 0:
+            continue
+        sums = measured.sums(confidence, correct, codes, size)
+        small = sums.n < settings.least
+        found: dict[str, Any] = {"cell": names, "n": sums.n}
+        for i, role in enumerate(("reference", "candidate")):
+            error, floor = measured.ece(confidence[i], correct[i], codes, size)
+            low, high = measured.overconfidence(sums, i)
+            found |= {f"{role}_ece": error, f"{role}_floor": floor}
+            found |= {role: sums.mean[i], f"{role}_low": low, f"{role}_high": high}
+        low, high = measured.change(sums)
+        found |= {"change": sums.mean[1] - sums.mean[0], "change_low": low, "change_high": high}
+        found["p"] = np.where(small, np.nan, measured.change_test(sums))
+        frames.append(pd.DataFrame({"candidate_name": name, "attribute": attribute, **found}))
+        if size > 1 and attribute in examples.attributes:
+            gaps.append(_gap(name, attribute, sums, settings))
+    return pd.concat(frames, ignore_index=True)[list(COLUMNS)], gaps
+
+
+def _gap(name: str, attribute: str, sums: measured.Sums, settings: Settings) -> dict[str, Any]:
+    row: dict[str, Any] = {"candidate_name": name, "attribute": attribute, "measure": GAP}
+    for i, role in enumerate(("reference", "candidate")):
+        low, high = measured.gap_bounds(sums, i)
+        row |= {role: float(measured.gap(sums.mean[i]))}
+        row |= {f"{role}_low": float(low), f"{role}_high": float(high)}
+    low, high = measured.gap_change(sums)
+    return {
+        **row,
+        "change": row["candidate"] - row["reference"],
+        "change_low": float(low),
+        "change_high": float(high),
+        "floor": math.nan,
+        "how": "all cells at once",
+        "p": measured.gap_test(sums, settings.resamples, settings.seed),
+    }

@@ -1,0 +1,104 @@
+"""What an audit is of: labelled examples with the groups that people belong to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fairsparse.auditing.labels import CLASS
+from fairsparse.fairness.counts import Array
+from fairsparse.types import UNKNOWN, InputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an audit was asked for.
+
+    Parameters
+    ----------
+    margin : float
+        A cell is "no worse" where its drop is shown to be below this.
+    depth : int
+        Of how many sensitive attributes at most groups are crossed.
+    least : int
+        Cells with fewer examples are shown and not tested.
+    resamples, seed : int
+        Of intervals and tests that draw.
+    alpha : float
+        Of adjusted p-values.
+    """
+
+    margin: float = 0.01
+    depth: int = 2
+    least: int = 30
+    resamples: int = 2000
+    seed: int = 0
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, fits, allowed in (
+            ("margin", 0 < self.margin < 1, "above 0 and below 1"),
+            ("depth", self.depth >= 1, "at least 1"),
+            ("least", self.least >= 1, "at least 1"),
+            ("resamples", self.resamples >= 1, "at least 1"),
+            ("seed", self.seed >= 0, "at least 0"),
+            ("alpha", 0 < self.alpha < 1, "above 0 and below 1"),
+        ):
+            if not fits:
+                raise InputError(f"{name} must be {allowed}; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled examples with the groups that people belong to.
+
+    Parameters
+    ----------
+    y : ndarray of int64, shape (N,)
+        True classes.
+    class_names : tuple of str
+    attributes : dict
+        Attribute -> its groups as codes (N,), -1 where unknown, and their names.
+    """
+
+    y: Array
+    class_names: tuple[str, ...]
+    attributes: dict[str, tuple[Array, tuple[str, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        crossings = {f"{a} x {b}" for a, b in itertools.permutations(self.attributes, 2)}
+        for name in self.attributes:
+            if name == CLASS or name.startswith(f"{CLASS} x ") or name in crossings:
+                raise InputError(f"an attribute cannot be called '{name}'; rename it")
+
+    def crossed(self, depth: int) -> dict[str, tuple[Array, tuple[str, ...]]]:
+        """Every attribute, and every crossing of up to `depth` of them.
+
+        A crossed group is known where all of its parts are; those without examples are left out.
+        """
+        found: dict[str, tuple[Array, tuple[str, ...]]] = {}
+        for size in range(1, min(depth, len(self.attributes)) + 1):
+            for chosen in itertools.combinations(self.attributes, size):
+                parts = [self.attributes[name] for name in chosen]
+                found[" x ".join(chosen)] = parts[0] if size == 1 else _cross(parts)
+        return found
+
+
+def _cross(parts: Sequence[tuple[Array, tuple[str, ...]]]) -> tuple[Array, tuple[str, ...]]:
+    dims = tuple(len(names) for _, names in parts)
+    known = np.logical_and.reduce([codes >= 0 for codes, _ in parts])
+    if not known.any():
+        return np.full(len(known), UNKNOWN), ()
+    cell = np.ravel_multi_index([codes[known] for codes, _ in parts], dims)
+    present, position = np.unique(cell, return_inverse=True)
+    codes = np.full(len(known), UNKNOWN)
+    codes[known] = position
+    at = np.unravel_index(present, dims)
+    names = (
+        " | ".join(part[1][i] for part, i in zip(parts, row, strict=True))
+        for row in zip(*at, strict=True)
+    )
+    return codes, tuple(names)
