@@ -15,7 +15,8 @@ LEVELS = (
     {"training"},
     {"methods", "auditing", "export"},
     {"experiments"},
-    {"cli", "__main__", "pytest_plugin"},
+    {"cli_audit", "pytest_plugin"},
+    {"cli"},
     {"__init__"},
 )
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}

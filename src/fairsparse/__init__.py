@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from fairsparse._version import __version__
 
 if TYPE_CHECKING:
+    from fairsparse.auditing.agreement import Agreement, agreement
     from fairsparse.auditing.audit import Audit, audit
     from fairsparse.auditing.compare import Comparison, compare
     from fairsparse.auditing.exemplars import Exemplars, exemplars
+    from fairsparse.auditing.heatmaps import heatmaps
+    from fairsparse.auditing.line import Line, line
     from fairsparse.data import DATASETS, Split, Task, task
     from fairsparse.experiments.config import RunConfig, make_config, read_config
     from fairsparse.experiments.prune import prune
@@ -37,6 +40,7 @@ __all__ = [
     "METHODS",
     "METRICS",
     "MODELS",
+    "Agreement",
     "Audit",
     "Batch",
     "Cells",
@@ -44,6 +48,7 @@ __all__ = [
     "Confusion",
     "Exemplars",
     "InputError",
+    "Line",
     "MaskSet",
     "Method",
     "Outcome",
@@ -56,9 +61,12 @@ __all__ = [
     "Task",
     "Trainer",
     "__version__",
+    "agreement",
     "audit",
     "compare",
     "exemplars",
+    "heatmaps",
+    "line",
     "load",
     "make_config",
     "measure",
@@ -72,9 +80,12 @@ __all__ = [
 
 # a name is imported when it is first asked for: torch takes seconds, and --help needs none of it
 _HOMES = {
+    "auditing.agreement": ("Agreement", "agreement"),
     "auditing.audit": ("Audit", "audit"),
     "auditing.compare": ("Comparison", "compare"),
     "auditing.exemplars": ("Exemplars", "exemplars"),
+    "auditing.heatmaps": ("heatmaps",),
+    "auditing.line": ("Line", "line"),
     "data": ("DATASETS", "Split", "Task", "task"),
     "experiments.config": ("RunConfig", "make_config", "read_config"),
     "experiments.prune": ("prune",),

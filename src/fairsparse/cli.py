@@ -1,4 +1,4 @@
-"""The command line: demo | run | search | audit | gate | list."""
+"""The command line: demo | run | search | audit | exemplars | explain | gate | list."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from fairsparse.cli_audit import COMMANDS
 
 app = typer.Typer(
     add_completion=False,
@@ -124,116 +126,8 @@ def search(
     console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
 
 
-@app.command(
-    epilog="Example: [bold]fairsparse audit --reference dense.csv --candidate pruned=pruned.csv"
-    " --groups people.csv --out audit[/bold]"
-)
-def audit(
-    reference: Annotated[
-        str, typer.Option(help="predictions of the model to compare with: CSV, Parquet, NPZ, run")
-    ],
-    candidate: Annotated[
-        list[str], typer.Option(help="the same of another model, as FILE or NAME=FILE; repeatable")
-    ],
-    groups: Annotated[
-        str | None, typer.Option(help="file with the groups of the examples, in columns")
-    ] = None,
-    group: Annotated[
-        list[str] | None, typer.Option(help="a column of groups; by default all of --groups")
-    ] = None,
-    id_: Annotated[str, typer.Option("--id", help="column by which rows are matched")] = "id",
-    truth: Annotated[str, typer.Option(help="column of the true classes")] = "y",
-    prediction: Annotated[str, typer.Option(help="column of predicted classes")] = "prediction",
-    score: Annotated[
-        str, typer.Option(help="what columns of scores begin with; the rest is the class")
-    ] = "score_",
-    classes: Annotated[
-        str | None, typer.Option(help="all classes, separated by commas, where files lack some")
-    ] = None,
-    renormalise: Annotated[
-        bool, typer.Option("--renormalise", help="take scores that do not sum to 1")
-    ] = False,
-    margin: Annotated[float, typer.Option(help="a smaller drop counts as no worse")] = 0.01,
-    depth: Annotated[int, typer.Option(help="of how many attributes groups are crossed")] = 2,
-    least: Annotated[int, typer.Option(help="smaller cells are shown and not tested")] = 30,
-    resamples: Annotated[int, typer.Option(help="of intervals and tests that draw")] = 2000,
-    seed: Annotated[int, typer.Option(help="of these draws")] = 0,
-    out: Annotated[Path, typer.Option(help="directory of the report")] = Path("audit"),
-) -> None:
-    """Compare classifiers on the same examples: what changed, and for whom."""
-    from fairsparse.auditing.audit import Settings
-    from fairsparse.auditing.audit_report import write
-    from fairsparse.auditing.audit_sentences import headline, paragraphs
-    from fairsparse.auditing.join import audit_files
-    from fairsparse.auditing.sources import Columns
-
-    found = audit_files(
-        reference,
-        _named(candidate),
-        groups,
-        attributes=group or [],
-        columns=Columns(id_, truth, prediction, score),
-        class_names=classes.split(",") if classes else None,
-        renormalise=renormalise,
-        settings=Settings(margin, depth, least, resamples, seed),
-    )
-    write(found, out)
-    for name in found.candidates:
-        console.print(Text(f"{name}: {headline(found, name)}", style="bold"))
-        for paragraph in paragraphs(found, name):
-            console.print(Padding(Text(paragraph), (0, 0, 0, 2)))
-    for note in found.notes:
-        console.print(Text(note, style="dim"))
-    report = (out / "report.html").resolve()
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _named(candidates: list[str]) -> dict[str, str]:
-    """NAME=FILE or FILE, which is then known by what its path ends in."""
-    from fairsparse.types import InputError
-
-    found: dict[str, str] = {}
-    for given in candidates:
-        name, equals, path = given.partition("=")
-        if not equals:
-            name, path = Path(given).stem or given, given
-        if not name or not path or name == "reference" or name in found:
-            raise InputError(
-                f"--candidate {given}: each needs a name of its own other than 'reference'; write"
-                " NAME=FILE"
-            )
-        found[name] = path
-    return found
-
-
-@app.command(epilog="Example: [bold]fairsparse gate audit/audit.json --policy policy.yaml[/bold]")
-def gate(
-    audit_json: Annotated[Path, typer.Argument(metavar="AUDIT", help="audit.json of an audit")],
-    policy: Annotated[Path | None, typer.Option(help="YAML file with rules")] = None,
-    findings: Annotated[
-        bool, typer.Option("--findings", help="list what rules can name, with its value")
-    ] = False,
-) -> None:
-    """Hold an audit against a policy. Exit code 1: a rule is broken."""
-    import datetime
-
-    from fairsparse.auditing.document import read_document
-    from fairsparse.auditing.gate import facts, judge, read_policy
-    from fairsparse.types import InputError
-
-    found = read_document(audit_json)
-    if findings:
-        for candidate in found["candidates"]:
-            for name, value in facts(found, candidate).items():
-                console.print(Text(f"{candidate}  {name}  {value:.6g}"), soft_wrap=True)
-        return
-    if policy is None:
-        raise InputError("give a policy with --policy FILE, or --findings to list what it can name")
-    verdicts = judge(found, read_policy(policy), datetime.date.today())
-    for verdict in verdicts:
-        console.print(Text(str(verdict)), soft_wrap=True)
-    if any(verdict.status == "broken" for verdict in verdicts):
-        raise typer.Exit(1)
+for command, example in COMMANDS:
+    app.command(epilog=f"Example: [bold]{example}[/bold]")(command)
 
 
 @app.command("list", epilog="Example: [bold]fairsparse list methods[/bold]")

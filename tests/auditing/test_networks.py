@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from fairsparse.auditing.audit import audit
 from fairsparse.auditing.examples import Settings
-from fairsparse.auditing.inputs import of_task, pixels, read_inputs
+from fairsparse.auditing.inputs import of_task, read_inputs
 from fairsparse.auditing.join import audit_files, join
 from fairsparse.auditing.networks import Network, scores
+from fairsparse.auditing.pictures import pixels
 from fairsparse.auditing.sources import Columns
 from fairsparse.data import DATASETS
 from fairsparse.types import InputError, Inputs
@@ -257,6 +258,8 @@ def test_pixels_are_stretched_only_where_they_are_not_bytes() -> None:
     grey = torch.tensor([[[3, 200]]], dtype=torch.uint8)
     assert pixels(grey).tolist() == [[[3] * 3, [200] * 3]]
     assert pixels(torch.tensor([[[-1.0, 0.0, 1.0]]])).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+    few = torch.tensor([[[4, 16]]], dtype=torch.uint8)  # levels from 0 to 16
+    assert pixels(few).tolist() == [[[64] * 3, [255] * 3]]
 
 
 def test_probabilities_are_taken_as_they_are(here: Path) -> None:

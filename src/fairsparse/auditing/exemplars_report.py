@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from fairsparse._version import __version__
 from fairsparse.auditing import words
 from fairsparse.auditing.document import rows as json_rows
 from fairsparse.auditing.document import safe_csv
 from fairsparse.auditing.exemplars import Exemplars
+from fairsparse.auditing.pictures import data_uri
 from fairsparse.auditing.report import environment
 from fairsparse.auditing.tables import FOLD, Entry, Table
 from fairsparse.auditing.words import SPACE, percent
@@ -27,7 +25,6 @@ from fairsparse.fairness.counts import Array
 FORMAT = "fairsparse-exemplars/1"
 SHOWN = 24
 _CELLS = 200
-_SIDE = 96  # pixels that a picture is brought up to, so that small ones can be seen
 
 
 @dataclass(frozen=True)
@@ -147,16 +144,6 @@ def _caption(label: str, row: dict[str, Any]) -> str:
         f" ({percent(row['reference_share'], 0)}), candidates {row['candidate']}"
         f" ({percent(row['candidate_share'], 0)})"
     )
-
-
-def data_uri(pixels: Array) -> str:
-    """Pixels, uint8 (H, W, 3), as a PNG within a page; small ones are made larger."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    times = max(1, _SIDE // max(image.size))
-    image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _top(found: Found) -> Table:

@@ -11,6 +11,7 @@ import torch
 
 from fairsparse.auditing.labels import TOLERANCE
 from fairsparse.auditing.networks import is_model, probabilities, scores
+from fairsparse.auditing.pictures import pixels
 from fairsparse.auditing.sources import Coded, Columns, Source, npz_arrays, of_arrays, read
 from fairsparse.auditing.words import listing
 from fairsparse.data.task import Task
@@ -119,20 +120,6 @@ def shown(task: Task) -> Callable[[int], Array | str] | None:
     if isinstance(x, torch.Tensor) and x.dim() == 4 and x.shape[1] in (1, 3):
         return lambda i: pixels(split.raw(torch.tensor([i]))[0])
     return None
-
-
-def pixels(image: torch.Tensor) -> Array:
-    """An image (1 or 3, H, W) as uint8 (H, W, 3); numbers other than 0 .. 255 are stretched.
-
-    >>> pixels(torch.tensor([[[0.0, 1.0]]])).tolist()
-    [[[0, 0, 0], [255, 255, 255]]]
-    """
-    values = image.expand(3, *image.shape[1:]).permute(1, 2, 0)
-    if values.dtype == torch.uint8:
-        return values.contiguous().numpy()
-    low, high = values.min(), values.max()
-    scaled = (values.float() - low) / (high - low).clamp_min(1e-12)
-    return (scaled * 255).round().to(torch.uint8).numpy()
 
 
 def read_any(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,43 @@ from fairsparse.types import InputError
 MOST_CATEGORIES = 1000
 
 
+@dataclass(frozen=True)
+class Features:
+    """What the features of a table are; as a transform it hands them on as float32.
+
+    Parameters
+    ----------
+    names : tuple of str, length F
+        A column, or ``column = category``.
+    mean, scale : tuple of float, length F
+        A feature is ``(value - mean) / scale``.
+    categories : int
+        How many of them, the last ones, are 1 where the column has the category and else 0.
+    """
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    categories: int = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.to(torch.float32)
+
+    def value(self, i: int, x: float) -> str:
+        """The value of feature `i` as it was in the table.
+
+        >>> made = Features(("age", "sex = male"), (40.0, 0.0), (10.0, 1.0), 1)
+        >>> made.value(0, -0.5), made.value(1, 1.0)
+        ('35', 'yes')
+        """
+        if i >= len(self.names) - self.categories:
+            return "yes" if x > 0.5 else "no"
+        return f"{x * self.scale[i] + self.mean[i]:.6g}"
+
+
 def encode(
     name: str, frame: pd.DataFrame, categorical: Sequence[str] | None, parts: Parts
-) -> Tensor:
+) -> tuple[Tensor, Features]:
     """Encode the columns of a table for the four splits, one after another.
 
     Numbers are standardized, a missing one replaced by the median first; categories become one
@@ -43,6 +78,8 @@ def encode(
     Returns
     -------
     Tensor of float32, shape (N, F)
+    Features
+        What each of them is.
 
     Raises
     ------
@@ -65,7 +102,26 @@ def encode(
     encoder = ColumnTransformer([("numbers", numeric, numbers), ("words", one_hot, words)])
     encoder.fit(clean.iloc[parts["train"]])
     features = encoder.transform(clean.iloc[in_order(parts)])
-    return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+    x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+    return x, _described(encoder, numbers, words)
+
+
+def _described(
+    encoder: ColumnTransformer, numbers: Sequence[str], words: Sequence[str]
+) -> Features:
+    names = [str(column) for column in numbers]
+    mean, scale = [0.0] * len(numbers), [1.0] * len(numbers)
+    if numbers:
+        scaler = encoder.named_transformers_["numbers"][-1]
+        mean, scale = scaler.mean_.tolist(), scaler.scale_.tolist()
+    found = encoder.named_transformers_["words"].categories_ if words else []
+    of_words = [
+        f"{column} = {category or '(missing)'}"
+        for column, categories in zip(words, found, strict=True)
+        for category in categories
+    ]
+    n = len(of_words)
+    return Features((*names, *of_words), (*mean, *[0.0] * n), (*scale, *[1.0] * n), n)
 
 
 def _numbers(name: str, column: pd.Series, parts: Parts) -> pd.Series:

@@ -311,5 +311,5 @@ def _task(
 ) -> Task:
     labels = Labels.of_columns(name, frame, target, groups)
     parts = divide(labels.y, labels.group, **shares)
-    x = encode(name, features, categorical, parts)
-    return assemble(name, x, labels, parts, terms(builder))
+    x, about = encode(name, features, categorical, parts)
+    return assemble(name, x, labels, parts, terms(builder), about)

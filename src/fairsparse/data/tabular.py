@@ -74,8 +74,8 @@ def adult(
     parts = divide(labels.y, labels.group, cal=cal, val=val, given=given, limit=limit, seed=seed)
     unused = {"fnlwgt", "income", *(groups if drop_sensitive else ())}
     features = frame[[c for c in ADULT_COLUMNS if c not in unused]]
-    x = encode("adult", features, [c for c in features if c not in ADULT_NUMBERS], parts)
-    return assemble("adult", x, labels, parts, terms(adult))
+    x, about = encode("adult", features, [c for c in features if c not in ADULT_NUMBERS], parts)
+    return assemble("adult", x, labels, parts, terms(adult), about)
 
 
 def _read_adult(path: Path) -> pd.DataFrame:
@@ -162,5 +162,5 @@ def table(
         limit=limit,
         seed=seed,
     )
-    x = encode("table", frame.drop(columns=[*roles, *drop]), categorical, parts)
-    return assemble("table", x, labels, parts, terms(table))
+    x, about = encode("table", frame.drop(columns=[*roles, *drop]), categorical, parts)
+    return assemble("table", x, labels, parts, terms(table), about)

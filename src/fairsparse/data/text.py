@@ -211,7 +211,7 @@ def _encoded(
     size = made.get_vocab_size()
     share = f"{cut} of {len(ordered)} texts are longer than {max_length} tokens and were cut."
     notes = f"{terms(builder)} {size} tokens; {share}"
-    task = assemble(name, x, labels, parts, notes, Tokens(size))
+    task = assemble(name, x, labels, parts, notes, Tokens(size, made))
     if save_tokenizer is not None:
         try:
             Path(save_tokenizer).mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,51 @@ class Tokens:
     ----------
     vocabulary : int
         How many ids there are; a network's embedding has to have as many.
+    tokenizer : tokenizers.Tokenizer, optional
+        What made the ids; it turns them into words again.
     """
 
     vocabulary: int
+    tokenizer: Any = field(default=None, repr=False, compare=False)
 
     def __call__(self, x: Tensor) -> Tensor:
         longest = max(1, int((x != PAD).sum(1).max()))
         return x[:, :longest].to(torch.int64)
+
+    @property
+    def special(self) -> frozenset[int]:
+        """Ids that stand around every text, such as those of [CLS] and [SEP]."""
+        return frozenset() if self.tokenizer is None else frozenset(self.tokenizer.encode("").ids)
+
+    def pieces(self, ids: Tensor) -> tuple[str, ...]:
+        """Each token of a text (L,) as text, padding left out; ``#id`` without a tokenizer.
+
+        A piece begins with a space unless it continues the word before it.
+        """
+        known = [int(i) for i in ids if int(i) != PAD]
+        if self.tokenizer is None:
+            return tuple(f" #{i}" for i in known)
+        names = [str(self.tokenizer.id_to_token(i)) for i in known]
+        marked = any(name[:1] in _BEGINS for name in names)
+        return tuple(_piece(name, marked) for name in names)
+
+    def decode(self, ids: Tensor) -> str:
+        """A text (L,) as people read it, without special tokens and padding."""
+        special = self.special
+        kept = torch.tensor([int(i) for i in ids if int(i) not in special], dtype=torch.int64)
+        return "".join(self.pieces(kept)).strip()
+
+
+_BEGINS = ("\u0120", "\u2581")
+"""What tokenizers of bytes and of sentences put before a word."""
+
+
+def _piece(name: str, marked: bool) -> str:
+    if name[:1] in _BEGINS:
+        return " " + name[1:]
+    if name.startswith("##") and len(name) > 2:
+        return name[2:]
+    return name if marked else " " + name
 
 
 def load_tokenizer(name: str, folder: Path) -> Any:
