@@ -69,7 +69,7 @@ SETS: dict[str, dict[str, Any]] = {
         "model": {"name": "bert"},
         "training": {"epochs": 4, "lr": 1e-3, "optimizer": "adamw", "warmup": 0.1},
         "cells": "group",
-        "seeds": 2,
+        "seeds": 1,
     },
     "cifar-100": {
         "data": {"name": "cifar-100", "labels": "fine", "limit": 25000},
