@@ -178,14 +178,16 @@ def _end(notes: Sequence[str], out: Path) -> None:
 
 
 def _named(candidates: list[str]) -> dict[str, str]:
-    """NAME=FILE or FILE, which is then known by what its path ends in."""
+    """NAME=FILE or FILE, which is then known by what its path ends in, without the kind of file."""
+    from fairsparse.auditing.inputs import FILES
     from fairsparse.types import InputError
 
     found: dict[str, str] = {}
     for given in candidates:
         name, equals, path = given.partition("=")
         if not equals:
-            name, path = Path(given).stem or given, given
+            ending = Path(given).suffix in FILES
+            name, path = Path(given).stem if ending else Path(given).name, given
         if not name or not path or name == "reference" or name in found:
             raise InputError(
                 f"--candidate {given}: each needs a name of its own other than 'reference'; write"

@@ -10,13 +10,24 @@ import numpy as np
 import torch
 
 from fairsparse.auditing.labels import TOLERANCE
-from fairsparse.auditing.networks import is_model, probabilities, scores
+from fairsparse.auditing.networks import MODELS, is_model, probabilities, scores
 from fairsparse.auditing.pictures import pixels
-from fairsparse.auditing.sources import Coded, Columns, Source, npz_arrays, of_arrays, read
+from fairsparse.auditing.sources import (
+    READERS,
+    Coded,
+    Columns,
+    Source,
+    npz_arrays,
+    of_arrays,
+    read,
+)
 from fairsparse.auditing.words import listing
 from fairsparse.data.task import Task
 from fairsparse.fairness.counts import Array
 from fairsparse.types import InputError, Inputs
+
+FILES = (*READERS, *MODELS)
+"""What the names of files of predictions, and of models, end in."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ from fairsparse.types import InputError, Inputs
 
 BATCH = 256
 _FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(@(?P<weights>.+))?")
-_KINDS = (".onnx", ".pt2")
+MODELS = (".onnx", ".pt2")
+"""What the names of files of models end in."""
 _PICKLED = (".pt", ".pth")
 
 
@@ -46,7 +47,7 @@ def is_model(path: str) -> bool:
     """
     made = _FACTORY.fullmatch(path)
     role = made is not None and made["weights"] is None and made["name"] in ("dense", "sparse")
-    return Path(path).suffix in _KINDS or (made is not None and not role)
+    return Path(path).suffix in MODELS or (made is not None and not role)
 
 
 class Network:

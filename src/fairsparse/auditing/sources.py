@@ -110,15 +110,14 @@ def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> 
     where = Path(path)
     if where.is_dir():
         return _run(where, "sparse", attributes)
-    readers = {".csv": _csv, ".parquet": _parquet, ".npz": _npz}
-    if where.suffix not in readers:
+    if where.suffix not in READERS:
         raise InputError(
-            f"{path}: predictions are read from {', '.join(readers)} or a run directory; convert it"
+            f"{path}: predictions are read from {', '.join(READERS)} or a run directory; convert it"
         )
     if not where.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return readers[where.suffix](path, columns, attributes)
+        return READERS[where.suffix](path, columns, attributes)
     except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({str(error)[:200]}); restore it") from None
 
@@ -352,3 +351,7 @@ def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
         classes,
         found,
     )
+
+
+READERS = {".csv": _csv, ".parquet": _parquet, ".npz": _npz}
+"""By what the name of a file ends in."""
