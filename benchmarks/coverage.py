@@ -1,12 +1,13 @@
 """How often the audit's intervals hold what is true, and how often it raises a false alarm.
 
-    python benchmarks/coverage.py
+    python benchmarks/coverage.py [--power]
 
 People are simulated, seeded: two models that are right together more often than apart, at known
 rates by class and group. Of each measure the share of draws is told whose 95 % interval holds the
 true value, at 30, 100 and 1,000 examples in each cell; then how often an audit reports anything
 where nothing changed, and how often it finds a group that lost a given number of points. Writes
-`results/coverage.json`, which RESULTS.md shows.
+`results/coverage.json`, which RESULTS.md shows; `--power` simulates the audits alone and leaves
+the rest of that file.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from typing import Any
 
 import numpy as np
 
-from fairsparse.auditing.audit import LOST_MORE, audit
+from fairsparse.auditing.audit import audit
+from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.fairness.estimates import ROLES, estimate, tally
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.paired import Pairs, excess_drop, paired_drop
 
 RESULT = Path(__file__).parent / "results" / "coverage.json"
 SIZES = (30, 100, 1000)
+POWER_SIZES = (30, 100, 300, 1000)
+HARMS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2)
 TOGETHER = 0.6
 """Share of the examples on which one draw decides for both models."""
 
@@ -161,27 +165,30 @@ def main() -> None:
     parser.add_argument("--audits", type=int, default=200)
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--power", action="store_true", help="how often losses are found, alone")
     args = parser.parse_args()
     began = time.time()
+    stored = json.loads(RESULT.read_text()) if args.power else {}
     plan = [(case, n) for case in (*CLASSES, *GROUPS) for n in SIZES]
-    curve = [(harm, n) for n in SIZES for harm in (0.0, 0.02, 0.05, 0.1, 0.2)]
+    curve = [(harm, n) for n in POWER_SIZES for harm in HARMS]
     with ProcessPoolExecutor(args.jobs) as pool:
-        cover = partial(coverage, draws=args.draws, resamples=args.resamples)
-        rows = list(pool.map(cover, *zip(*plan, strict=True)))
+        if not args.power:
+            cover = partial(coverage, draws=args.draws, resamples=args.resamples)
+            stored["coverage"] = list(pool.map(cover, *zip(*plan, strict=True)))
+            stored["seconds"] = round(time.time() - began)
+        began = time.time()
         tell = partial(alarm, draws=args.audits, resamples=args.resamples)
-        power = list(pool.map(tell, *zip(*curve, strict=True)))
-    result = {
-        "coverage": rows,
-        "power": power,
+        stored["power"] = list(pool.map(tell, *zip(*curve, strict=True)))
+    stored |= {
+        "seconds_of_power": round(time.time() - began),
         "resamples": args.resamples,
-        "seconds": round(time.time() - began),
         "versions": {name: version(name) for name in ("numpy", "scipy")}
         | {"python": platform.python_version()},
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    for row in rows:
+    RESULT.write_text(json.dumps(stored, indent=1) + "\n")
+    for row in stored["coverage"]:
         print(row["case"], row["n"], row["covered"])
-    for row in power:
+    for row in stored["power"]:
         print(row)
 
 

@@ -1,11 +1,15 @@
 """Time and memory of an audit of ten million predictions, and the ratio to resampling rows.
 
     python benchmarks/scale.py
+    python benchmarks/scale.py --csv-gib 3
 
 Writes two Parquet files and one of groups to a temporary folder, then audits them in a process of
 its own, whose peak memory is measured: a thousand classes, sixty-four groups, two thousand
 resamples, on two processors or whatever there are. The ratio is to a bootstrap of rows of the same
 measures, on a size that both finish. Writes `results/scale.json`, which RESULTS.md shows.
+
+The second form writes two CSV files of scores, each of that size, and audits them with the command
+`fairsparse audit`: its seconds and peak resident memory join that file, the rest of it stays.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import json
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,16 +28,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 
 from bootstrap import simulate
-from fairsparse.auditing.audit import Settings
 from fairsparse.auditing.audit_report import write
+from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.join import audit_files
 from fairsparse.fairness.counts import Confusion
 from fairsparse.fairness.estimates import estimate
 from fairsparse.fairness.metrics import METRICS, evaluate
 
 RESULT = Path(__file__).parent / "results" / "scale.json"
+CLASSES, REGIONS, BANDS = 20, 8, 3
+"""Of the CSV files: classes, and groups by two attributes."""
+PIECE = 200_000
 
 
 def prepare(folder: Path, n: int, classes: int, groups: int) -> None:
@@ -99,6 +109,67 @@ def ratio(n: int, resamples: int) -> dict[str, float]:
     }
 
 
+def scores(y: np.ndarray, sure: float, rng: np.random.Generator) -> np.ndarray:
+    """Probabilities (N, C) of a model that is the more often right the surer it is."""
+    raw = rng.standard_exponential((len(y), CLASSES), dtype=np.float32)
+    raw[np.arange(len(y)), y] += rng.exponential(sure, len(y))
+    return np.round((raw / raw.sum(1, keepdims=True)).astype(float), 6)
+
+
+def write_csv(folder: Path, size: int) -> int:
+    """Write reference.csv (with y and groups) and candidate.csv, each of `size` bytes or more."""
+    rng = np.random.default_rng(0)
+    rows, places = 0, {name: folder / f"{name}.csv" for name in ("reference", "candidate")}
+    with places["reference"].open("wb") as first, places["candidate"].open("wb") as second:
+        while min(first.tell(), second.tell()) < size:
+            y = rng.integers(0, CLASSES, PIECE)
+            groups = {
+                "region": rng.integers(0, REGIONS, PIECE),
+                "band": rng.integers(0, BANDS, PIECE),
+            }
+            harmed = np.where(groups["region"] == REGIONS - 1, 3.0, 5.0)
+            ids = {"id": np.arange(rows, rows + PIECE)}
+            tables = (
+                (first, {**ids, "y": y, **groups}, scores(y, 6.0, rng)),
+                (second, ids, scores(y, harmed, rng)),
+            )
+            for file, columns, values in tables:
+                every = {**columns, **{f"score_{c}": values[:, c] for c in range(CLASSES)}}
+                options = pa.csv.WriteOptions(include_header=rows == 0)
+                pa.csv.write_csv(pa.table(every), file, options)
+            rows += PIECE
+    return rows
+
+
+def audit_csv(gib: float) -> dict[str, object]:
+    """Seconds and peak memory of `fairsparse audit` on CSV files of `gib` GiB each."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = round(gib * 2**30)
+        if shutil.disk_usage(folder).free < 3 * size:
+            raise SystemExit(f"{folder} needs {3 * gib:g} GiB of free disk; set TMPDIR")
+        rows = write_csv(folder, size)
+        sizes = [(folder / f"{n}.csv").stat().st_size / 2**30 for n in ("reference", "candidate")]
+        command = [sys.executable, "-m", "fairsparse.cli", "audit", "--out", str(folder / "audit")]
+        command += ["--reference", str(folder / "reference.csv")]
+        command += ["--candidate", str(folder / "candidate.csv")]
+        command += ["--group", "region", "--group", "band"]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - began
+        # this process has had no other child, so the peak of children is that of the audit
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    return {
+        "rows": rows,
+        "classes": CLASSES,
+        "groups": REGIONS * BANDS,
+        "reference_GiB": round(sizes[0], 2),
+        "candidate_GiB": round(sizes[1], 2),
+        "seconds": round(seconds, 1),
+        "peak_GiB": round(peak, 2),
+    }
+
+
 def main() -> None:
     """Run both parts, print them and write them to benchmarks/results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -106,10 +177,17 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--groups", type=int, default=64)
     parser.add_argument("--resamples", type=int, default=2000)
+    parser.add_argument("--csv-gib", type=float, help="audit CSV files of this size instead")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     if args.folder:
         audit_once(args.folder, args.resamples)
+        return
+    if args.csv_gib:
+        stored["csv"] = audit_csv(args.csv_gib)
+        RESULT.write_text(json.dumps(stored, indent=2) + "\n")
+        print(json.dumps(stored["csv"], indent=2))
         return
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name), args.examples, args.classes, args.groups)
@@ -125,6 +203,7 @@ def main() -> None:
         "versions": {n: version(n) for n in ("numpy", "scipy", "pyarrow")}
         | {"python": platform.python_version()},
     }
+    result |= {"csv": stored["csv"]} if "csv" in stored else {}
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 

@@ -442,6 +442,8 @@ def _sets() -> list[str]:
 
 def _coverage() -> list[str]:
     """How often intervals cover, alarms are false, and losses are found; see coverage.py."""
+    from power_plot import alternative, draw
+
     path = HERE / "results" / "coverage.json"
     if not path.exists():
         return []
@@ -479,6 +481,7 @@ def _coverage() -> list[str]:
         "An audit of three classes and four groups of n, one of which loses some points of"
         " accuracy: how often it reports anything at all (where nothing was lost, a false alarm),"
         " and how often that group is found to have lost more than others.",
+        f"![{alternative(found['power'])}]({draw(found['power'])})",
         table_text(["points lost", "n", "audits", "anything, %", "the group, %"], power),
     ]
 

@@ -13,7 +13,7 @@ from test_audit import people
 
 from fairsparse.auditing.audit import Audit, audit
 from fairsparse.auditing.examples import Settings
-from fairsparse.auditing.join import audit_files
+from fairsparse.auditing.join import audit_files, join
 from fairsparse.auditing.sources import Columns
 from fairsparse.types import InputError
 
@@ -209,6 +209,48 @@ def test_bad_files_are_told_in_one_line(files: dict[str, Path], case: str) -> No
     with pytest.raises(InputError, match=message) as told:
         run(files, candidate, attributes=["sex"])
     assert "\n" not in str(told.value)
+
+
+def test_confidence_is_that_of_what_is_predicted_in_every_form(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.dirichlet(np.ones(3), N)
+    classes = ["cat", "dog", "owl"]
+    said = rng.choice(classes, N)  # not always the largest
+    case = people(N)
+    table = pd.DataFrame(scores, columns=[f"score_{c}" for c in classes])
+    table = table.assign(y=case["y"], prediction=said)
+    table.to_csv(tmp_path / "s.csv", index=False)
+    table.to_parquet(tmp_path / "s.parquet", index=False)
+    arrays = {"y": case["y"], "scores": scores, "class_names": np.array(classes)}
+    np.savez(tmp_path / "s.npz", **arrays, prediction=said)
+    np.savez(tmp_path / "largest.npz", **arrays)
+    monkeypatch.setattr("fairsparse.auditing.sources._BLOCK", 2000)
+    expected = scores[np.arange(N), np.searchsorted(classes, said)]
+    for name in ("s.csv", "s.parquet", "s.npz"):
+        found = join({"reference": str(tmp_path / name)})
+        np.testing.assert_allclose(found.confidence["reference"], expected, rtol=1e-5)
+        names = np.array(found.examples.class_names)
+        assert names[found.predicted["reference"]].tolist() == said.tolist()
+    found = join({"reference": str(tmp_path / "largest.npz")})
+    np.testing.assert_allclose(found.confidence["reference"], scores.max(1), rtol=1e-5)
+    assert found.predicted["reference"].tolist() == scores.argmax(1).tolist()
+    table.assign(score_cat=-table["score_cat"]).to_csv(tmp_path / "n.csv", index=False)
+    assert join({"reference": str(tmp_path / "n.csv")}).confidence == {}
+
+
+def test_faults_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pd.DataFrame({"y": ["a", "b"] * 200, "score_a": 0.5, "score_b": 0.5})
+    table.loc[[150, 390], "score_a"] = 0.75
+    table.to_csv(tmp_path / "s.csv", index=False)
+    monkeypatch.setattr("fairsparse.auditing.sources._BLOCK", 200)
+    with pytest.raises(InputError, match=r"sum to 1 in 2 rows, first in row 151 \(1.25\)"):
+        join({"reference": str(tmp_path / "s.csv")})
+    table.loc[[70, 399], "score_b"] = np.inf
+    table.to_csv(tmp_path / "s.csv", index=False)
+    with pytest.raises(InputError, match="not a number in 2 rows, first in row 71"):
+        join({"reference": str(tmp_path / "s.csv")})
 
 
 def test_scores_are_renormalised_only_when_asked(files: dict[str, Path]) -> None:

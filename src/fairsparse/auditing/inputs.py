@@ -12,6 +12,7 @@ import torch
 from fairsparse.auditing.labels import TOLERANCE
 from fairsparse.auditing.networks import MODELS, is_model, probabilities, scores
 from fairsparse.auditing.pictures import pixels
+from fairsparse.auditing.scored import reduced
 from fairsparse.auditing.sources import (
     READERS,
     Coded,
@@ -163,6 +164,5 @@ def read_any(
     shares, were = probabilities(found, TOLERANCE)
     if not were and notes is not None:
         notes.append(f"The scores of {path} were taken for logits.")
-    return replace(
-        given.about, path=path, scores=shares.astype(np.float32), classes=names, attributes={}
-    )
+    said = reduced(shares.astype(np.float32))
+    return replace(given.about, path=path, scores=said, classes=names, attributes={})

@@ -11,8 +11,8 @@ import numpy as np
 from fairsparse.auditing.audit import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs import Given, read_any
-from fairsparse.auditing.labels import TOLERANCE, ordered, text
-from fairsparse.auditing.sources import Coded, Columns, Source, read
+from fairsparse.auditing.labels import ordered, text
+from fairsparse.auditing.sources import Coded, Columns, Source, read, recoded
 from fairsparse.auditing.words import listing
 from fairsparse.fairness.counts import Array
 from fairsparse.types import UNKNOWN, InputError
@@ -151,13 +151,13 @@ def join(
         for name, s in sources.items()
     }
     names = _classes([y, *predicted.values()], several, class_names)
-    sure = {name: _confidence(s, rows[id(s)], predicted[name]) for name, s in sources.items()}
+    sure = {name: _confidence(s, rows[id(s)]) for name, s in sources.items()}
     found = {
         name: _group_codes(column, rows[id(about)]) for name, column in about.attributes.items()
     }
     return Joined(
-        Examples(_codes(y, names), names, found),
-        {name: _codes(column, names) for name, column in predicted.items()},
+        Examples(recoded(y, names), names, found),
+        {name: recoded(column, names) for name, column in predicted.items()},
         {name: c for name, c in sure.items() if c is not None},
         rows[id(place)],
         None if several[0].ids is None else several[0].ids[rows[id(several[0])]],
@@ -237,21 +237,17 @@ def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
 def _check_scores(source: Source, renormalise: bool) -> None:
     if source.scores is None:
         return
-    bad = ~np.isfinite(source.scores).all(1)
-    if bad.any():
+    strange, off = source.scores.strange, source.scores.off
+    if strange.count:
         raise InputError(
-            f"{source.path}: scores are not a number in {int(bad.sum()):,} rows, first in row"
-            f" {int(bad.argmax()) + 1}; leave those rows out"
+            f"{source.path}: scores are not a number in {strange.count:,} rows, first in row"
+            f" {strange.first + 1}; leave those rows out"
         )
-    if source.prediction is None and not renormalise:
-        total = source.scores.sum(1)
-        off = np.abs(total - 1) > TOLERANCE
-        if off.any():
-            at = int(off.argmax())
-            raise InputError(
-                f"{source.path}: scores do not sum to 1 in {int(off.sum()):,} rows, first in row"
-                f" {at + 1} ({total[at]:.4g}); give probabilities, or --renormalise"
-            )
+    if source.prediction is None and not renormalise and off.count:
+        raise InputError(
+            f"{source.path}: scores do not sum to 1 in {off.count:,} rows, first in row"
+            f" {off.first + 1} ({off.value:.4g}); give probabilities, or --renormalise"
+        )
 
 
 def _predictions(source: Source, columns: Columns, rows: Array, what: str) -> Coded:
@@ -262,21 +258,14 @@ def _predictions(source: Source, columns: Columns, rows: Array, what: str) -> Co
             f"{source.path}: has neither a column '{columns.prediction}' nor columns that begin"
             f" with '{columns.score}'; name them with --prediction or --score"
         )
-    return Coded(source.scores[rows].argmax(1).astype(np.int32), source.classes)
+    return Coded(source.scores.largest[rows], source.classes)
 
 
-def _confidence(source: Source, rows: Array, predicted: Coded) -> Array | None:
+def _confidence(source: Source, rows: Array) -> Array | None:
     """The probability of what is predicted, (N,); None where a source has no probabilities."""
-    if source.scores is None:
-        return None
-    total = source.scores.sum(1)
-    if source.scores.min() < 0 or total.min() <= 0:
+    if source.scores is None or np.isnan(source.scores.confidence).any():
         return None  # with predictions beside them, scores may be anything
-    where = {name: i for i, name in enumerate(source.classes)}
-    column = np.array([where.get(name, UNKNOWN) for name in predicted.names])[predicted.codes]
-    if (column < 0).any():
-        return None
-    found: Array = source.scores[rows, column] / total[rows]
+    found: Array = source.scores.confidence[rows]
     return found
 
 
@@ -311,11 +300,6 @@ def _classes(
 
 def _used(column: Coded) -> list[str]:
     return [column.names[i] for i in np.unique(column.codes)]
-
-
-def _codes(column: Coded, names: Sequence[str]) -> Array:
-    position = {name: i for i, name in enumerate(names)}
-    return np.array([position.get(n, UNKNOWN) for n in column.names], np.int64)[column.codes]
 
 
 def _group_codes(column: Coded, rows: Array) -> tuple[Array, tuple[str, ...]]:

@@ -68,6 +68,16 @@ def short(name: str, most: int = 28) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def columns(labels: Sequence[str], most: int = 6) -> int:
+    """How many columns of a legend fit the width of a plot.
+
+    >>> columns(["dense", "lth"]), columns(["x" * 28])
+    (6, 2)
+    """
+    widest = 48 + 6.2 * max(len(label) for label in labels)  # points: mark, letters, space
+    return min(most, max(1, int(72 * WIDTH / widest)))
+
+
 @contextlib.contextmanager
 def drawing(name: str) -> Iterator[None]:
     """Draw in the reports' style; equal input gives equal bytes."""
@@ -155,10 +165,10 @@ def cell_changes(
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
         before, after = ([100 * c[role] for c in cells] for role in ("reference", "candidate"))
-        y = range(len(cells))
+        y, names = range(len(cells)), [short(name, 40) for name in models]
         left.hlines(y, before, after, color=MUTED, linewidth=1.2)
-        left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=models[0])
-        left.plot(after, y, "o", color=AFTER, markersize=5, label=models[1])
+        left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=names[0])
+        left.plot(after, y, "o", color=AFTER, markersize=5, label=names[1])
         left.set_xlabel("accuracy, %")
         rows(left, [f"{short(c['name'])}  (n={c['n']:,})" for c in cells])
         right.axvline(0, color=MUTED, linewidth=1)
@@ -175,7 +185,9 @@ def cell_changes(
         right.set_xlabel("drop, points (right of 0: worse)")
         right.spines["left"].set_visible(False)
         right.tick_params(axis="y", length=0)
-        figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside upper left", ncols=columns(names, 2)
+        )
 
     return svg("cells", 1.1 + 0.24 * len(cells), alt, draw)
 

@@ -25,6 +25,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from fairsparse.auditing.labels import text
+from fairsparse.auditing.scored import Scored, reduced, together
 from fairsparse.auditing.words import listing
 from fairsparse.fairness.counts import Array
 from fairsparse.registry import nearest
@@ -69,7 +70,7 @@ class Source:
     n : int
     ids : pandas.Index or None
     truth, prediction : Coded or None
-    scores : ndarray of float32, shape (N, C), or None
+    scores : Scored or None
         With their classes in `classes`.
     classes : tuple of str
     attributes : dict
@@ -81,9 +82,17 @@ class Source:
     ids: Any
     truth: Coded | None
     prediction: Coded | None
-    scores: Array | None = None
+    scores: Scored | None = None
     classes: tuple[str, ...] = ()
     attributes: dict[str, Coded] = field(default_factory=dict)
+
+
+def recoded(column: Coded, names: Sequence[str]) -> Array:
+    """A column as codes (N,) of `names`; -1 for others."""
+    known = {name: i for i, name in enumerate(names)}
+    table = [*(known.get(name, UNKNOWN) for name in column.names), UNKNOWN]
+    codes: Array = np.array(table, np.int64)[column.codes]
+    return codes
 
 
 def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> Source:
@@ -177,7 +186,8 @@ def _table(
 ) -> Source:
     coders = {n: _Coder() for n in wanted if n not in score_columns and n != columns.id}
     ids: list[Any] = []
-    scores: list[Array] = []
+    classes = tuple(name.removeprefix(columns.score) for name in score_columns)
+    scores: list[Scored] = []
     n = 0
     for batch in batches:
         n += batch.num_rows
@@ -190,7 +200,12 @@ def _table(
                 batch.column(c).cast(pa.float32()).to_numpy(zero_copy_only=False)
                 for c in score_columns
             ]
-            scores.append(np.stack(parts, axis=1))
+            said = coders.get(columns.prediction)
+            scores.append(
+                reduced(
+                    np.stack(parts, axis=1), None if said is None else recoded(said.last(), classes)
+                )
+            )
     if n == 0:
         raise InputError(f"{path}: holds no rows")
     done = {name: coder.done() for name, coder in coders.items()}
@@ -201,8 +216,8 @@ def _table(
         _ids(path, ids) if ids else None,
         done.get(columns.truth),
         done.get(columns.prediction),
-        np.concatenate(scores) if scores else None,
-        tuple(c.removeprefix(columns.score) for c in score_columns),
+        together(scores) if scores else None,
+        classes,
         {k: v for k, v in done.items() if k not in own},
     )
 
@@ -213,11 +228,13 @@ class _Coder:
     def __init__(self) -> None:
         self.position: dict[Any, int] = {}
         self.parts: list[Array] = []
+        self.added = 0
 
     def add(self, column: Any) -> None:
         if not pa.types.is_dictionary(column.type):
             column = pc.dictionary_encode(column)
         chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        self.added = len(chunks)
         for chunk in chunks:
             values = chunk.dictionary.to_pylist()
             table = [
@@ -228,6 +245,10 @@ class _Coder:
 
     def _code(self, value: str) -> int:
         return self.position.setdefault(value, len(self.position))
+
+    def last(self) -> Coded:
+        """What was added last."""
+        return Coded(np.concatenate(self.parts[-self.added :]), tuple(self.position))
 
     def done(self) -> Coded:
         return Coded(np.concatenate(self.parts), tuple(self.position))
@@ -283,7 +304,8 @@ def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Sourc
         raise InputError(
             f"{path}: scores has {scores.shape[1]} columns and class_names {len(classes)}"
         )
-    return replace(found, scores=scores.astype(np.float32), classes=classes)
+    chosen = None if found.prediction is None else recoded(found.prediction, classes)
+    return replace(found, scores=reduced(scores.astype(np.float32), chosen), classes=classes)
 
 
 def of_arrays(
@@ -347,7 +369,7 @@ def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
         None,
         Coded(y.astype(np.int32), classes),
         None,
-        (shifted / shifted.sum(1, keepdims=True)).astype(np.float32),
+        reduced((shifted / shifted.sum(1, keepdims=True)).astype(np.float32)),
         classes,
         found,
     )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fairsparse.auditing import words
-from fairsparse.auditing.plots import INK, MUTED, rows, short, style, svg
+from fairsparse.auditing.plots import INK, MUTED, columns, rows, short, style, svg
 from fairsparse.auditing.sweep import Row, Sweep
 
 
@@ -35,12 +35,14 @@ def _legend(figure: Figure, sweep: Sweep, labels: Sequence[str], dense: dict[str
         Line2D([], [], label=short(label), linestyle="", **_look(sweep, label)) for label in labels
     ]
     handles.append(Line2D([], [], color=INK, label="dense", **dense))
-    figure.legend(handles=handles, loc="outside upper left", ncols=6)
+    ncols = columns([str(handle.get_label()) for handle in handles])
+    figure.legend(handles=handles, loc="outside upper left", ncols=ncols)
 
 
 def trade_off(sweep: Sweep, gap: str, alt: str) -> Markup:
     """Accuracy against the gap: a small mark for every run, a large one for every mean."""
     star: dict[str, Any] = {"marker": "*", "linestyle": "", "markersize": 10}
+    means: list[tuple[float, float, str]] = []
 
     def place(axes: Axes, row: Row) -> None:
         look = {"linestyle": "", **_look(sweep, row.label)}
@@ -50,14 +52,7 @@ def trade_off(sweep: Sweep, gap: str, alt: str) -> Markup:
         mean = (_shown("accuracy", row.mean("accuracy").value), _shown(gap, row.mean(gap).value))
         axes.plot(*mean, markersize=8, **look)
         if words.defined(mean[1]):
-            axes.annotate(
-                words.sparsity(row.sparsity),
-                mean,
-                xytext=(6, 5),
-                textcoords="offset points",
-                fontsize=7.5,
-                color=MUTED,
-            )
+            means.append((*mean, words.sparsity(row.sparsity)))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -69,8 +64,34 @@ def trade_off(sweep: Sweep, gap: str, alt: str) -> Markup:
         axes.set_ylabel(_name(gap))
         axes.margins(0.12)
         _legend(figure, sweep, sweep.labels, star)
+        _label(figure, axes, means)
 
     return svg("trade-off", 4.0, alt, draw)
+
+
+def _label(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Name points beside their marks, where there is room; a name that finds none is left out."""
+    figure.draw_without_rendering()  # only then is it known where a point lies
+    scale = 72 / figure.dpi
+    at = [scale * axes.transData.transform((x, y)) for x, y, _ in points]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
+    for (x, y), (*point, text) in zip(at, points, strict=True):
+        wide, high = 5.0 * len(text), 8.0
+        for right, up in ((6, 5), (6, -12), (-6 - wide, 5), (-6 - wide, -12)):
+            box = (x + right, y + up, x + right + wide, y + up + high)
+            if not any(
+                box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken
+            ):
+                taken.append(box)
+                axes.annotate(
+                    text,
+                    (point[0], point[1]),
+                    xytext=(right, up),
+                    textcoords="offset points",
+                    fontsize=7.5,
+                    color=MUTED,
+                )
+                break
 
 
 def against_sparsity(sweep: Sweep, gap: str, alt: str) -> Markup:
