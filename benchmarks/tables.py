@@ -55,6 +55,7 @@ GOALS = {
 
 def write(runs: list[Run]) -> None:
     """Write RESULTS.md next to this file."""
+    from audits import sections as audits
     from compare_tables import sections
 
     by_task: dict[str, list[Run]] = defaultdict(list)
@@ -84,7 +85,7 @@ def write(runs: list[Run]) -> None:
     parts += _tuning()
     for task in by_task:
         parts += _task(task, by_task[task])
-    parts += [*sections(), *_sets(), *_coverage(), *_speed()]
+    parts += [*sections(), *_sets(), *audits(), *_coverage(), *_speed()]
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
 
 
