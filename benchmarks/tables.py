@@ -443,6 +443,7 @@ def _sets() -> list[str]:
 
 def _coverage() -> list[str]:
     """How often intervals cover, alarms are false, and losses are found; see coverage.py."""
+    from coverage_means import sections as means
     from power_plot import alternative, draw
 
     path = HERE / "results" / "coverage.json"
@@ -484,6 +485,7 @@ def _coverage() -> list[str]:
         " and how often that group is found to have lost more than others.",
         f"![{alternative(found['power'])}]({draw(found['power'])})",
         table_text(["points lost", "n", "audits", "anything, %", "the group, %"], power),
+        *means(),
     ]
 
 
