@@ -72,10 +72,10 @@ SETS: dict[str, dict[str, Any]] = {
         "seeds": 1,
     },
     "cifar-100": {
-        "data": {"name": "cifar-100", "labels": "fine", "limit": 25000},
+        "data": {"name": "cifar-100", "labels": "fine", "limit": 12500},
         "model": {"name": "resnet20"},
         "training": {
-            "epochs": 10,
+            "epochs": 8,
             **SMALL,
             "lr": 0.1,
             "warmup": 0.1,
