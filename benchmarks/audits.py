@@ -105,6 +105,10 @@ def _exemplars(paths: list[str], task: Any, folder: Path) -> dict[str, Any]:
     }
 
 
+def _cell(name: str) -> str:
+    return name.replace("|", "\\|")  # which would end a column
+
+
 def sections() -> list[str]:
     """What RESULTS.md says of them."""
     if not RESULT.exists():
@@ -125,7 +129,7 @@ def sections() -> list[str]:
                     f"{100 * c['change'][0]:+.1f} ({low:+.1f} to {high:+.1f})",
                     f"{100 * c['churn']:.1f}",
                     f"{counted.get('lost more than others', 0)} of {sum(counted.values())}",
-                    f"{c['worst']} (n = {c['worst_n']})",
+                    f"{_cell(c['worst'])} (n = {c['worst_n']})",
                     f"{excess}, p {c['worst_p']:.2g}",
                     ", ".join(c["changed"]) or "none",
                     " to ".join(f"{100 * v:+.1f}" for v in c["overconfidence"]),
@@ -137,7 +141,7 @@ def sections() -> list[str]:
                     name,
                     method,
                     f"{100 * e['share']:.1f}",
-                    f"{e['most']}: {100 * e['most_share']:.1f}, p {e['most_p']:.2g}",
+                    f"{_cell(e['most'])}: {100 * e['most_share']:.1f}, p {e['most_p']:.2g}",
                 ]
             )
     head = [
