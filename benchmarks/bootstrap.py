@@ -1,7 +1,5 @@
 """Time of the bootstrap intervals, and the ratio to fairlearn's on a size that it can finish.
 
-    python benchmarks/bootstrap.py
-
 The predictions are a hard case: errors fall uniformly on all classes, so few combinations repeat.
 Both sides of the ratio have the same predictions, the same number of resamples and two classes;
 fairlearn is asked for the four rates by group, fairsparse computes all its metrics of one model.
@@ -9,35 +7,20 @@ fairlearn is asked for the four rates by group, fairsparse computes all its metr
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import time
 import warnings
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import simulate, versions
+from benchmarks.records import store
 from fairsparse.auditing.compare import compare
 from fairsparse.fairness.estimates import estimate
-
-RESULT = Path(__file__).parent / "results" / "bootstrap.json"
-
-
-def simulate(n: int, classes: int, groups: int, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Return reference (80 % right) and candidate (fewer), true classes and groups, each (n,)."""
-    rng = np.random.default_rng(seed)
-    y, group = rng.integers(0, classes, n), rng.integers(0, groups, n)
-
-    def predict(base: np.ndarray, changed: float) -> np.ndarray:
-        return np.where(rng.random(n) < changed, rng.integers(0, classes, n), base)
-
-    reference = predict(y, 0.2)
-    return reference, predict(reference, 0.05), y, group
 
 
 def seconds(task: Callable[[], Any], repeats: int = 1) -> float:
@@ -77,29 +60,40 @@ def fairlearn_bootstrap(
         frame.difference_ci()
 
 
-def main() -> None:
-    """Run both parts, print them and write them to benchmarks/results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def against_fairlearn(examples: int, groups: int, resamples: int) -> dict[str, Any]:
+    """Seconds of both sides on predictions of two classes."""
+    predicted, _, y, group = simulate(examples, 2, groups)
+    names = ("no", "yes"), [str(g) for g in range(groups)]
+    ours = seconds(lambda: estimate([predicted], y, group, *names, resamples=resamples), repeats=3)
+    theirs = seconds(lambda: fairlearn_bootstrap(predicted, y, group, resamples))
+    return {
+        "examples": examples,
+        "classes": 2,
+        "groups": groups,
+        "resamples": resamples,
+        "fairlearn_seconds": round(theirs, 3),
+        "fairsparse_seconds": round(ours, 4),
+        "ratio": round(theirs / ours),
+    }
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--examples", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--fairlearn-examples", type=int, default=20_000)
     parser.add_argument("--fairlearn-resamples", type=int, default=100)
-    args = parser.parse_args()
 
+
+def main(args: Namespace) -> None:
+    """Run both parts, print them and write them to benchmarks/results."""
     names = [str(c) for c in range(args.classes)], [str(g) for g in range(args.groups)]
     data = simulate(args.examples, args.classes, args.groups)
     options = {"resamples": args.resamples}
     one = seconds(lambda: estimate(data[:1], *data[2:], *names, **options), repeats=3)
     two = seconds(lambda: compare(*data, *names, **options), repeats=3)
-
-    size, resamples = args.fairlearn_examples, args.fairlearn_resamples
-    predicted, _, y, group = simulate(size, 2, args.groups)
-    binary = ("no", "yes"), names[1]
-    ours = seconds(lambda: estimate([predicted], y, group, *binary, resamples=resamples), repeats=3)
-    theirs = seconds(lambda: fairlearn_bootstrap(predicted, y, group, resamples))
-
     result = {
         "examples": args.examples,
         "classes": args.classes,
@@ -108,23 +102,11 @@ def main() -> None:
         "distinct_pairs": len(np.unique(np.stack(data), axis=1).T),
         "seconds_one_model": round(one, 3),
         "seconds_paired_comparison": round(two, 3),
-        "against_fairlearn": {
-            "examples": size,
-            "classes": 2,
-            "groups": args.groups,
-            "resamples": resamples,
-            "fairlearn_seconds": round(theirs, 3),
-            "fairsparse_seconds": round(ours, 4),
-            "ratio": round(theirs / ours),
-        },
+        "against_fairlearn": against_fairlearn(
+            args.fairlearn_examples, args.groups, args.fairlearn_resamples
+        ),
         "cpus": os.cpu_count(),
-        "versions": {name: version(name) for name in ("numpy", "scipy", "fairlearn")}
-        | {"python": platform.python_version()},
+        "versions": versions("numpy", "scipy", "fairlearn"),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    store("bootstrap", result)
     print(json.dumps(result, indent=2))
-
-
-if __name__ == "__main__":
-    main()

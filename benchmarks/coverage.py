@@ -1,7 +1,5 @@
 """How often the audit's intervals hold what is true, and how often it raises a false alarm.
 
-    python benchmarks/coverage.py [--power]
-
 People are simulated, seeded: two models that are right together more often than apart, at known
 rates by class and group. Of each measure the share of draws is told whose 95 % interval holds the
 true value, at 30, 100 and 1,000 examples in each cell; then how often an audit reports anything
@@ -12,26 +10,24 @@ the rest of that file.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import time
+from argparse import ArgumentParser, Namespace
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import versions
+from benchmarks.records import load, store
 from fairsparse.auditing.audit import audit
 from fairsparse.auditing.findings import LOST_MORE
+from fairsparse.fairness.counts import Counts
 from fairsparse.fairness.estimates import ROLES, estimate, tally
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.paired import Pairs, excess_drop, paired_drop
 
-RESULT = Path(__file__).parent / "results" / "coverage.json"
 SIZES = (30, 100, 1000)
 POWER_SIZES = (30, 100, 300, 1000)
 HARMS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2)
@@ -76,8 +72,6 @@ def draw(
 
 def truth(rates: tuple[np.ndarray, np.ndarray], measures: tuple[str, ...]) -> dict[str, float]:
     """The measures of the rates themselves, from counts so large that they are the rates."""
-    from fairsparse.fairness.counts import Counts
-
     counts = []
     for r in rates:
         table = r if r.ndim == 2 else r[:, None]
@@ -87,12 +81,12 @@ def truth(rates: tuple[np.ndarray, np.ndarray], measures: tuple[str, ...]) -> di
         errors = (n - correct) / (classes - 1)
         predicted = correct + errors.sum(-1, keepdims=True) - errors
         counts.append(Counts(n, correct, predicted, groups if r.ndim == 2 else 0))
-    found = {}
+    expected = {}
     for measure in measures:
         values = [float(METRICS[measure].function(c)) for c in counts]
-        found |= {f"{role} {measure}": v for role, v in zip(ROLES, values, strict=True)}
-        found[f"change {measure}"] = values[1] - values[0]
-    return found
+        expected |= {f"{role} {measure}": v for role, v in zip(ROLES, values, strict=True)}
+        expected[f"change {measure}"] = values[1] - values[0]
+    return expected
 
 
 def coverage(case: str, n: int, draws: int, resamples: int) -> dict[str, Any]:
@@ -110,14 +104,13 @@ def coverage(case: str, n: int, draws: int, resamples: int) -> dict[str, Any]:
         first, second, y, group = draw(rates, n, np.random.default_rng([seed, n]))
         names = ([str(c) for c in range(len(rates[0]))], [str(g) for g in range(groups)])
         group = group if groups else np.full(len(y), -1)
-        found = estimate([first, second], y, group, *names, resamples=resamples, seed=seed)
-        bounds = {
-            name: (found[name]["low"], found[name]["high"]) for name in expected if name in found
-        }
-        for name in bounds:
-            wide[name] = wide.get(name, 0) + (
-                found[name]["how"] in ("all cells at once", "percentile")
-            )
+        estimated = estimate([first, second], y, group, *names, resamples=resamples, seed=seed)
+        bounds = {}
+        for name in [name for name in expected if name in estimated]:
+            interval = estimated[name]
+            bounds[name] = interval["low"], interval["high"]
+            wide.setdefault(name, 0)
+            wide[name] += interval["how"] in ("all cells at once", "percentile")
         _, pairs = tally([first, second], y, group, *names)
         assert pairs is not None
         axis = 1 if groups else 0
@@ -138,37 +131,39 @@ def coverage(case: str, n: int, draws: int, resamples: int) -> dict[str, Any]:
 
 def alarm(harm: float, n: int, draws: int, resamples: int) -> dict[str, Any]:
     """How often an audit of 3 classes, 4 groups of `n` reports anything, and the harmed group."""
-    anything = found_it = 0
+    anything = named = 0
     for seed in range(draws):
         rng = np.random.default_rng([seed, n, round(1000 * harm)])
         rates = (np.full((3, 4), 0.85), np.full((3, 4), 0.85))
         rates[1][:, 3] -= harm
         first, second, y, group = draw(rates, -(-n // 3), rng)
-        found = audit(first, second, y, groups=group, resamples=resamples, seed=seed)
-        says = found.cells["finding"].isin([LOST_MORE, "lost", "gained"])
-        anything += bool(says.any() or (found.measures["p_adjusted"] < 0.05).any())
-        mine = (found.cells["attribute"] == "group") & (found.cells["cell"] == "3")
-        found_it += bool((found.cells["finding"][mine] == LOST_MORE).any())
+        report = audit(first, second, y, groups=group, resamples=resamples, seed=seed)
+        says = report.cells["finding"].isin([LOST_MORE, "lost", "gained"])
+        anything += bool(says.any() or (report.measures["p_adjusted"] < 0.05).any())
+        mine = (report.cells["attribute"] == "group") & (report.cells["cell"] == "3")
+        named += bool((report.cells["finding"][mine] == LOST_MORE).any())
     return {
         "harm": harm,
         "n": n,
         "draws": draws,
         "any finding": round(anything / draws, 4),
-        "harmed group found": round(found_it / draws, 4),
+        "harmed group found": round(named / draws, 4),
     }
 
 
-def main() -> None:
-    """Run all simulations on all processors and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(parser: ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--audits", type=int, default=200)
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--power", action="store_true", help="how often losses are found, alone")
-    args = parser.parse_args()
+
+
+def main(args: Namespace) -> None:
+    """Run all simulations on all processors and write the result."""
     began = time.time()
-    stored = json.loads(RESULT.read_text()) if args.power else {}
+    stored = load("coverage") if args.power else {}
     plan = [(case, n) for case in (*CLASSES, *GROUPS) for n in SIZES]
     curve = [(harm, n) for n in POWER_SIZES for harm in HARMS]
     with ProcessPoolExecutor(args.jobs) as pool:
@@ -182,15 +177,10 @@ def main() -> None:
     stored |= {
         "seconds_of_power": round(time.time() - began),
         "resamples": args.resamples,
-        "versions": {name: version(name) for name in ("numpy", "scipy")}
-        | {"python": platform.python_version()},
+        "versions": versions("numpy", "scipy"),
     }
-    RESULT.write_text(json.dumps(stored, indent=1) + "\n")
+    store("coverage", stored)
     for row in stored["coverage"]:
         print(row["case"], row["n"], row["covered"])
     for row in stored["power"]:
         print(row)
-
-
-if __name__ == "__main__":
-    main()

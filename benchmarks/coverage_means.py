@@ -1,26 +1,22 @@
 """How often intervals of overconfidence and of heat maps' correlations hold what is true.
 
-    python benchmarks/coverage_means.py
-
-Simulated, seeded, as `coverage.py`: confidence of two models with known overconfidence in four
+Simulated, seeded, as in `coverage`: confidence of two models with known overconfidence in four
 groups, and correlations that are skewed as those of heat maps are. Writes
 `results/coverage_means.json`, which RESULTS.md shows.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 import numpy as np
 
+from benchmarks.records import store
 from fairsparse.auditing.agreement import weighted_mean
 from fairsparse.fairness import calibration
 
-RESULT = Path(__file__).parent / "results" / "coverage_means.json"
 GROUPS = 4
 CHANGES = {
     "nothing changed": (0.0, 0.0),
@@ -89,50 +85,25 @@ def alike(shape: str, n: int, draws: int) -> dict[str, Any]:
     hits = 0
     for seed in range(draws):
         rng = np.random.default_rng([seed, n])
-        found = weighted_mean(draw(rng, n), np.ones(n), 1000, rng)
-        hits += found.low <= truth <= found.high
+        mean = weighted_mean(draw(rng, n), np.ones(n), 1000, rng)
+        hits += mean.low <= truth <= mean.high
     return {"case": shape, "n": n, "mean correlation": round(float(hits) / draws, 4)}
 
 
-def sections() -> list[str]:
-    """What RESULTS.md says of it."""
-    from tables import table_text
-
-    if not RESULT.exists():
-        return []
-    found = json.loads(RESULT.read_text())
-    rows = [
-        [row["case"], str(row["n"]), name, f"{100 * value:.1f}"]
-        for row in (*found["calibration"], *found["maps"])
-        for name, value in row.items()
-        if name not in ("case", "n")
-    ]
-    return [
-        "### Of confidence and of heat maps",
-        f"Written by `python benchmarks/coverage_means.py`, {found['draws']} draws each: how often"
-        " intervals of overconfidence over four groups of n (of one group of them, on average), of"
-        " the calibration gap, and of the mean of n heat maps' correlations hold the true value,"
-        " and how often tests are below 0.05 where nothing changed.",
-        table_text(["case", "n", "interval or test", "%"], rows),
-    ]
-
-
-def main() -> None:
-    """Simulate everything and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(parser: ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--draws", type=int, default=1000)
-    args = parser.parse_args()
+
+
+def main(args: Namespace) -> None:
+    """Simulate everything and write the result."""
     began = time.time()
-    found = {
+    result = {
         "draws": args.draws,
         "calibration": [calibrated(c, n, args.draws) for c in CHANGES for n in (30, 100, 1000)],
         "maps": [alike(s, n, args.draws) for s in SHAPES for n in (10, 20, 50, 200)],
     }
-    found["seconds"] = round(time.time() - began)
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    for row in (*found["calibration"], *found["maps"]):
+    result["seconds"] = round(time.time() - began)
+    store("coverage_means", result)
+    for row in (*result["calibration"], *result["maps"]):
         print(row)
-
-
-if __name__ == "__main__":
-    main()

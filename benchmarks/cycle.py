@@ -1,7 +1,5 @@
 """A full cycle of the papers' networks on this machine: seconds and peak memory.
 
-    python benchmarks/cycle.py --data DATA [--only resnet50]
-
 Few training steps, but the real path: the dense network, predictions, Taylor scores and conflict,
 masks, a refined ticket, the audit, the run written and read back, at the networks' full size.
 ResNet-50 and VGG-16 take CIFAR-100, BERT-base the tweets of `tweets/davidson_dialect.csv.gz` in
@@ -12,20 +10,19 @@ what was measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
-import resource
-import subprocess
-import sys
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-RESULT = Path(__file__).resolve().parent / "results" / "cycle.json"
+from benchmarks.measure import alone, peak_gib
+from benchmarks.records import load, store
+
 EXAMPLES, TESTED, STEPS = 200, 100, 4
 BERT_BASE = {"vocab_size": 30522, "hidden": 768, "layers": 12, "heads": 12, "intermediate": 3072}
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -71,7 +68,7 @@ def cycle(name: str, data: Path) -> dict[str, Any]:
         "steps": result.record["cost"]["steps"],
         "batch": len(task.train) // STEPS,
         "seconds": round(time.perf_counter() - began, 1),
-        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_gib": peak_gib(),
         "run_directory_gib": round(size / 2**30, 2),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -103,27 +100,15 @@ def _whole(name: str, data: Path) -> Any:
     return DATASETS["text"](path, **columns, limit=EXAMPLES, max_length=64, test=0.02)
 
 
-def main() -> None:
-    """Run every network in a process of its own, print and record what it took."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments(parser: ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", choices=list(NETWORKS))
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        print(json.dumps(cycle(args.one, args.data)))
-        return
-    found = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+
+
+def main(args: Namespace) -> None:
+    """Run every network in a process of its own, print and record what it took."""
     for name in [args.only] if args.only else NETWORKS:
-        command = [sys.executable, __file__, "--data", str(args.data), "--one", name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-        print(name, json.dumps(found[name], indent=2), flush=True)
-        found["cpus"] = os.cpu_count()
-        RESULT.write_text(json.dumps(found, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        measured = alone(cycle, name, args.data)
+        print(name, json.dumps(measured, indent=2), flush=True)
+        store("cycle", {**load("cycle"), name: measured, "cpus": os.cpu_count()})

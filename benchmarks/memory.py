@@ -1,7 +1,5 @@
 """Resident memory and speed of training on more images than are to be held in memory.
 
-    python benchmarks/memory.py [--images 200000] [--side 64] [--folder FOLDER]
-
 Writes JPEG files of noise under FOLDER (a temporary one by default), with a table beside them,
 builds the task with a cache, trains one epoch and predicts the test split, in a process of its
 own. `results/memory.json` keeps what was measured; the limit is 2 GiB.
@@ -9,13 +7,10 @@ own. `results/memory.json` keeps what was measured; the limit is 2 GiB.
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-RESULT = Path(__file__).resolve().parent / "results" / "memory.json"
+from benchmarks.measure import alone, peak_gib
+from benchmarks.records import store
 
 
 def write(folder: Path, images: int, side: int) -> None:
@@ -52,13 +48,10 @@ def measure(folder: Path, side: int, workers: int) -> dict[str, Any]:
 
     from fairsparse import DATASETS, MODELS, Cells, Recipe, Trainer
 
-    def peak() -> float:
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-
     began = time.perf_counter()
     options = {"groups": ("place",), "cache": folder / "cache"}
     task = DATASETS["image-table"](folder / "images.csv", **options)
-    built, after = time.perf_counter() - began, peak()
+    built, after = time.perf_counter() - began, peak_gib()
     recipe = Recipe(
         epochs=1, lr=0.05, precision="bf16", channels_last=True, augment=("flip",), workers=workers
     )
@@ -76,39 +69,29 @@ def measure(folder: Path, side: int, workers: int) -> dict[str, Any]:
         "seconds_to_build": round(built, 1),
         "peak_gib_after_building": after,
         "images_a_second_in_training": round(len(task.train) / trained),
-        "peak_gib": peak(),
+        "peak_gib": peak_gib(),
         "workers": workers,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
 
 
-def main() -> None:
-    """Write the images, measure a first and a second start, print and record."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments(parser: ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--images", type=int, default=200_000)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        print(json.dumps(measure(args.folder, args.side, args.workers)))
-        return
-    with tempfile.TemporaryDirectory() as made:
-        folder = args.folder or Path(made)
+
+
+def main(args: Namespace) -> None:
+    """Write the images, measure a first and a second start, print and record."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
         write(folder, args.images, args.side)
-        command = [sys.executable, *sys.argv, "--one", "--folder", str(folder)]
-        done = [
-            subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True) for _ in range(2)
-        ]
-    first, second = (json.loads(d.stdout.splitlines()[-1]) for d in done)
-    result = {"first_start": first, "second_start": second}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+        result = {
+            start: alone(measure, folder, args.side, args.workers)
+            for start in ("first_start", "second_start")
+        }
+    store("memory", result)
     print(json.dumps(result, indent=2))
-
-
-if __name__ == "__main__":
-    main()

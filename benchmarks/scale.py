@@ -1,37 +1,34 @@
 """Time and memory of an audit of ten million predictions, and the ratio to resampling rows.
 
-    python benchmarks/scale.py
-    python benchmarks/scale.py --csv-gib 3
-
 Writes two Parquet files and one of groups to a temporary folder, then audits them in a process of
 its own, whose peak memory is measured: a thousand classes, sixty-four groups, two thousand
 resamples, on two processors or whatever there are. The ratio is to a bootstrap of rows of the same
 measures, on a size that both finish. Writes `results/scale.json`, which RESULTS.md shows.
 
-The second form writes two CSV files of scores, each of that size, and audits them with the command
+`--csv-gib` writes two CSV files of scores, each of that size, and audits them with the command
 `fairsparse audit`: its seconds and peak resident memory join that file, the rest of it stays.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from bootstrap import simulate
+from benchmarks.measure import alone, peak_gib, simulate, versions
+from benchmarks.records import load, store
 from fairsparse.auditing.audit_report import write
 from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.join import audit_files
@@ -39,7 +36,6 @@ from fairsparse.fairness.counts import Confusion
 from fairsparse.fairness.estimates import estimate
 from fairsparse.fairness.metrics import METRICS, evaluate
 
-RESULT = Path(__file__).parent / "results" / "scale.json"
 CLASSES, REGIONS, BANDS = 20, 8, 3
 """Of the CSV files: classes, and groups by two attributes."""
 PIECE = 200_000
@@ -60,29 +56,24 @@ def prepare(folder: Path, n: int, classes: int, groups: int) -> None:
         frame.to_parquet(folder / f"{name}.parquet", index=False)
 
 
-def audit_once(folder: Path, resamples: int) -> None:
-    """Audit and write the report; print seconds and peak memory."""
+def audit_once(folder: Path, resamples: int) -> dict[str, Any]:
+    """Audit and write the report: seconds and peak memory."""
     began = time.perf_counter()
-    found = audit_files(
+    audit = audit_files(
         str(folder / "reference.parquet"),
         {"candidate": str(folder / "candidate.parquet")},
         str(folder / "groups.parquet"),
         settings=Settings(resamples=resamples),
     )
     computed = time.perf_counter()
-    write(found, folder / "audit")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        json.dumps(
-            {
-                "seconds": round(computed - began, 1),
-                "seconds_to_write_the_report": round(time.perf_counter() - computed, 1),
-                "peak_GiB": round(peak, 2),
-                "cells": len(found.cells),
-                "tests": found.tests,
-            }
-        )
-    )
+    write(audit, folder / "audit")
+    return {
+        "seconds": round(computed - began, 1),
+        "seconds_to_write_the_report": round(time.perf_counter() - computed, 1),
+        "peak_GiB": peak_gib(),
+        "cells": len(audit.cells),
+        "tests": audit.tests,
+    }
 
 
 def ratio(n: int, resamples: int) -> dict[str, float]:
@@ -141,7 +132,7 @@ def write_csv(folder: Path, size: int) -> int:
     return rows
 
 
-def audit_csv(gib: float) -> dict[str, object]:
+def audit_csv(gib: float) -> dict[str, Any]:
     """Seconds and peak memory of `fairsparse audit` on CSV files of `gib` GiB each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -158,7 +149,7 @@ def audit_csv(gib: float) -> dict[str, object]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
         # this process has had no other child, so the peak of children is that of the audit
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        peak = peak_gib(resource.RUSAGE_CHILDREN)
     return {
         "rows": rows,
         "classes": CLASSES,
@@ -166,47 +157,37 @@ def audit_csv(gib: float) -> dict[str, object]:
         "reference_GiB": round(sizes[0], 2),
         "candidate_GiB": round(sizes[1], 2),
         "seconds": round(seconds, 1),
-        "peak_GiB": round(peak, 2),
+        "peak_GiB": peak,
     }
 
 
-def main() -> None:
-    """Run both parts, print them and write them to benchmarks/results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(parser: ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--examples", type=int, default=10_000_000)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--groups", type=int, default=64)
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--csv-gib", type=float, help="audit CSV files of this size instead")
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    if args.folder:
-        audit_once(args.folder, args.resamples)
-        return
+
+
+def main(args: Namespace) -> None:
+    """Run one part, print it and write it to benchmarks/results."""
+    stored = load("scale")
     if args.csv_gib:
-        stored["csv"] = audit_csv(args.csv_gib)
-        RESULT.write_text(json.dumps(stored, indent=2) + "\n")
-        print(json.dumps(stored["csv"], indent=2))
-        return
-    with tempfile.TemporaryDirectory() as name:
-        prepare(Path(name), args.examples, args.classes, args.groups)
-        command = [sys.executable, __file__, "--folder", name, "--resamples", str(args.resamples)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    result = {
-        "examples": args.examples,
-        "classes": args.classes,
-        "groups": args.groups,
-        "resamples": args.resamples,
-        **json.loads(done.stdout.splitlines()[-1]),
-        "against_rows": ratio(200_000, 500),
-        "versions": {n: version(n) for n in ("numpy", "scipy", "pyarrow")}
-        | {"python": platform.python_version()},
-    }
-    result |= {"csv": stored["csv"]} if "csv" in stored else {}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+        result = {**stored, "csv": audit_csv(args.csv_gib)}
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            prepare(Path(name), args.examples, args.classes, args.groups)
+            audited = alone(audit_once, Path(name), args.resamples)
+        result = {
+            "examples": args.examples,
+            "classes": args.classes,
+            "groups": args.groups,
+            "resamples": args.resamples,
+            **audited,
+            "against_rows": ratio(200_000, 500),
+            "versions": versions("numpy", "scipy", "pyarrow"),
+        }
+        result |= {"csv": stored["csv"]} if "csv" in stored else {}
+    store("scale", result)
     print(json.dumps(result, indent=2))
-
-
-if __name__ == "__main__":
-    main()

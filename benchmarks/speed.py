@@ -1,4 +1,4 @@
-"""Ratios of cost, each taken in one process with the two sides in turn: python benchmarks/speed.py.
+"""Ratios of cost in training and pruning, each with its two sides in turn in one process.
 
 Masked step against plain step; conflict measurement of a round against one training epoch; a whole
 Ballot search against lottery tickets with the same rounds; masks that move against masks that
@@ -12,16 +12,15 @@ than in wall time, but a wide range between lowest and highest says that it was 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from benchmarks.records import load, store
 from fairsparse.data import Split
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
@@ -41,7 +40,6 @@ from fairsparse.methods.stages import Round
 from fairsparse.models import build
 from fairsparse.training import Loop, Recipe, Trainer, in_turn
 
-OUT = Path(__file__).resolve().parent / "results" / "speed.json"
 CLASSES = tuple(str(i) for i in range(10))
 
 
@@ -263,20 +261,16 @@ MEASURES = {
 }
 
 
-def main() -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--only", nargs="+", default=list(MEASURES), choices=list(MEASURES))
+
+
+def main(args: Namespace) -> None:
     """Measure what is asked for, print it, and put it into results/speed.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", choices=list(MEASURES), default=[])
-    wanted = parser.parse_args().only or list(MEASURES)
     torch.set_num_threads(1)
-    values = json.loads(OUT.read_text()) if OUT.exists() else {}
-    for name in wanted:
+    for name in args.only:
         goal, measure = MEASURES[name]
-        values[name] = {"goal": goal, **measure()}
-        print(name, values[name], flush=True)
-        OUT.parent.mkdir(parents=True, exist_ok=True)
-        OUT.write_text(json.dumps(values, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        values = {"goal": goal, **measure()}
+        print(name, values, flush=True)
+        store("speed", {**load("speed"), name: values})

@@ -1,6 +1,7 @@
 """Who may import whom: data flows down, and siblings do not know each other."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ METHOD_FILES = {
 }
 
 
-def imported(source: str) -> set[tuple[str, ...]]:
+def imported(source: str, package: str = "fairsparse") -> set[tuple[str, ...]]:
     """Paths within the package of everything a source imports, wherever in the file."""
     found = set()
     for node in ast.walk(ast.parse(source)):
@@ -41,12 +42,9 @@ def imported(source: str) -> set[tuple[str, ...]]:
         else:
             continue
         # importing the package itself is importing its root
-        found |= {tuple(n.split(".")[1:]) or ("__init__",) for n in names if in_package(n)}
+        inside = [name.split(".")[1:] for name in names if name.split(".")[0] == package]
+        found |= {tuple(path) or ("__init__",) for path in inside}
     return found
-
-
-def in_package(name: str) -> bool:
-    return name.split(".")[0] == "fairsparse"
 
 
 def unit_of(path: tuple[str, ...]) -> str:
@@ -123,3 +121,43 @@ def test_the_rule_notices(module: str, source: str) -> None:
 )
 def test_the_rule_allows(module: str, source: str) -> None:
     assert violations(Path(module), source) == []
+
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+# what is not named is a measurement that stands alone
+BENCHMARK_LEVEL = {"records": 0, "measure": 0, "plans": 1, "runs": 2, "audits": 3, "__main__": 4}
+
+
+def check_benchmarks(sources: dict[tuple[str, ...], str]) -> None:
+    """Plans, then what runs them and what tells of them, then commands; and no circle."""
+    graph: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for module, source in sources.items():
+        paths = imported(source, "benchmarks")
+        graph[module] = {m for m in sources for path in paths if path[: len(m)] == m}
+        for target in graph[module]:
+            up, down = (BENCHMARK_LEVEL.get(part[0], 2) for part in (module, target))
+            assert down < up or module[0] == target[0], f"{module} imports {target}"
+    TopologicalSorter(graph).prepare()
+
+
+def test_benchmarks_import_down_and_in_no_circle() -> None:
+    paths = [path.relative_to(BENCHMARKS) for path in BENCHMARKS.rglob("*.py")]
+    sources = {path.with_suffix("").parts: (BENCHMARKS / path).read_text() for path in paths}
+    assert {("runs",), ("plans", "base"), ("tables", "text")} <= sources.keys()
+    check_benchmarks(sources)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        (("runs",), "from benchmarks.tables import text"),
+        (("tables", "text"), "from benchmarks.runs import run_one"),
+        (("scale",), "def f():\n    from benchmarks.bootstrap import simulate"),
+        (("plans", "base"), "from benchmarks.plans import study"),
+    ],
+)
+def test_the_rule_for_benchmarks_notices(module: tuple[str, ...], source: str) -> None:
+    sources = {module: source, ("plans", "study"): "from benchmarks.plans.base import Job"}
+    others = [("plans", "base"), ("tables", "text"), ("runs",), ("bootstrap",)]
+    with pytest.raises((AssertionError, CycleError)):
+        check_benchmarks({**dict.fromkeys(others, ""), **sources})

@@ -1,0 +1,1 @@
+"""What fairsparse is measured by: `python -m benchmarks --help`."""
