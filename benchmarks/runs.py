@@ -201,9 +201,11 @@ def arguments(parser: ArgumentParser) -> None:
     shared = "study" if command == "tune" else command
     parser.add_argument("--work", type=Path, metavar="WORK", default=Path("runs") / shared)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
-    names = sorted({job.name for job in plan.jobs()})
-    parser.add_argument("--only", nargs="+", action="extend", default=[], choices=list(plan.tasks))
-    parser.add_argument("--methods", nargs="+", action="extend", default=[], choices=names)
+    names = list(dict.fromkeys(job.name for job in plan.jobs()))
+    parser.description = f"{parser.description}\n{PLANS[command].__doc__}"
+    for option, values in (("--only", list(plan.tasks)), ("--methods", names)):
+        about = {"nargs": "+", "action": "extend", "default": [], "choices": values}
+        parser.add_argument(option, **about, metavar="NAME", help="; ".join(values))
     if command == "compare":
         parser.add_argument("--tune", action="store_true", help="run the grids instead")
     if command == "tune":
