@@ -95,7 +95,7 @@ def _whole(name: str, data: Path) -> Any:
     columns: dict[str, Any] = {"text": "tweet", "groups": ("dialect",), "unknown": ("-1",)}
     if not path.is_file():
         path = Path(tempfile.mkdtemp()) / "made_up.csv"
-        rows = [f"word{i % 97} word{i % 31} and so on,{i % 3},{i // 3 % 2}" for i in range(4000)]
+        rows = [f"word{i % 97} word{i % 31} and so on,{i % 3},{i // 3 % 2}" for i in range(8000)]
         path.write_text("tweet,label,dialect\n" + "\n".join(rows) + "\n")
     return DATASETS["text"](path, **columns, limit=EXAMPLES, max_length=64, test=0.02)
 
