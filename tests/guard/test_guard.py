@@ -45,7 +45,7 @@ RUN = {
             "rounds": [{"sparsity": 0.6, "val_drop": 0.25, "feasible": True, "gap": None}],
             "history": [{"stage": "dense", "step": 5, "loss": 0.5, "worst_cell": "a"}],
         },
-        "audit": {"cells": [{"name": "a", "n": 9, "lost": 2, "p": 0.5, "q": None}]},
+        "audit": {"cells": [{"name": "a", "n": 9, "lost": 2, "p": 0.5, "q": None, "how": "BCa"}]},
     },
 }
 DOCUMENT = {"cells": [{"cell": "a", "n": 9, "p": 0.5, "q": None}]}
@@ -72,6 +72,7 @@ def changed(value: Any, path: str, new: Any) -> Any:
         ("lth/record/rounds/0/val_drop", 0.25 + 2**-54),
         ("lth/record/model/layers/0/kept", 21),
         ("lth/record/history/0/worst_cell", "b"),
+        ("lth/audit/cells/0/how", "percentile"),
         ("lth/audit/cells/0/lost", 3),
         ("lth/audit/cells/0/p", -0.5),
     ],
