@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sets
+from settings import settings_text
 from study import run_one
 from tables import table_text
 
@@ -149,11 +150,13 @@ def sections() -> list[str]:
         "cells that lost more than others", "largest excess drop", "points, adjusted p",
         "measures of inequality that changed", "confidence less accuracy",
     ]  # fmt: skip
+    settings = "; ".join(f"{name}: {settings_text(m)}" for name, m in CANDIDATES.items())
     parts = [
         "## Audits of real runs",
         "Written by `python benchmarks/audits.py`: dense networks of `sets.py` (seed 0) against"
-        " magnitude pruning and Ballot, both at sparsity 0.9 with default settings, by"
-        " `fairsparse audit`. Intervals are at 95 %, p-values adjusted over each audit.",
+        " magnitude pruning and Ballot, both at sparsity 0.9, by `fairsparse audit`. Settings"
+        f" that are not the defaults: {settings}. Intervals are at 95 %, p-values adjusted over"
+        " each audit.",
         table_text(head, rows),
     ]
     if examples:

@@ -24,6 +24,7 @@ from compare import (
     methods_of,
     recorded,
 )
+from settings import HEAD, settings_text
 from study import finished
 from tables import GOALS, mean_text, table_text
 
@@ -57,7 +58,8 @@ def sections() -> list[str]:
         " have them, and several methods ended up predicting Big_Nose for nobody, which leaves no"
         " gap and serves nobody. On Adult the test figures of most"
         " methods had been seen before the grids of bifp, fair-scratch, safecompress and"
-        " prune-then-fair were widened; validation chose."
+        " prune-then-fair were widened; validation chose. The settings of a method on a task stand"
+        " in its table of all methods."
         + "".join(f" {a} takes the settings of {b}." for a, b in LIKE.items()),
         *_missing(known),
         *_rivals(known),
@@ -163,7 +165,7 @@ def _bifp(tasks: dict[str, Index]) -> list[str]:
             " prune-then-fair on a plain stage and a fair one, in halves, or in `rounds` of"
             " removing a part and fine-tuning, as lottery tickets are found, and a fair stage. The"
             " shorter runs are the end of the schedule, at its low rates.",
-            table_text(["task", "measure", "method", "steps", "gap", "accuracy"], steps),
+            table_text(["task", "measure", "method", "steps", "gap", "accuracy", HEAD], steps),
         ]
     return parts
 
@@ -218,6 +220,7 @@ def _iterations(index: Index, name: str) -> list[list[str]]:
                         f"{statistics.mean(extra):.2f}",
                         mean_text([r["metrics"][name] for r in runs], SCALES.get(name, 100), 1),
                         mean_text([r["metrics"]["accuracy"] for r in runs], 100, 2),
+                        settings_text(runs[0]["config"]["methods"][0]),
                     ],
                 )
             )
@@ -243,6 +246,7 @@ def _task(task: str, index: Index) -> list[str]:
         seconds = [sum(v for k, v in r["seconds"].items() if k != "total") for r in runs]
         row.append(f"{statistics.mean(r['steps'] / r['dense_steps'] for r in runs):.1f}x")
         row.append(f"{statistics.mean(seconds):.0f}")
+        row.append(settings_text(runs[0]["config"]["methods"][0]))
         rows.append(row)
     head = ["method"]
     for sparsity in SPARSITIES:
@@ -262,7 +266,7 @@ def _task(task: str, index: Index) -> list[str]:
         f"### All methods: {task}",
         about,
         f"![Accuracy against gap]({plot})",
-        table_text([*head, "steps", "seconds"], rows),
+        table_text([*head, "steps", "seconds", HEAD], rows),
     ]
 
 

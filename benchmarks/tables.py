@@ -11,7 +11,8 @@ from typing import Any
 
 from scipy import stats
 
-from study import TASKS
+from settings import HEAD, settings_text
+from study import ROUNDS, TASKS
 
 HERE = Path(__file__).resolve().parent
 Run = dict[str, Any]
@@ -78,7 +79,9 @@ def write(runs: list[Run]) -> None:
         " 0.25 and 0.1 joined the grid of cifar-100-coarse after the test accuracy at 0.5 had been"
         " seen to be short of LTH's on all three seeds; validation chose among them. Ballot's"
         " refinement includes distillation from the dense network, which the rivals lack: the"
-        " variants of lth with it tell the two apart. How to read the measures: docs/measures.md.",
+        " variants of lth with it tell the two apart. Settings that are not a method's defaults"
+        " stand beside its figures, or in the section of the task with the same runs. How to read"
+        " the measures: docs/measures.md.",
         *_summary(by_task),
     ]
     parts += _missing(by_task)
@@ -119,7 +122,8 @@ def _tuning() -> list[str]:
         " over sparsities and seeds (seeds 0 to 2 for adult, seed 0 elsewhere). Inequality is the"
         " mean of variance and range over the compared cells, relative to dense. Grids are shorter"
         " where a training run takes minutes. Ballot takes the least unequal setting among those"
-        " whose accuracy is within 0.4 points of LTH's, or the most accurate one if none is."
+        " whose accuracy is within 0.4 points of LTH's, or the most accurate one if none is. Ballot"
+        f" and LTH prune in rounds, `levels={ROUNDS}`, on adult with 0.98 besides."
         + "".join(f" {a} takes the settings of {b}." for a, b in LIKE.items()),
         table_text(["task", "method", "setting", "accuracy", "inequality", "chosen"], rows()),
     ]
@@ -142,6 +146,7 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
                 row.append(mean_text(_difference(index, sparsity, "lth", "accuracy"), 100, 2))
                 row.append(mean_text(_equal(index, sparsity)[0], 100, 0, "%"))
                 row.append(mean_text(_equal(index, sparsity)[1], 100, 2))
+                row.append(_settings(index, sparsity))
                 rows.append(row)
             spent = _spent(index, sparsity)
             spending.append(
@@ -164,6 +169,7 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
         "accuracy against LTH, points",
         "both with offsets: variance against LTH",
         "both with offsets: accuracy against LTH",
+        HEAD,
     ]
     lines = []
     for kind in ("per class", "per group"):
@@ -190,6 +196,13 @@ def _summary(by_task: dict[str, list[Run]]) -> list[str]:
     ]
 
 
+def _settings(index: dict[Any, dict[int, Run]], sparsity: float) -> str:
+    """Of Ballot and its rivals in one row."""
+    first = {v: next(iter(index[v, sparsity].values()), None) for v in ("ballot", *RIVALS)}
+    texts = {v: settings_text(r["config"]["methods"][0]) for v, r in first.items() if r}
+    return "; ".join(f"{variant}: {text}" for variant, text in texts.items())
+
+
 def _task(task: str, runs: list[Run]) -> list[str]:
     index, kind = _index(runs), _cells(runs)
     columns = MEASURES[kind]
@@ -214,9 +227,11 @@ def _task(task: str, runs: list[Run]) -> list[str]:
                     ),
                     f"{statistics.mean(cost):.1f}x",
                     f"{statistics.mean(seconds):.0f}",
+                    settings_text(next(iter(chosen.values()))["config"]["methods"][0]),
                 ]
             )
     head = ["method", "sparsity", "seeds", "accuracy", *(c[0] for c in columns), "steps", "seconds"]
+    head.append(HEAD)
     about = (
         f"{config['data']}; model {config['model']['name']}; {config['training']}; compared are"
         f" cells of notion `{kind}`; {runs[0]['environment']['device']}, torch"
@@ -428,15 +443,17 @@ def _sets() -> list[str]:
                         mean_text([r["metrics"]["accuracy"] for r in runs], 100, 2),
                         ", ".join(gaps),
                         f"{statistics.mean(seconds):.0f}",
+                        settings_text(runs[0]["config"]["methods"][0]),
                     ]
                 )
     if not rows:
         return []
     head = ["set", "train / test", "model", "method", "seeds", "accuracy", "gap", "seconds"]
+    head.append(HEAD)
     return [
         "## Every real data set by one configuration",
-        f"Written by `python benchmarks/sets.py`: sparsity {SPARSITY:g}, defaults of the methods,"
-        " nothing tuned. What the groups of each set mean: docs/data.md.",
+        f"Written by `python benchmarks/sets.py`: sparsity {SPARSITY:g}, nothing tuned."
+        " What the groups of each set mean: docs/data.md.",
         table_text(head, rows),
     ]
 

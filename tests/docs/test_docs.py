@@ -201,6 +201,34 @@ def test_readme_names_all_there_is() -> None:
         assert [name for name in registry if f"`{name}`" not in text] == []
 
 
+def sections(page: Path) -> list[tuple[str, str]]:
+    """Title and text of every section; a text ends at the next heading of any level."""
+    parts = re.split(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_headings_stand_by_themselves(page: Path) -> None:
+    text = BLOCK.sub("a block", page.read_text())
+    assert re.findall(r"[^\n]\n(#+ .*)$", text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_each_method_has_one_section_with_its_sources(name: str) -> None:
+    all_sections = sections(ROOT / "docs" / "methods.md")
+    own = [text for title, text in all_sections if name in title.split(" and ")]
+    assert len(own) == 1
+    if name == "dense":
+        return
+    reference = METHODS[name].reference
+    sources = re.findall(r"arXiv:[\d.]+", reference)
+    sources += re.findall(r"(?:^|; )([A-Z]\w+)(?= et al| &)", reference)
+    assert sources, "a reference names authors or an arXiv number"
+    assert [source for source in sources if source not in own[0]] == []
+    assert "*Published.*" in own[0]
+    assert own[0].index(sources[0]) < own[0].find("*This implementation.*")
+
+
 def test_measures_and_notions_are_explained() -> None:
     measures = prose(ROOT / "docs" / "measures.md")
     explained = set(METRICS) | set(DEGRADATIONS)

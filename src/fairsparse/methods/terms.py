@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.parity import Form, directed_term, directions
 from fairsparse.fairness.penalties import FairLoss, gap_loss, streaming_weights, weighted_sum
+from fairsparse.masks.modes import call_with
 from fairsparse.training import Trainer, cross_entropy
 from fairsparse.types import Batch, InputError, LossFn, Predictions
 
@@ -158,7 +158,7 @@ class Adversary(Term):
         known = batch.group >= 0
         self._learn(logits.detach(), batch.group, known)
         fixed = {name: p.detach() for name, p in self.head.named_parameters()}
-        guess = functional_call(self.head, fixed, (logits,))
+        guess = call_with(self.head, fixed, logits)
         lost = _known_mean(guess, batch.group, known).clamp_max(self.entropy)
         return cross_entropy(logits, batch) - self.lam * lost
 
