@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairsparse.fairness.cells import Cells, describe
+from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.types import InputError
 
@@ -69,12 +69,6 @@ def test_means_invent_nothing_for_an_empty_cell() -> None:
     means = cells.means(values, index)
     assert means[[0, 2]].tolist() == [0.5, 0.375]
     assert bool(means[1].isnan())
-
-
-def test_describe_names_at_most_eight() -> None:
-    names = [f"c{i}" for i in range(11)]
-    assert describe(names, torch.tensor([False, True, True] + [False] * 8)) == "c1, c2"
-    assert describe(names, torch.ones(11).bool()) == "c0, c1, c2, c3, c4, c5, c6, c7 and 3 more"
 
 
 def test_errors() -> None:

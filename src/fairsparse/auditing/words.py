@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from fairsparse.fairness.counts import cell_names
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
 from fairsparse.fairness.notions import NOTIONS, Notion
+from fairsparse.registry import listing
 
 Record: TypeAlias = dict[str, Any]
 Number: TypeAlias = float | None
@@ -142,16 +143,6 @@ def reading(metric: str, change: dict[str, Number]) -> str:
     if metric in METRICS and METRICS[metric].better == "higher":
         return "higher" if value > 0 else "lower"
     return "more unequal" if value > 0 else "less unequal"
-
-
-def listing(names: Sequence[str], most: int = 8) -> str:
-    """Names separated by commas, at most `most` of them.
-
-    >>> listing(["a", "b", "c"], 2)
-    'a, b and 1 more'
-    """
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def lacking(names: Sequence[str]) -> str:

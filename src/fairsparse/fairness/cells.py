@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +60,7 @@ class Cells:
     @property
     def families(self) -> Tensor:
         """Family of each cell, int64 (K,): a cell is compared with the cells of its family."""
-        return self.definition.families(len(self.class_names), len(self.group_names))
+        return self.definition.families(len(self), len(self.group_names))
 
     def index(self, y: Tensor, group: Tensor) -> Tensor:
         """Return the cell of each example, int64 (B,); -1 where it belongs to none.
@@ -119,10 +118,3 @@ def sums(values: Tensor, index: Tensor, n: int) -> tuple[Tensor, Tensor]:
     zero = values.new_zeros(n)
     total = zero.index_add(0, index[inside], values[inside])
     return total, zero.index_add(0, index[inside], torch.ones_like(values[inside]))
-
-
-def describe(names: Sequence[str], empty: Tensor) -> str:
-    """Return the names where `empty` (K,) is true, comma-separated, at most eight of them."""
-    missing = [names[int(i)] for i in empty.nonzero()[:, 0]]
-    more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-    return ", ".join(missing[:8]) + more

@@ -76,22 +76,15 @@ class Notion:
         """Name of each cell, length K."""
         return cell_names(self.kind, class_names, group_names)
 
-    def families(self, n_classes: int, n_groups: int) -> Tensor:
-        """Family of each cell, int64 (K,): a cell is compared with the cells of its family."""
-        n = {"class": n_classes, "group": n_groups}.get(self.kind, n_classes * n_groups)
-        if self.within_class:
-            return torch.arange(n) // n_groups
-        return torch.zeros(n, dtype=torch.int64)
+    def families(self, n: int, n_groups: int) -> Tensor:
+        """Family of each of the n cells, int64 (n,): cells of one family are compared."""
+        return torch.arange(n) // (n_groups if self.within_class else n)
 
     def index(self, y: Tensor, group: Tensor, n_groups: int) -> Tensor:
         """Cell of each example, int64 (B,); -1 where it belongs to none."""
-        match self.kind:
-            case "class":
-                cell = y
-            case "group":
-                cell = group
-            case _:
-                cell = torch.where(group >= 0, y * n_groups + group, UNKNOWN)
+        cell = y if self.kind == "class" else group
+        if self.kind == "class x group":
+            cell = torch.where(group >= 0, y * n_groups + group, UNKNOWN)
         return cell if self.of_class is None else torch.where(y == self.of_class, cell, UNKNOWN)
 
     def target(self, y: Tensor) -> Tensor:
