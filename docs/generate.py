@@ -25,6 +25,7 @@ from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
 from fairsparse.fairness.budget import Budget
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.fairness.notions import NOTIONS
 from fairsparse.masks.criteria import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
@@ -135,6 +136,15 @@ def measures_table() -> str:
         for name in registry
     ]
     return grid(("measure", "what it is", "better", "undefined when"), rows)
+
+
+def notions_table() -> str:
+    """What each notion of fairness compares, in the words of `fairsparse list notions`."""
+    rows = [
+        (f"`{name}`", NOTIONS[name].sentence, f"`{NOTIONS[name].gap}`", NOTIONS[name].needs)
+        for name in NOTIONS
+    ]
+    return grid(("notion", "what is to be equal", "its gap in reports", "needs"), rows)
 
 
 def sizes(measure: Any) -> str:
@@ -255,7 +265,7 @@ def described(target: Callable[..., Any]) -> dict[str, str]:
 FILES = {
     "configuration.md": (settings_tables,),
     "data.md": (data_table,),
-    "measures.md": (measures_table,),
+    "measures.md": (notions_table, measures_table),
     "methods.md": (methods_table, criteria_table),
 }
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fairsparse.checkpoint import Stages, digest
 from fairsparse.data.task import Split, TrainData
-from fairsparse.fairness.cells import Cells, Notion
+from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.base import Method
 from fairsparse.methods.stages import Dense, train_dense
@@ -101,7 +101,7 @@ def network(kind: str, classes: int = 3, seed: int = 0) -> nn.Module:
 def trainer_for(
     data: TrainData,
     *,
-    notion: Notion = "class",
+    notion: str = "class",
     seed: int = 0,
     folder: Path | None = None,
     **recipe: Any,

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 import pytest
 import yaml
@@ -23,8 +23,8 @@ from fairsparse.data import DATASETS
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
 from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.cells import Notion
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS
 from fairsparse.methods.refine import Refinement
 from fairsparse.models import MODELS
@@ -236,4 +236,4 @@ def test_measures_and_notions_are_explained() -> None:
     explained -= {name for name in METRICS if name.startswith("worst") or name == "accuracy"}
     assert [name for name in explained if f"`{name}`" not in measures] == []
     settings = (ROOT / "docs" / "configuration.md").read_text()
-    assert [notion for notion in get_args(Notion) if f"`{notion}`" not in settings] == []
+    assert [notion for notion in NOTIONS if f"`{notion}`" not in settings] == []

@@ -14,7 +14,7 @@ from fairsparse.auditing.words import SPACE, Record
 
 def metrics(record: Record) -> list[str]:
     """The measures that tables of controls show: accuracy, the notion's gap, and common gaps."""
-    gap = words.NOTIONS[record["cells"]].gap
+    gap = words.notion(record).gap
     shown = dict.fromkeys(["accuracy", gap, "mcd", "accuracy_gap", "demographic_parity"])
     return [metric for metric in shown if metric in record["audit"]["metrics"]]
 

@@ -101,7 +101,7 @@ _VERDICTS = {
 
 
 def _gap(record: Record) -> str:
-    metric = words.NOTIONS[record["cells"]].gap
+    metric = words.notion(record).gap
     found = record["audit"]["metrics"][metric]
     before, after, change = found["reference"], found["candidate"], found["change"]
     form, shift = words.value_form(metric), words.change_form(metric)

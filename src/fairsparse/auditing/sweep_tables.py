@@ -33,7 +33,7 @@ def mean_entry(mean: Mean, metric: str) -> Entry:
 def shown_metrics(record: Record) -> list[str]:
     """The metrics of the main table, the notion's own gap among them."""
     known = record["audit"]["metrics"]
-    gap = words.NOTIONS[record["cells"]].gap
+    gap = words.notion(record).gap
     chosen = dict.fromkeys([*_ALWAYS, *_WITH_GROUPS, gap])
     return [metric for metric in chosen if metric in known]
 
@@ -100,7 +100,7 @@ def cells(sweep: Sweep, sparsity: float, record: Record) -> Table:
                 *(mean_entry(mean, "accuracy") for mean in values),
             ]
         )
-    kind = words.NOTIONS[record["cells"]].kind
+    kind = words.notion(record).audited_kind
     caption = f"Accuracy by {kind} at {words.sparsity(sparsity)} sparsity: mean over seeds"
     head = [kind, "n", "dense", *(row.label for row in chosen)]
     return Table(caption, head, rows, folded=caption if len(rows) > FOLD else "")
@@ -132,7 +132,7 @@ def cost(sweep: Sweep) -> Table:
 
 def single_runs(records: Sequence[Record], links: Mapping[str, str]) -> Table:
     """Every run with accuracy, gap and the way to its own report."""
-    gap = words.NOTIONS[records[0]["cells"]].gap
+    gap = words.notion(records[0]).gap
     form = words.value_form(gap)
     rows: list[list[Entry]] = []
     for record in records:
@@ -181,12 +181,12 @@ def options(sweep: Sweep) -> list[tuple[str, str]]:
 def paragraphs(sweep: Sweep, record: Record) -> list[str]:
     """Plain words about many runs, a few short paragraphs."""
     model, data = words.model_name(record), record["data"]["name"]
-    gap = words.NOTIONS[record["cells"]].gap
+    gap = words.notion(record).gap
     text = (
         f"{words.plural(len(sweep.labels), 'method')} at"
         f" {words.plural(len(sweep.sparsities), 'sparsity level')}, with"
         f" {words.plural(len(sweep.dense), 'seed')}, on {model} trained on {data}."
-        f" What is to be equal: {words.NOTIONS[record['cells']].sentence}."
+        f" What is to be equal: {words.equality(record)}."
     )
     if not sweep.rows:
         return [text]

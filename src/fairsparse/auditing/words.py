@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
+from fairsparse.fairness.counts import cell_names
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.fairness.notions import NOTIONS, Notion
+from fairsparse.registry import listing
 
 Record: TypeAlias = dict[str, Any]
 Number: TypeAlias = float | None
@@ -36,43 +39,6 @@ MEASURES = {
     "calibration_gap": "calibration gap",
 }
 """Metric -> its name in reports, in their order."""
-
-
-class Notion(NamedTuple):
-    """A notion of equality in words: which cells it shows, and which metric is its gap."""
-
-    kind: str
-    gap: str
-    sentence: str
-
-
-NOTIONS = {
-    "class": Notion(
-        "class",
-        "cwv",
-        "accuracy is compared between classes; CWV is its variance over classes, and MCD its range",
-    ),
-    "group": Notion("group", "accuracy_gap", "accuracy is compared between groups"),
-    "class-group": Notion(
-        "class x group",
-        "worst_cell_accuracy",
-        "accuracy is compared between all classes within all groups",
-    ),
-    "equalized-odds": Notion(
-        "class x group",
-        "equalized_odds",
-        "accuracy is compared between the groups of the same class",
-    ),
-    "equal-opportunity": Notion(
-        "class x group", "equal_opportunity", "the true positive rate is compared between groups"
-    ),
-    "demographic-parity": Notion(
-        "group",
-        "demographic_parity",
-        "the rate of positive predictions is compared between groups, whatever the truth; the cells"
-        " below show accuracy beside it",
-    ),
-}
 
 
 def defined(value: Number) -> bool:
@@ -179,16 +145,6 @@ def reading(metric: str, change: dict[str, Number]) -> str:
     return "more unequal" if value > 0 else "less unequal"
 
 
-def listing(names: Sequence[str], most: int = 8) -> str:
-    """Names separated by commas, at most `most` of them.
-
-    >>> listing(["a", "b", "c"], 2)
-    'a, b and 1 more'
-    """
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
 def lacking(names: Sequence[str]) -> str:
     """Which cells leave a value undefined."""
     return f"{UNDEFINED}, for there are too few examples of: {listing(names)}"
@@ -230,14 +186,28 @@ def is_dense(record: Record) -> bool:
     return bool(record["sparsity"]["kept"] == record["sparsity"]["total"])
 
 
+def notion(record: Record) -> Notion:
+    """The record's notion of equality."""
+    return NOTIONS[record["cells"]]
+
+
+def equality(record: Record) -> str:
+    """What is to be equal, as a clause."""
+    about = notion(record)
+    beside = "; the cells below show accuracy beside it" if about.of_predictions else ""
+    return about.sentence + beside
+
+
 def cells_of(record: Record) -> list[dict[str, Any]]:
     """The cells that the record's notion of equality compares."""
-    kind = NOTIONS[record["cells"]].kind
-    cells = [cell for cell in record["audit"]["cells"] if cell["kind"] == kind]
-    if record["cells"] == "equal-opportunity":  # class by class: the second block is class 1
-        groups = len(record["data"]["group_names"])
-        return cells[groups : 2 * groups]
-    return cells
+    about, data = notion(record), record["data"]
+    cells = [cell for cell in record["audit"]["cells"] if cell["kind"] == about.audited_kind]
+    if about.of_class is None:
+        return cells
+    names = cell_names(
+        about.audited_kind, [data["class_names"][about.of_class]], data["group_names"]
+    )
+    return [cell for cell in cells if cell["name"] in names]
 
 
 def by_drop(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from fairsparse.data import DATASETS
 from fairsparse.data.builders import terms
 from fairsparse.experiments.options import options_model, plain
 from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS, Method
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
 from fairsparse.models import MODELS
@@ -37,7 +38,7 @@ class Row:
 
 
 def rows(what: str) -> list[Row]:
-    """Return the rows of ``methods``, ``datasets``, ``models`` or ``metrics``."""
+    """Return the rows of ``methods``, ``datasets``, ``models``, ``metrics`` or ``notions``."""
     match what:
         case "methods":
             return [
@@ -69,6 +70,15 @@ def rows(what: str) -> list[Row]:
                 "The sequence or image classifier in a local directory, or of that name on the hub."
             )
             return [*known, Row("hf:NAME_OR_DIR", hub), Row("module:factory", own)]
+        case "notions":
+            return [
+                Row(
+                    name,
+                    f"{NOTIONS[name].sentence[0].upper()}{NOTIONS[name].sentence[1:]}.",
+                    f"Gap: {NOTIONS[name].gap}\nNeeds: {NOTIONS[name].needs}",
+                )
+                for name in NOTIONS
+            ]
         case _:
             return [
                 Row(name, METRICS[name].summary, f"{METRICS[name].better} is better")

@@ -56,8 +56,7 @@ def check_fit(
         augment(raw, recipe.augment, torch.Generator())
     for name in ("cal", "val"):
         split = getattr(task, name)
-        index = cells.index(split.y, split.group)
-        counts = torch.bincount(index[index >= 0], minlength=len(cells))
+        counts = cells.counts(split.y, split.group)
         if bool((counts == 0).any()):
             empty = cells.names[int((counts == 0).nonzero()[0])]
             raise InputError(
