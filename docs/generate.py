@@ -148,7 +148,7 @@ def measures_table() -> str:
                 summary(type(metric.interval)).rstrip("."),
                 sizes(metric),
             )
-            for metric in map(registry.__getitem__, registry.in_order())
+            for metric in (registry[name] for name in registry)
         ]
         head = ("measure", "what it is", "unit", "better", "interval", "undefined when")
         parts.append(section(title, grid(head, rows)))

@@ -30,10 +30,12 @@ class Registry(Generic[T]):
     ----------
     kind : str
         What the table holds, in the singular, as error messages say it.
+    sort : bool
+        Whether names are listed by the alphabet; as they were registered otherwise.
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, *, sort: bool = True) -> None:
+        self.kind, self.sort = kind, sort
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -51,19 +53,15 @@ class Registry(Generic[T]):
         if name not in self._items:
             raise InputError(
                 f"unknown {self.kind} '{name}'{nearest(name, self._items)};"
-                f" known: {', '.join(sorted(self._items))}"
+                f" known: {', '.join(self)}"
             )
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._items
 
-    def in_order(self) -> list[str]:
-        """The names in the order in which things were registered."""
-        return list(self._items)
-
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._items))
+        return iter(sorted(self._items) if self.sort else list(self._items))
 
     def __len__(self) -> int:
         return len(self._items)

@@ -65,12 +65,12 @@ def measures(
             )
             found = estimate(*given, resamples=draws, seed=seed)
             p = tests.result()
-        for metric in METRICS.in_order():
+        for metric in METRICS:
             if metric in p and METRICS[metric].told_of(groups=attribute != CLASS):
                 exact = isinstance(METRICS[metric].interval, Score)
                 one = mcnemar(flips["lost"], flips["gained"]) if exact else p[metric]
                 rows.append(_measure(name, attribute, metric, found, float(one)))
-        for metric in DEGRADATIONS.in_order():
+        for metric in DEGRADATIONS:
             if metric in found and DEGRADATIONS[metric].told_of(groups=attribute != CLASS):
                 rows.append(_degradation(name, attribute, metric, found))
     return pd.DataFrame(rows)

@@ -152,7 +152,7 @@ def change_form(name: str) -> Callable[[Number], str]:
 
 def ordered(names: Sequence[str]) -> list[str]:
     """Metrics in the order of reports; those that are not registered come last."""
-    places = [name for registry in _REGISTRIES for name in registry.in_order()]
+    places = [name for registry in _REGISTRIES for name in registry]
     return sorted(names, key=lambda m: (places.index(m) if m in places else len(places), m))
 
 

@@ -25,7 +25,7 @@ from fairsparse.fairness.metric import POINTS, RATIO, Metric, Together, declarin
 from fairsparse.fairness.paired import Bounds, Pairs, excess_drop, paired_drop
 from fairsparse.registry import Registry
 
-DEGRADATIONS: Registry[Metric] = Registry("degradation metric")
+DEGRADATIONS: Registry[Metric] = Registry("degradation metric", sort=False)
 degradation = declaring(DEGRADATIONS, Metric)
 
 

@@ -46,7 +46,7 @@ from fairsparse.fairness.metric import (
 )
 from fairsparse.registry import Registry
 
-METRICS: Registry[Metric] = Registry("metric")
+METRICS: Registry[Metric] = Registry("metric", sort=False)
 metric = declaring(METRICS, Metric)
 
 
