@@ -11,6 +11,7 @@ from fairlearn import metrics as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairsparse.fairness.calibration import CALIBRATIONS
 from fairsparse.fairness.counts import Confusion, Counts
 from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.metric import Rates, evaluate
@@ -259,9 +260,28 @@ def test_tables_of_different_names_do_not_add() -> None:
 
 
 def test_every_metric_is_described() -> None:
-    for registry in (METRICS, DEGRADATIONS):
-        for name in registry:
-            assert registry[name].summary.endswith("."), name
+    metrics = [r[name] for r in (METRICS, DEGRADATIONS, CALIBRATIONS) for name in r]
+    for one in metrics:
+        assert one.summary.endswith("."), one.name
+        assert one.facts.startswith(f"{one.label}, "), one.name
+    for given in ("name", "label"):
+        values = [getattr(one, given) for one in metrics]
+        assert len(set(values)) == len(values)
+
+
+def test_whose_a_metric_is() -> None:
+    whose = {name: (METRICS[name].told_of(False), METRICS[name].told_of(True)) for name in METRICS}
+    assert {name for name, told in whose.items() if told == (True, False)} == {
+        "accuracy", "cwv", "cwv_corrected", "mcd", "worst_class_accuracy",
+    }  # fmt: skip
+    # where cells are classes, the worst of them has a line already
+    assert whose["worst_cell_accuracy"] == (False, True)
+    assert not METRICS["worst_cell_accuracy"].needs_groups
+    drop = DEGRADATIONS["max_cell_drop"]
+    assert drop.told_of(False)
+    assert drop.told_of(True)
+    counted = {name for name in METRICS if METRICS[name].of_inequality}
+    assert set(METRICS) - counted == {"accuracy", "cwv_corrected"}
 
 
 def test_a_faster_way_is_a_way_to_the_same_number() -> None:

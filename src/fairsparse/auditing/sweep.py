@@ -61,13 +61,10 @@ class Row:
 
     def values(self, metric: str) -> dict[int, Number]:
         """A metric on the test split, or a degradation metric, by seed."""
-        audits = {seed: run["audit"] for seed, run in self.runs.items()}
-        return {
-            seed: a["degradation"][metric]["value"]
-            if metric in a["degradation"]
-            else a["candidate"]["values"].get(metric)
-            for seed, a in audits.items()
-        }
+        audits = [(seed, run["audit"]) for seed, run in self.runs.items()]
+        if metric in audits[0][1]["degradation"]:
+            return {seed: audit["degradation"][metric]["value"] for seed, audit in audits}
+        return {seed: audit["candidate"]["values"].get(metric) for seed, audit in audits}
 
     def mean(self, metric: str) -> Mean:
         """Mean of a metric over the seeds."""

@@ -1,16 +1,7 @@
 """Every metric of one model or two with its 95 % interval, each by what covers it.
 
-=====================================  ===========================================================
-quantity                               interval
-=====================================  ===========================================================
-accuracy, and its change               Wilson's, and Newcombe's for the same examples
-CWV, and its change                    bootstrap of the corrected variance, which has no bias
-ranges and minima over cells           BCa where they stand out from sampling; else all pairs, or
-                                       all cells, at once: conservative
-changes of these                       BCa where both stand out, else percentile: conservative
-how unequally a drop falls             all pairs, or all cells, at once
-others                                 BCa
-=====================================  ===========================================================
+`fairsparse.fairness.metric` has the kinds of intervals. The change of a range or minimum over cells
+has BCa where both models' stand out from sampling, else percentiles, which are conservative.
 """
 
 from __future__ import annotations

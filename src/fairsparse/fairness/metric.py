@@ -39,15 +39,6 @@ RATIO = Unit("", "", 1, 3, 1)
 """Of other plain numbers."""
 
 
-WHOSE: dict[Kind, str] = {
-    "all": "everyone",
-    "class": "classes",
-    "group": "groups",
-    "class x group": "classes within groups",
-    "outcome x group": "one class within groups",
-}
-
-
 @dataclass(frozen=True)
 class Score:
     """Wilson's, of a change Newcombe's for the same examples.
@@ -139,9 +130,9 @@ class Metric:
 
     @property
     def facts(self) -> str:
-        """Label, unit, whose it is, and which way is better, on one line."""
+        """Label, unit, and which way is better, on one line."""
         unit = f"in {self.unit.value}" if self.unit.value else "a plain number"
-        return f"{self.label}: {unit}, of {WHOSE[self.cells]}; {self.better} is better"
+        return f"{self.label}, {unit}; {self.better} is better"
 
     @property
     def of_groups(self) -> bool:
