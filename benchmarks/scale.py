@@ -37,7 +37,8 @@ from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.join import audit_files
 from fairsparse.fairness.counts import Confusion
 from fairsparse.fairness.estimates import estimate
-from fairsparse.fairness.metrics import METRICS, evaluate
+from fairsparse.fairness.metric import evaluate
+from fairsparse.fairness.metrics import METRICS
 
 RESULT = Path(__file__).parent / "results" / "scale.json"
 CLASSES, REGIONS, BANDS = 20, 8, 3

@@ -13,6 +13,7 @@ import fairsparse
 from fairsparse import DATASETS, METHODS, METRICS, MODELS, cli, read_config
 from fairsparse.experiments import demo
 from fairsparse.experiments.run import plan
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.notions import NOTIONS
 from runs import TINY, call, process, study, tree, write_config
 
@@ -25,7 +26,7 @@ KINDS = {
     "methods": METHODS,
     "datasets": DATASETS,
     "models": MODELS,
-    "metrics": METRICS,
+    "metrics": [*METRICS, *DEGRADATIONS],
     "notions": NOTIONS,
 }
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from fairsparse.data import DATASETS
 from fairsparse.data.builders import terms
 from fairsparse.experiments.options import options_model, plain
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS, Method
@@ -81,8 +82,9 @@ def rows(what: str) -> list[Row]:
             ]
         case _:
             return [
-                Row(name, METRICS[name].summary, f"{METRICS[name].better} is better")
-                for name in METRICS
+                Row(name, registry[name].summary, registry[name].facts)
+                for registry in (METRICS, DEGRADATIONS)
+                for name in registry
             ]
 
 
