@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fairsparse.types import InputError
 
@@ -63,3 +64,35 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def parameters(thing: Callable[..., Any]) -> dict[str, tuple[str, str]]:
+    """Parameter -> its type and its description, from the section of a docstring that lists them.
+
+    >>> def builder(size, cal, val):
+    ...     '''A set.
+    ...
+    ...     Parameters
+    ...     ----------
+    ...     size : int
+    ...         Pixels
+    ...         a side.
+    ...     cal, val : float
+    ...         Shares.
+    ...     '''
+    >>> parameters(builder)
+    {'size': ('int', 'Pixels a side.'), 'cal': ('float', 'Shares.'), 'val': ('float', 'Shares.')}
+    """
+    _, _, section = (inspect.getdoc(thing) or "").partition("Parameters\n----------\n")
+    result: dict[str, tuple[str, str]] = {}
+    names: list[str] = []
+    for line in section.split("\n\n")[0].splitlines():
+        if line.startswith(" "):
+            for name in names:
+                kind, text = result[name]
+                result[name] = (kind, f"{text} {line.strip()}".strip())
+        else:
+            listed, _, kind = line.partition(" : ")
+            names = listed.split(", ")
+            result |= dict.fromkeys(names, (kind, ""))
+    return result
