@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from fairsparse.auditing.document import schema
 from fairsparse.data import DATASETS
-from fairsparse.data.builders import terms
+from fairsparse.data.registry import terms
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
 from fairsparse.fairness.budget import Budget
@@ -33,6 +33,7 @@ from fairsparse.methods import METHODS
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
 from fairsparse.methods.refine import Refinement
 from fairsparse.models import MODELS
+from fairsparse.registry import parameters
 from fairsparse.training import Recipe
 
 DOCS = Path(__file__).parent
@@ -266,18 +267,7 @@ def span(field: Schema) -> str:
 
 def described(target: Callable[..., Any]) -> dict[str, str]:
     """What a numpydoc section Parameters says: name -> text."""
-    body = (inspect.getdoc(target) or "").partition("Parameters\n----------\n")[2]
-    texts: dict[str, list[str]] = {}
-    names: list[str] = []
-    for line in body.splitlines():
-        if line.startswith(" "):
-            for name in names:
-                texts[name].append(line.strip())
-        elif " : " in line:
-            names = line.partition(" : ")[0].split(", ")
-            texts |= {name: [] for name in names}
-    found = {name: " ".join(lines).replace("``", "`") for name, lines in texts.items() if lines}
-    return {"seed": "Of the splits.", **found} if "seed" in texts else found
+    return {name: text.replace("``", "`") for name, (_, text) in parameters(target).items() if text}
 
 
 FILES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -98,3 +99,35 @@ def one_of(registry: Registry[Any]) -> GetPydanticSchema:
         lambda *_: core_schema.no_info_plain_validator_function(check),
         lambda *_: {"enum": list(registry), "type": "string"},
     )
+
+
+def parameters(thing: Callable[..., Any]) -> dict[str, tuple[str, str]]:
+    """Parameter -> its type and its description, from the section of a docstring that lists them.
+
+    >>> def builder(size, cal, val):
+    ...     '''A set.
+    ...
+    ...     Parameters
+    ...     ----------
+    ...     size : int
+    ...         Pixels
+    ...         a side.
+    ...     cal, val : float
+    ...         Shares.
+    ...     '''
+    >>> parameters(builder)
+    {'size': ('int', 'Pixels a side.'), 'cal': ('float', 'Shares.'), 'val': ('float', 'Shares.')}
+    """
+    _, _, section = (inspect.getdoc(thing) or "").partition("Parameters\n----------\n")
+    result: dict[str, tuple[str, str]] = {}
+    names: list[str] = []
+    for line in section.split("\n\n")[0].splitlines():
+        if line.startswith(" "):
+            for name in names:
+                kind, text = result[name]
+                result[name] = (kind, f"{text} {line.strip()}".strip())
+        else:
+            listed, _, kind = line.partition(" : ")
+            names = listed.split(", ")
+            result |= dict.fromkeys(names, (kind, ""))
+    return result

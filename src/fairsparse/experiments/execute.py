@@ -15,7 +15,7 @@ from fairsparse._version import __version__
 from fairsparse.auditing.compare import compare
 from fairsparse.checkpoint import Stages
 from fairsparse.data import Task
-from fairsparse.data.tokens import Tokens
+from fairsparse.data.files.tokens import Tokens
 from fairsparse.experiments.controls import Control, check_controls, measure_controls
 from fairsparse.experiments.develop import develop
 from fairsparse.experiments.result import Result, confusion

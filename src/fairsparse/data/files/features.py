@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from pandas.api.types import is_numeric_dtype
@@ -15,10 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 
-from fairsparse.data.generic import in_order
-from fairsparse.data.splits import Parts
 from fairsparse.types import InputError
 
+Ints: TypeAlias = npt.NDArray[np.int64]
 MOST_CATEGORIES = 1000
 
 
@@ -47,8 +48,8 @@ class Features:
     def value(self, i: int, x: float) -> str:
         """The value of feature `i` as it was in the table.
 
-        >>> made = Features(("age", "sex = male"), (40.0, 0.0), (10.0, 1.0), 1)
-        >>> made.value(0, -0.5), made.value(1, 1.0)
+        >>> features = Features(("age", "sex = male"), (40.0, 0.0), (10.0, 1.0), 1)
+        >>> features.value(0, -0.5), features.value(1, 1.0)
         ('35', 'yes')
         """
         if i >= len(self.names) - self.categories:
@@ -56,10 +57,10 @@ class Features:
         return f"{x * self.scale[i] + self.mean[i]:.6g}"
 
 
-def encode(
-    name: str, frame: pd.DataFrame, categorical: Sequence[str] | None, parts: Parts
+def encode_table(
+    name: str, frame: pd.DataFrame, categorical: Sequence[str] | None, train: Ints, order: Ints
 ) -> tuple[Tensor, Features]:
-    """Encode the columns of a table for the four splits, one after another.
+    """Encode the columns of a table.
 
     Numbers are standardized, a missing one replaced by the median first; categories become one
     feature each, where a missing value is a category and one unseen in training is all zeros.
@@ -72,8 +73,10 @@ def encode(
         The feature columns of all rows.
     categorical : sequence of str, optional
         Columns to treat as categories; those that hold no numbers when absent.
-    parts : mapping of str to int64 array
-        Rows of each split; constants and categories come from ``parts["train"]``.
+    train : int64 array
+        The rows from which constants and categories come.
+    order : int64 array, shape (N,)
+        The rows to encode.
 
     Returns
     -------
@@ -94,14 +97,14 @@ def encode(
     if not words and not numbers:
         raise InputError(f"{name}: no feature columns are left; drop fewer columns")
     clean = pd.DataFrame(
-        {c: _numbers(name, frame[c], parts) for c in numbers}
+        {c: _numbers(name, frame[c], train) for c in numbers}
         | {c: _words(name, frame[c]) for c in words}
     )
     numeric = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
     encoder = ColumnTransformer([("numbers", numeric, numbers), ("words", one_hot, words)])
-    encoder.fit(clean.iloc[parts["train"]])
-    features = encoder.transform(clean.iloc[in_order(parts)])
+    encoder.fit(clean.iloc[train])
+    features = encoder.transform(clean.iloc[order])
     x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
     return x, _described(encoder, numbers, words)
 
@@ -114,17 +117,17 @@ def _described(
     if numbers:
         scaler = encoder.named_transformers_["numbers"][-1]
         mean, scale = scaler.mean_.tolist(), scaler.scale_.tolist()
-    found = encoder.named_transformers_["words"].categories_ if words else []
+    levels = encoder.named_transformers_["words"].categories_ if words else []
     of_words = [
         f"{column} = {category or '(missing)'}"
-        for column, categories in zip(words, found, strict=True)
+        for column, categories in zip(words, levels, strict=True)
         for category in categories
     ]
     n = len(of_words)
     return Features((*names, *of_words), (*mean, *[0.0] * n), (*scale, *[1.0] * n), n)
 
 
-def _numbers(name: str, column: pd.Series, parts: Parts) -> pd.Series:
+def _numbers(name: str, column: pd.Series, train: Ints) -> pd.Series:
     values = pd.to_numeric(column, errors="coerce").astype("Float64")
     text = values.isna() & column.notna()
     if text.any():
@@ -140,7 +143,7 @@ def _numbers(name: str, column: pd.Series, parts: Parts) -> pd.Series:
             f"{name}: column '{column.name}' is infinite in row {row + 1}; only finite numbers"
             " are allowed: correct the value or leave it empty"
         )
-    if np.isnan(array[parts["train"]]).all():
+    if np.isnan(array[train]).all():
         raise InputError(
             f"{name}: column '{column.name}' has no value in the training rows; drop it"
         )

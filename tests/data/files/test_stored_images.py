@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fairsparse.data import DATASETS, rows
-from fairsparse.data.rows import Rows, Stored, Streamed, stored_images, undecodable
+from fairsparse.data import DATASETS
+from fairsparse.data.files.images import Decoder, Streamed, stored_images, undecodable
+from fairsparse.data.files.rows import Rows, Stored
 from fairsparse.data.task import SPLITS, Task
 from fairsparse.models import MODELS
 from fairsparse.training import Loop, state_of
@@ -21,6 +22,7 @@ from fairsparse.types import InputError
 from helpers import equal, trainer_for
 
 image_table = DATASETS["image-table"]
+DECODE = Decoder("x")
 
 
 def write(folder: Path, n: int = 60) -> list[Path]:
@@ -76,8 +78,8 @@ def test_files_are_decoded_once_and_again_when_one_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files, seen = write(tmp_path), []
-    plain = rows.decode
-    monkeypatch.setattr(rows, "decode", lambda *given: seen.append(given[1]) or plain(*given))
+    decode = Decoder.__call__
+    monkeypatch.setattr(Decoder, "__call__", lambda d, path: seen.append(path) or decode(d, path))
     cache = tmp_path / "cache"
     build(tmp_path, cache=cache)
     assert sorted(seen[1:]) == files
@@ -101,15 +103,15 @@ def test_interrupted_decoding_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
     files, cache = write(tmp_path), tmp_path / "cache"
-    whole = stored_images("x", files, cache, None, False)
+    whole = stored_images(DECODE, files, cache)
     content = whole.path.read_bytes()
     row = 4 * 6 * 3
     whole.path.with_suffix(".part").write_bytes(content[: 20 * row + cut])
     whole.path.unlink()
     seen: list[Path] = []
-    plain = rows.decode
-    monkeypatch.setattr(rows, "decode", lambda *given: seen.append(given[1]) or plain(*given))
-    again = stored_images("x", files, cache, None, False)
+    decode = Decoder.__call__
+    monkeypatch.setattr(Decoder, "__call__", lambda d, path: seen.append(path) or decode(d, path))
+    again = stored_images(DECODE, files, cache)
     assert seen == [files[0], *files[20:]]
     assert again.path.read_bytes() == content
     assert [p.suffix for p in cache.iterdir()] == [".rows"]
@@ -119,24 +121,24 @@ def test_what_stops_decoding_leaves_no_finished_file(tmp_path: Path) -> None:
     files, cache = write(tmp_path), tmp_path / "cache"
     files[50].write_bytes(files[50].read_bytes()[:40])
     with pytest.raises(InputError, match=r"image .*050\.png cannot be decoded"):
-        stored_images("x", files, cache, None, False)
+        stored_images(DECODE, files, cache)
     assert [p.suffix for p in cache.iterdir()] == [".part"]
     Image.new("RGB", (5, 4)).save(files[50])
     with pytest.raises(InputError, match=r"images differ in size: .*000\.png is 6x4"):
-        stored_images("x", files, cache, None, False)
+        stored_images(DECODE, files, cache)
     with pytest.raises(InputError, match=r"image .*gone\.png cannot be read \(No such file"):
-        stored_images("x", [*files[:3], tmp_path / "gone.png"], cache, None, False)
+        stored_images(DECODE, [*files[:3], tmp_path / "gone.png"], cache)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     files = write(tmp_path)
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(InputError, match=r"cannot be written .*GiB: free space, or set cache"):
-        stored_images("x", files, tmp_path / "taken", None, False)
+        stored_images(DECODE, files, tmp_path / "taken")
 
 
 def test_a_file_that_was_cut_off_is_told(tmp_path: Path) -> None:
-    whole = stored_images("x", write(tmp_path), tmp_path / "cache", None, False)
+    whole = stored_images(DECODE, write(tmp_path), tmp_path / "cache")
     os.truncate(whole.path, 59 * 72)
     assert len(whole.rows(torch.arange(59))) == 59
     with pytest.raises(InputError, match="ends before image 59; remove it"):
@@ -148,7 +150,7 @@ def test_bad_images_stop_or_are_left_out_and_named(tmp_path: Path) -> None:
     for i in (4, 9, 10, 30, 31, 40):
         files[i].write_bytes(b"no image")
     files[12].unlink()
-    assert undecodable("x", files, None, False) == [4, 9, 10, 12, 30, 31, 40]
+    assert undecodable(DECODE, files) == [4, 9, 10, 12, 30, 31, 40]
     with pytest.raises(InputError, match=r"cannot be decoded|does not exist"):
         build(tmp_path)
     for options in ({}, {"stream": True}, {"cache": tmp_path / "cache"}):
@@ -197,6 +199,6 @@ def test_training_and_predictions_are_those_of_images_in_memory(
 
 
 def test_rows_travel_to_other_processes(tmp_path: Path) -> None:
-    whole = stored_images("x", write(tmp_path), tmp_path / "cache", None, False)
+    whole = stored_images(DECODE, write(tmp_path), tmp_path / "cache")
     copy = pickle.loads(pickle.dumps(whole.select(torch.tensor([5, 2]))))
     assert torch.equal(copy.rows(torch.tensor([1]))[0], whole[2])

@@ -10,29 +10,26 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from fairsparse.data.builders import DATASETS, Count, Seed, Share
-from fairsparse.data.generic import given_splits, read_table, require
-from fairsparse.data.pictures import Pixels, picture_task, yes_or_no
+from fairsparse.data.assembly import image_task
+from fairsparse.data.files.images import ImageFiles
+from fairsparse.data.files.table import read_table, require
+from fairsparse.data.labels import yes_or_no
+from fairsparse.data.registry import dataset
+from fairsparse.data.splits import Assigned, Held
 from fairsparse.data.task import Task
 from fairsparse.types import InputError
 
 FOLDERS = ("lfw-deepfunneled", "lfw_funneled", "lfw")
 
 
-@DATASETS.register("lfw")
+@dataset("lfw", fixed=("grayscale",))
 def lfw(
     path: Path,
     target: str = "Smiling",
     groups: Annotated[tuple[str, ...], Field(min_length=1)] = ("gender",),
-    size: Count | None = 64,
-    cache: Path | None = None,
-    stream: bool = False,
-    skip_bad_images: bool = False,
-    test: Share = 0.2,
-    cal: Share = 0.1,
-    val: Share = 0.1,
-    seed: Seed = 0,
-    limit: Count | None = None,
+    *,
+    images: ImageFiles = ImageFiles(size=64),
+    held: Held,
 ) -> Task:
     """LFW, 13,233 news photographs of 5,749 people by any attribute, no person in two splits.
 
@@ -55,45 +52,19 @@ def lfw(
     groups : non-empty tuple of str
         ``gender``, ``race`` where the table has ``pred_race``, or attributes; several are
         intersected.
-    size : int, optional
-        Resize to ``size x size``.
-    cache : Path, optional
-        Folder in which to keep the decoded images, so that they are decoded once and take no
-        memory; they are decoded anew when a file changes.
-    stream : bool
-        Decode each batch when it is needed, and keep nothing.
-    skip_bad_images : bool
-        Leave out images that do not decode, and count them in the notes, instead of stopping.
     test : float in (0, 0.5)
         Share of all examples, where no table gives a test split.
-    cal, val : float in (0, 0.5)
-        Shares of the training split.
-    seed : int
-    limit : int, optional
-        Use at most so many training examples, counted before cal and val.
     """
-    path = Path(path)
     spots = [path, path / "lfw"]
     table = next((s / "labels.csv" for s in spots if (s / "labels.csv").is_file()), None)
     frame, folder = _lfw_table(table) if table else _lfw_official(spots)
-    known = frame.drop(columns=["file", "person", "split"], errors="ignore")
-    require("lfw", known, (target, *groups), "attribute")
-    return picture_task(
-        lfw,
-        "lfw",
-        yes_or_no(frame, (target, *groups)),
-        [folder / file for file in frame["file"]],
-        target,
-        groups,
-        Pixels(size, cache, stream, skip_bad_images),
-        given=given_splits("lfw", frame, "split" if "split" in frame else None),
-        identity=frame["person"].to_numpy(dtype=object),
-        test=test,
-        cal=cal,
-        val=val,
-        seed=seed,
-        limit=limit,
-    )
+    attributes = frame.drop(columns=["file", "person", "split"], errors="ignore")
+    require("lfw", attributes, (target, *groups), "attribute")
+    split = frame["split"].to_numpy(dtype=object) if "split" in frame else None
+    assigned = Assigned(split, frame["person"].to_numpy(dtype=object))
+    frame.index = pd.Index([folder / file for file in frame["file"]])
+    frame = yes_or_no(frame, (target, *groups))
+    return image_task("lfw", frame, target, groups, images, held, assigned)
 
 
 def _lfw_table(path: Path) -> tuple[pd.DataFrame, Path]:
@@ -101,8 +72,8 @@ def _lfw_table(path: Path) -> tuple[pd.DataFrame, Path]:
     require("lfw", table, ["file", "person_id", "gender", "test"])
     if "has_pred" in table:  # some photographs have no inferred attributes
         table = table[table["has_pred"]].reset_index(drop=True)
-    given = {"file", "person_id", "gender", "test", "has_pred"}
-    numbers = table.drop(columns=list(given), errors="ignore").select_dtypes("number")
+    facts = ["file", "person_id", "gender", "test", "has_pred"]
+    numbers = table.drop(columns=facts, errors="ignore").select_dtypes("number")
     inferred = numbers.loc[:, numbers.notna().all() & numbers.ge(0).all() & numbers.le(1).all()]
     frame = inferred > 0.5
     frame["gender"] = table["gender"].map({0: "male", 1: "female"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -58,26 +59,22 @@ def task(
     InputError
         When lengths, labels, shapes or names do not agree, or inputs are not finite.
     """
-    whole = _split(train, "train")
-    parts = {"test": _split(test, "test")}
-    given = {"cal": cal, "val": val}
-    parts |= {part: _split(v, part) for part, v in given.items() if v is not None}
+    examples = {"train": train, "test": test, "cal": cal, "val": val}
+    parts = {part: _split(e, part) for part, e in examples.items() if e is not None}
     shares = {"cal": cal_share, "val": val_share}
-    shares = {part: share for part, share in shares.items() if given[part] is None}
+    shares = {part: share for part, share in shares.items() if part not in parts}
     for part, share in shares.items():
         if not 0 < share < 0.5:
             raise InputError(
                 f"{part}_share is {share}; allowed are shares in (0, 0.5): change it, or give"
                 f" {part} yourself"
             )
-    rows = _divide(whole, shares, seed)
-    parts |= {part: whole.subset(index) for part, index in rows.items()}
-    every = list(parts.values())
-    classes = _names(class_names, "class", max(int(s.y.max()) for s in every))
-    groups = _names(group_names, "group", max(int(s.group.max()) for s in every))
+    parts |= _divide(parts["train"], shares, seed)
+    classes = _names(class_names, "class", [s.y for s in parts.values()])
+    groups = _names(group_names, "group", [s.group for s in parts.values()])
     if standardize:
         transform = _standardize(parts["train"])
-        parts = {k: Split(s.x, s.y, s.group, transform) for k, s in parts.items()}
+        parts = {part: replace(split, transform=transform) for part, split in parts.items()}
     splits = [parts[part] for part in SPLITS]
     return Task(name, splits[0], splits[1], splits[2], splits[3], classes, groups)
 
@@ -178,17 +175,16 @@ def _codes(values: Tensor, part: str) -> Tensor:
     return values.long().cpu()
 
 
-def _divide(whole: Split, shares: dict[str, float], seed: int) -> dict[str, Tensor]:
+def _divide(whole: Split, shares: dict[str, float], seed: int) -> dict[str, Split]:
     pairs = torch.stack([whole.y, whole.group]).numpy()
     strata = np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
-    codes = assign(strata, tuple(shares.values()), np.random.default_rng(seed))
-    return {
-        part: torch.from_numpy(np.flatnonzero(codes == code))
-        for code, part in enumerate(["train", *shares])
-    }
+    codes = torch.from_numpy(assign(strata, [*shares.values()], np.random.default_rng(seed)))
+    names = ["train", *shares]
+    return {part: whole.subset((codes == i).nonzero()[:, 0]) for i, part in enumerate(names)}
 
 
-def _names(names: Sequence[str], what: str, highest: int) -> tuple[str, ...]:
+def _names(names: Sequence[str], what: str, codes: Sequence[Tensor]) -> tuple[str, ...]:
+    highest = max(int(c.max()) for c in codes)
     return tuple(names) or tuple(f"{what} {i}" for i in range(highest + 1))
 
 

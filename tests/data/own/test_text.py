@@ -1,4 +1,4 @@
-"""Texts and tweets: tokens, vocabularies, what is cut, and files in their layouts."""
+"""Tables of texts: tokens, the vocabulary that is learned, what is cut."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from fairsparse.data import DATASETS
+from fairsparse.data.files.tokens import encode_texts, load_tokenizer, train_tokenizer
 from fairsparse.data.task import SPLITS, Task
-from fairsparse.data.tokens import encode, load_tokenizer, train_tokenizer
 from fairsparse.types import InputError
-from layouts import write_arrays
 
-text, moji = DATASETS["text"], DATASETS["moji"]
+text = DATASETS["text"]
 WORDS = ["good", "bad", "Day", "night", "wonderful", "terrible", "isn't", "it", "naïve", "7up"]
 
 
@@ -85,31 +83,6 @@ def test_the_vocabulary_is_learned_from_training_texts_alone(tmp_path: Path) -> 
     assert again.fingerprint == before.fingerprint
 
 
-def test_the_same_texts_give_the_same_vocabulary() -> None:
-    texts = [sentence(i) + f" {i * 7919 % 1000} {chr(97 + i % 26) * 3}" for i in range(300)]
-    found = [train_tokenizer("text", texts, 400, True).get_vocab() for _ in range(4)]
-    assert all(v == found[0] for v in found[1:])
-    assert len(found[0]) == 400
-    specials = sorted(found[0], key=found[0].__getitem__)[:5]
-    assert specials == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-def test_letters_inside_words_are_no_special_tokens() -> None:
-    tokenizer = train_tokenizer("text", [sentence(i) for i in range(50)], 200, True)
-    assert "##o" in tokenizer.get_vocab()
-    pieces = tokenizer.encode("##o good").tokens
-    assert pieces[1:3] != ["##o", "good"]
-    assert pieces[-2] == "good"
-
-
-def test_capitals_count_when_asked_for() -> None:
-    texts = ["Day day DAY"] * 5
-    small = train_tokenizer("text", texts, 200, True).encode("Day day").ids
-    large = train_tokenizer("text", texts, 200, False).encode("Day day").ids
-    assert small[1] == small[2]
-    assert large[1] != large[2]
-
-
 def test_long_texts_are_cut_and_counted(tmp_path: Path) -> None:
     table = rows()
     for i in (3, 8):
@@ -118,7 +91,7 @@ def test_long_texts_are_cut_and_counted(tmp_path: Path) -> None:
     assert task.input_shape == (12,)
     assert "2 of 80 texts are longer than 12 tokens and were cut." in task.notes
     tokenizer = train_tokenizer("text", ["good day"] * 9, 200, True)
-    x, cut = encode(tokenizer, ["good " * 30, "good"], 5)
+    x, cut = encode_texts(tokenizer, ["good " * 30, "good"], 5)
     assert cut == 1
     assert x[0].tolist() == [2, x[0, 1], x[0, 1], x[0, 1], 3]  # the end keeps its [SEP]
     assert x[1].tolist() == [2, x[0, 1], 3, -1, -1]
@@ -132,13 +105,6 @@ def test_a_batch_is_as_long_as_its_longest_text(tmp_path: Path) -> None:
     assert x.shape[1] == int(lengths[short].max()) < task.input_shape[0]
     assert torch.equal(x, task.train.x[short][:, : x.shape[1]].long())
     assert task.train.prepare(torch.full((2, 5), -1)).shape == (2, 1)  # no text at all
-
-
-def test_a_vocabulary_file_as_bert_has_it(tmp_path: Path) -> None:
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "day", "##s", "night"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
-    tokenizer = load_tokenizer("text", tmp_path)
-    assert tokenizer.encode("Good days").ids == [2, 5, 6, 7, 3]
 
 
 def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
@@ -168,71 +134,3 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message) as caught:
             build(**options)
         assert "\n" not in str(caught.value)
-
-
-# Moji
-
-
-def sizes(task: Task) -> list[int]:
-    return [len(getattr(task, s)) for s in SPLITS]
-
-
-def test_moji_encodings_in_one_folder(tmp_path: Path) -> None:
-    write_arrays(tmp_path, 40)
-    task = moji(tmp_path)
-    assert sizes(task) == [104, 12, 12, 32]
-    assert (task.class_names, task.group_names) == (("negative", "positive"), ("SAE", "AAE"))
-    for name in SPLITS:
-        split = getattr(task, name)
-        assert torch.equal(split.x[:, 1], (2 * split.y + split.group).float())
-    assert "not about who wrote it" in task.notes
-    assert sizes(moji(tmp_path, limit=40))[0] < 40
-
-
-def test_moji_encodings_in_the_published_splits(tmp_path: Path) -> None:
-    for split, n in (("train", 30), ("dev", 10), ("test", 12)):
-        write_arrays(tmp_path / split, n)
-    task = moji(tmp_path)
-    assert sizes(task) == [108, 12, 40, 48]
-
-
-@pytest.mark.parametrize("end", ["", ".txt"])
-def test_moji_as_text(tmp_path: Path, end: str) -> None:
-    for k, name in enumerate(("neg_neg", "neg_pos", "pos_neg", "pos_pos")):
-        lines = [f"{sentence(i)} kind{k}" for i in range(40)]
-        (tmp_path / f"{name}{end}").write_text("\n".join(lines) + "\n")
-    task = moji(tmp_path, max_length=16)
-    assert sizes(task) == [104, 12, 12, 32]
-    assert task.train.x.dtype == torch.int32
-    # the last word before the end tells the file
-    last = [int(x[x >= 0][-2]) for x in task.train.x]
-    assert len(set(zip(last, (2 * task.train.y + task.train.group).tolist(), strict=True))) == 4
-
-
-def test_moji_as_word_numbers(tmp_path: Path) -> None:
-    (tmp_path / "vocab").write_text("\n".join(WORDS) + "\n")
-    for name in ("neg_neg", "neg_pos", "pos_neg", "pos_pos"):
-        (tmp_path / name).write_text("\n".join(f"{i % 10} {i % 7}" for i in range(40)) + "\n")
-    plain = moji(tmp_path)
-    for name in ("neg_neg", "neg_pos", "pos_neg", "pos_pos"):
-        lines = [f"{WORDS[i % 10]} {WORDS[i % 7]}" for i in range(40)]
-        (tmp_path / name).write_text("\n".join(lines) + "\n")
-    assert torch.equal(moji(tmp_path).train.x, plain.train.x)
-    (tmp_path / "pos_pos").write_text("3 99\n" * 40)
-    with pytest.raises(InputError, match=r"has a number that .*vocab has no word for"):
-        moji(tmp_path)
-
-
-def test_moji_files_that_do_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected pos_pos, pos_neg, neg_pos and neg_neg in"):
-        moji(tmp_path)
-    write_arrays(tmp_path, 40)
-    np.save(tmp_path / "pos_pos.npy", np.zeros((40, 6), np.float32))
-    with pytest.raises(InputError, match=r"have \[5, 6\] numbers"):
-        moji(tmp_path)
-    np.save(tmp_path / "pos_pos.npy", np.zeros(40, np.float32))
-    with pytest.raises(InputError, match=r"holds float32 of shape \(40,\)"):
-        moji(tmp_path)
-    np.save(tmp_path / "pos_pos.npy", np.array([{"a": 1}] * 40, dtype=object))
-    with pytest.raises(InputError, match="no readable array"):
-        moji(tmp_path)

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fairsparse.types import InputError
@@ -20,6 +21,48 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CHUNK = 4096
 _ALPHABET = 1000
 """Letters that a vocabulary knows, the most frequent ones."""
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """How texts become tokens.
+
+    Parameters
+    ----------
+    tokenizer : Path, optional
+        Directory of a tokenizer (``tokenizer.json`` or ``vocab.txt``); without one, a WordPiece
+        vocabulary is learned from the training texts.
+    vocab_size : int
+        Entries of a vocabulary that is learned, at most; the network's ``vocab_size`` likewise.
+    lowercase : bool
+        Of a vocabulary that is learned: whether capitals are small letters.
+    save_tokenizer : Path, optional
+        Folder to write ``tokenizer.json`` to, for use with the network.
+    max_length : int
+        Tokens of a text, its special ones included; how many texts are cut is told in the notes.
+    """
+
+    tokenizer: Path | None = None
+    vocab_size: Annotated[int, Field(ge=100, le=1_000_000)] = 8192
+    lowercase: bool = True
+    save_tokenizer: Path | None = None
+    max_length: Annotated[int, Field(ge=4, le=100_000)] = 128
+
+    def tokenizer_of(self, name: str, texts: Sequence[str]) -> Any:
+        """Read the tokenizer, or learn one from the training texts."""
+        if self.tokenizer is not None:
+            return load_tokenizer(name, self.tokenizer)
+        return train_tokenizer(name, texts, self.vocab_size, self.lowercase)
+
+    def save(self, name: str, tokenizer: Any) -> None:
+        """Write the tokenizer where it was asked for."""
+        if self.save_tokenizer is None:
+            return
+        try:
+            self.save_tokenizer.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(str(self.save_tokenizer / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises bare exceptions
+            raise InputError(f"{name}: {self.save_tokenizer} cannot be written ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -51,10 +94,10 @@ class Tokens:
 
         A piece begins with a space unless it continues the word before it.
         """
-        known = [int(i) for i in ids if int(i) != PAD]
+        codes = [int(i) for i in ids if int(i) != PAD]
         if self.tokenizer is None:
-            return tuple(f" #{i}" for i in known)
-        names = [str(self.tokenizer.id_to_token(i)) for i in known]
+            return tuple(f" #{i}" for i in codes)
+        names = [str(self.tokenizer.id_to_token(i)) for i in codes]
         marked = any(name[:1] in _BEGINS for name in names)
         return tuple(_piece(name, marked) for name in names)
 
@@ -108,11 +151,11 @@ def train_tokenizer(name: str, texts: Sequence[str], size: int, lowercase: bool)
     draws them in an order of its own, by which it would break ties.
     """
     tokenizers = _package(name, "tokenizers")
-    drafted = _wordpiece(tokenizers, {"[UNK]": 0}, lowercase)
+    draft = _wordpiece(tokenizers, {"[UNK]": 0}, lowercase)
     letters: Counter[str] = Counter()
     for text in texts:
-        plain = drafted.normalizer.normalize_str(text)
-        for word, _ in drafted.pre_tokenizer.pre_tokenize_str(plain):
+        plain = draft.normalizer.normalize_str(text)
+        for word, _ in draft.pre_tokenizer.pre_tokenize_str(plain):
             letters.update(word[1:])
     common = sorted(sorted(letters), key=lambda c: -letters[c])[:_ALPHABET]
     trainer = tokenizers.trainers.WordPieceTrainer(
@@ -121,25 +164,25 @@ def train_tokenizer(name: str, texts: Sequence[str], size: int, lowercase: bool)
         limit_alphabet=_ALPHABET,
         show_progress=False,
     )
-    drafted.train_from_iterator(texts, trainer)
-    made = _wordpiece(tokenizers, drafted.get_vocab(), lowercase)
-    made.add_special_tokens(list(_SPECIAL))
-    ends = [(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    made.post_processor = tokenizers.processors.TemplateProcessing(
+    draft.train_from_iterator(texts, trainer)
+    tokenizer = _wordpiece(tokenizers, draft.get_vocab(), lowercase)
+    tokenizer.add_special_tokens(list(_SPECIAL))
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
     )
-    return made
+    return tokenizer
 
 
 def _wordpiece(tokenizers: Any, vocabulary: dict[str, int], lowercase: bool) -> Any:
-    made = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
-    made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase)
-    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    made.decoder = tokenizers.decoders.WordPiece()
-    return made
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = tokenizers.decoders.WordPiece()
+    return tokenizer
 
 
-def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[Tensor, int]:
+def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[Tensor, int]:
     """Encode texts, padded with -1 to the longest.
 
     Returns

@@ -1,12 +1,17 @@
-"""Reading a pickle that holds numpy arrays and plain containers, and nothing that can run."""
+"""Arrays from files that are not to be trusted: pickles and idx files."""
 
 from __future__ import annotations
 
+import gzip
+import math
 import pickle
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fairsparse.types import InputError
 
@@ -58,3 +63,32 @@ def read_pickle(path: Path) -> Any:
             f"{path} is no readable pickle ({type(error).__name__}: {error}); fetch the official"
             " file again"
         ) from error
+
+
+def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
+    """Read an idx file of unsigned bytes, plain or gzip, whose magic number and size agree.
+
+    Raises
+    ------
+    InputError
+        When they do not, or the compression is damaged.
+    """
+    magic = 0x0800 + dimensions
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({error}); fetch it again") from error
+    head = 4 * (1 + dimensions)
+    if len(data) < head or struct.unpack(">I", data[:4])[0] != magic:
+        raise InputError(
+            f"{path} begins with {data[:4].hex() or 'nothing'}; an idx file of bytes in"
+            f" {dimensions} dimensions begins with {magic:08x}: fetch it again"
+        )
+    shape = struct.unpack(f">{dimensions}I", data[4:head])
+    if len(data) != head + math.prod(shape):
+        raise InputError(
+            f"{path} has {len(data)} bytes; its header, {' x '.join(map(str, shape))}, asks for"
+            f" {head + math.prod(shape)}: fetch it again"
+        )
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

@@ -1,21 +1,28 @@
-"""Published tables: COMPAS, law school, Dutch census, credit default, German credit."""
+"""Published tables: Adult, COMPAS, law school, Dutch census, credit default, German credit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import Field
 
-from fairsparse.data.builders import DATASETS, Count, Seed, Share, terms
-from fairsparse.data.features import encode
-from fairsparse.data.generic import Labels, assemble, find, read_table, require
-from fairsparse.data.splits import divide
+from fairsparse.data.assembly import table_task
+from fairsparse.data.files import find
+from fairsparse.data.files.table import read_table, require
+from fairsparse.data.registry import dataset
+from fairsparse.data.splits import Assigned, Held
 from fairsparse.data.task import Task
 from fairsparse.types import InputError
 
+ADULT_NUMBERS = ("age", "education-num", "capital-gain", "capital-loss", "hours-per-week")
+ADULT_COLUMNS = (
+    *("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation"),
+    *("relationship", "race", "sex", "capital-gain", "capital-loss", "hours-per-week"),
+    *("native-country", "income"),
+)
 COMPAS_FILES = ("compas-scores-two-years.csv", "compas-two-years-deidentified.csv")
 COMPAS_FEATURES = (
     *("sex", "age", "race", "juv_fel_count", "juv_misd_count", "juv_other_count", "priors_count"),
@@ -35,17 +42,75 @@ DUTCH_NUMBERS = ("age", "edu_level")
 CREDIT_TARGETS = ("default payment", "default payment next month", "default.payment.next.month")
 
 
-@DATASETS.register("compas")
+@dataset("adult", fixed=("test",))
+def adult(
+    path: Path,
+    groups: Annotated[tuple[Literal["sex", "race"], ...], Field(min_length=1)] = ("sex",),
+    drop_sensitive: bool = False,
+    *,
+    held: Held,
+) -> Task:
+    """UCI Adult, 48,842 people of the 1994 US census: income above 50K, by sex or race.
+
+    Numbers are standardized and categories one-hot, fitted on the train split alone. The census
+    weight ``fnlwgt`` is no feature, and a value recorded as ``?`` is a category of its own.
+
+    Terms: CC BY 4.0 (Becker and Kohavi, 1996, doi:10.24432/C5XW20); sex and race are as recorded
+    by the census.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the official ``adult.data`` and ``adult.test``, plain or gzip, or the folder
+        that holds it as ``adult``.
+    groups : non-empty tuple of {"sex", "race"}
+        With both, groups are intersections such as ``"Female x Black"``.
+    drop_sensitive : bool
+        Leave the columns in `groups` out of the features; columns that go along with them, such
+        as ``relationship``, stay.
+    cal, val : float in (0, 0.5)
+        Shares of the official training split.
+    """
+    files = find("adult", path, ("", "adult"), ["adult.data", "adult.test"])
+    train, test = (_read_adult(file) for file in files)
+    frame = pd.concat([train, test], ignore_index=True)
+    unused = {"fnlwgt", "income", *(groups if drop_sensitive else ())}
+    features = frame[[c for c in ADULT_COLUMNS if c not in unused]]
+    words = [c for c in features if c not in ADULT_NUMBERS]
+    assigned = Assigned.official(len(train), len(test))
+    return table_task("adult", frame, "income", groups, features, held, assigned, words)
+
+
+def _read_adult(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(
+            path, header=None, comment="|", skipinitialspace=True, keep_default_na=False, dtype=str
+        )
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} is no readable Adult file: {error}") from error
+    if frame.shape[1] != len(ADULT_COLUMNS):
+        raise InputError(
+            f"{path} has {frame.shape[1]} columns; the official file has {len(ADULT_COLUMNS)}:"
+            " fetch it again"
+        )
+    frame.columns = pd.Index(ADULT_COLUMNS)
+    frame["income"] = frame["income"].str.rstrip(".")  # the test file ends each label in a dot
+    other = sorted(set(frame["income"]) - {"<=50K", ">50K"})
+    if other:
+        raise InputError(
+            f"{path} has the income '{other[0]}'; allowed are '<=50K' and '>50K': fetch it again"
+        )
+    return frame
+
+
+@dataset("compas")
 def compas(
     path: Path,
     groups: Annotated[tuple[Literal["race", "sex"], ...], Field(min_length=1)] = ("race",),
     merge_few: bool = True,
     drop_sensitive: bool = False,
-    test: Share = 0.2,
-    cal: Share = 0.1,
-    val: Share = 0.1,
-    seed: Seed = 0,
-    limit: Count | None = None,
+    *,
+    held: Held,
 ) -> Task:
     """ProPublica's COMPAS, 6,172 defendants: arrested again within two years, by race or sex.
 
@@ -68,13 +133,6 @@ def compas(
         judged alone.
     drop_sensitive : bool
         Leave the columns in `groups` out of the features.
-    test : float in (0, 0.5)
-        Share of all examples.
-    cal, val : float in (0, 0.5)
-        Shares of the training split.
-    seed : int
-    limit : int, optional
-        Use at most so many training examples, counted before cal and val.
     """
     rules = ("days_b_screening_arrest", "is_recid", "score_text", "two_year_recid")
     frame = _read("compas", path, COMPAS_FILES, (*COMPAS_FEATURES, *rules))
@@ -84,21 +142,17 @@ def compas(
     if merge_few:
         frame["race"] = frame["race"].where(~frame["race"].isin(COMPAS_FEW), "Other")
     frame["two_year_recid"] = _named("compas", frame["two_year_recid"], {0: "no", 1: "yes"})
-    shares = {"test": test, "cal": cal, "val": val, "seed": seed, "limit": limit}
     features = frame[[c for c in COMPAS_FEATURES if not (drop_sensitive and c in groups)]]
-    return _task(compas, "compas", frame, "two_year_recid", groups, features, None, shares)
+    return table_task("compas", frame, "two_year_recid", groups, features, held)
 
 
-@DATASETS.register("law-school")
+@dataset("law-school")
 def law_school(
     path: Path,
     groups: Annotated[tuple[Literal["race", "sex"], ...], Field(min_length=1)] = ("race",),
     drop_sensitive: bool = False,
-    test: Share = 0.2,
-    cal: Share = 0.1,
-    val: Share = 0.1,
-    seed: Seed = 0,
-    limit: Count | None = None,
+    *,
+    held: Held,
 ) -> Task:
     """Law school admission, 20,798 students: passed the bar, by race (White or not) or sex.
 
@@ -113,32 +167,21 @@ def law_school(
         With both, groups are intersections such as ``"Non-White x female"``.
     drop_sensitive : bool
         Leave the columns in `groups` out of the features.
-    test : float in (0, 0.5)
-        Share of all examples.
-    cal, val : float in (0, 0.5)
-        Shares of the training split.
-    seed : int
-    limit : int, optional
-        Use at most so many training examples, counted before cal and val.
     """
     frame = _read("law-school", path, ("law_school_clean.csv",), LAW_SCHOOL)
     frame = frame.rename(columns={"male": "sex"})
     frame["sex"] = _named("law-school", frame["sex"], {0: "female", 1: "male"})
     frame["pass_bar"] = _named("law-school", frame["pass_bar"], {0: "failed", 1: "passed"})
     features = frame[[c for c in frame if c != "pass_bar" and not (drop_sensitive and c in groups)]]
-    shares = {"test": test, "cal": cal, "val": val, "seed": seed, "limit": limit}
-    return _task(law_school, "law-school", frame, "pass_bar", groups, features, None, shares)
+    return table_task("law-school", frame, "pass_bar", groups, features, held)
 
 
-@DATASETS.register("dutch-census")
+@dataset("dutch-census")
 def dutch_census(
     path: Path,
     drop_sensitive: bool = False,
-    test: Share = 0.2,
-    cal: Share = 0.1,
-    val: Share = 0.1,
-    seed: Seed = 0,
-    limit: Count | None = None,
+    *,
+    held: Held,
 ) -> Task:
     """Dutch census of 2001, 60,420 people: whether the occupation is a high-level one, by sex.
 
@@ -151,13 +194,6 @@ def dutch_census(
         ``dutch.csv``, plain or gzip, or the folder that holds it.
     drop_sensitive : bool
         Leave sex out of the features.
-    test : float in (0, 0.5)
-        Share of all examples.
-    cal, val : float in (0, 0.5)
-        Shares of the training split.
-    seed : int
-    limit : int, optional
-        Use at most so many training examples, counted before cal and val.
     """
     frame = _read("dutch-census", path, ("dutch.csv",), DUTCH)
     frame["occupation"] = _named("dutch-census", frame["occupation"], {0: "low", 1: "high"})
@@ -165,24 +201,20 @@ def dutch_census(
         [c for c in DUTCH if c != "occupation" and not (drop_sensitive and c == "sex")]
     ]
     words = [c for c in features if c not in DUTCH_NUMBERS]
-    shares = {"test": test, "cal": cal, "val": val, "seed": seed, "limit": limit}
-    return _task(
-        dutch_census, "dutch-census", frame, "occupation", ("sex",), features, words, shares
+    return table_task(
+        "dutch-census", frame, "occupation", ("sex",), features, held, categorical=words
     )
 
 
-@DATASETS.register("credit-default")
+@dataset("credit-default")
 def credit_default(
     path: Path,
     groups: Annotated[tuple[Literal["sex", "education", "marriage"], ...], Field(min_length=1)] = (
         "sex",
     ),
     drop_sensitive: bool = False,
-    test: Share = 0.2,
-    cal: Share = 0.1,
-    val: Share = 0.1,
-    seed: Seed = 0,
-    limit: Count | None = None,
+    *,
+    held: Held,
 ) -> Task:
     """Taiwanese credit card clients, 30,000: default next month, by sex, education or marriage.
 
@@ -199,13 +231,6 @@ def credit_default(
         marriage that the codebook does not explain is unknown.
     drop_sensitive : bool
         Leave the columns in `groups` out of the features.
-    test : float in (0, 0.5)
-        Share of all examples.
-    cal, val : float in (0, 0.5)
-        Shares of the training split.
-    seed : int
-    limit : int, optional
-        Use at most so many training examples, counted before cal and val.
     """
     name = "credit-default"
     frame = _read(name, path, ("credit-card-clients.csv",), ("SEX", "EDUCATION", "MARRIAGE"))
@@ -221,20 +246,16 @@ def credit_default(
     if drop_sensitive:
         features = features.drop(columns=[g.upper() for g in groups])
     words = [c for c in ("SEX", "EDUCATION", "MARRIAGE") if c in features]
-    shares = {"test": test, "cal": cal, "val": val, "seed": seed, "limit": limit}
-    return _task(credit_default, name, frame, "default", groups, features, words, shares)
+    return table_task(name, frame, "default", groups, features, held, categorical=words)
 
 
-@DATASETS.register("german-credit")
+@dataset("german-credit")
 def german_credit(
     path: Path,
     groups: Annotated[tuple[Literal["sex", "foreign-worker"], ...], Field(min_length=1)] = ("sex",),
     drop_sensitive: bool = False,
-    test: Share = 0.3,
-    cal: Share = 0.2,
-    val: Share = 0.2,
-    seed: Seed = 0,
-    limit: Count | None = None,
+    *,
+    held: Held = Held(test=0.3, cal=0.2, val=0.2),
 ) -> Task:
     """German credit, 1,000 applicants: good or bad risk, by sex or foreign worker.
 
@@ -251,26 +272,16 @@ def german_credit(
         37 applicants are no foreign workers.
     drop_sensitive : bool
         Leave the columns in `groups` out of the features.
-    test : float in (0, 0.5)
-        Share of all examples.
-    cal, val : float in (0, 0.5)
-        Shares of the training split.
-    seed : int
-    limit : int, optional
-        Use at most so many training examples, counted before cal and val.
     """
     name = "german-credit"
     frame = _read(name, path, ("german_data_credit.csv",), ("sex", "foreign-worker", "class-label"))
     frame["class-label"] = _named(name, frame["class-label"], {0: "bad", 1: "good"})
     gone = ["class-label", *(groups if drop_sensitive else ())]
-    shares = {"test": test, "cal": cal, "val": val, "seed": seed, "limit": limit}
-    features = frame.drop(columns=gone)
-    return _task(german_credit, name, frame, "class-label", groups, features, None, shares)
+    return table_task(name, frame, "class-label", groups, frame.drop(columns=gone), held)
 
 
 def _read(name: str, path: Path, files: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
     """Read the first of `files` that is there, or `path` itself, with these columns at least."""
-    path = Path(path)
     if not path.is_file():
         spots = [
             path / where / (file + end)
@@ -297,19 +308,3 @@ def _named(name: str, codes: pd.Series, names: Mapping[int, str]) -> pd.Series:
     return pd.Series(
         pd.Categorical(codes.map(names), categories=list(names.values())), index=codes.index
     )
-
-
-def _task(
-    builder: Callable[..., Task],
-    name: str,
-    frame: pd.DataFrame,
-    target: str,
-    groups: Sequence[str],
-    features: pd.DataFrame,
-    categorical: Sequence[str] | None,
-    shares: Mapping[str, Any],
-) -> Task:
-    labels = Labels.of_columns(name, frame, target, groups)
-    parts = divide(labels.y, labels.group, **shares)
-    x, about = encode(name, features, categorical, parts)
-    return assemble(name, x, labels, parts, terms(builder), about)
