@@ -83,6 +83,7 @@ STUDIES: dict[str, dict[str, Any]] = {
                 "name": "ballot",
                 "levels": [0.4],
                 "tolerance": 1.0,
+                "retries": 2,
                 "alpha": 0.5,
                 "combine": "rank",
                 "quota": 1.0,
@@ -118,7 +119,13 @@ STUDIES: dict[str, dict[str, Any]] = {
         "cells": "equalized-odds",
         "methods": [
             {"name": "lth", "levels": [0.4], "criterion": "obd"},
-            {"name": "ballot", "levels": [0.4], "tolerance": 1.0, "scope": "layerwise"},
+            {
+                "name": "ballot",
+                "levels": [0.4],
+                "tolerance": 1.0,
+                "retries": 2,
+                "scope": "layerwise",
+            },
             {"name": "bifp", "lower_steps": 2, "search": 0.5, "scope": "erk", "mask_lr": 0.5},
         ],
     },
