@@ -13,7 +13,7 @@ COMMANDS = {
     "tune": ("runs", "Tune every method of the study on validation."),
     "study": ("runs", "Train Ballot against dense, magnitude and lottery tickets on real data."),
     "compare": ("runs", "Train every method under one harness, or tune it there."),
-    "sets": ("runs", "Train dense, lottery tickets and Ballot on every real set by defaults."),
+    "sets": ("runs", "Train dense, lottery tickets and Ballot on every real set, untuned."),
     "audits": ("audits", "Audit networks of the real sets, and find their exemplars."),
     "speed": ("speed", "Take ratios of cost in training and pruning."),
     "bootstrap": ("bootstrap", "Time the bootstrap intervals, and fairlearn's."),

@@ -19,10 +19,6 @@ from benchmarks.records import load, store
 from benchmarks.runs import run_one
 
 SETS = ("utkface", "lfw", "cifar-100")
-CANDIDATES: dict[str, dict[str, Any]] = {
-    "magnitude": {"name": "magnitude"},
-    "ballot": sets.METHODS["ballot"],
-}
 RESAMPLES = 2000
 
 
@@ -32,10 +28,10 @@ def audited(name: str, data: Path, folder: Path) -> dict[str, Any]:
     from fairsparse.auditing.examples import Settings
     from fairsparse.auditing.join import audit_files
 
-    places: dict[str, list[str]] = {method: [] for method in CANDIDATES}
+    places: dict[str, list[str]] = {method: [] for method in sets.AUDITED}
     task: Any = None
     for seed in range(sets.SETS[name]["seeds"]):
-        for method, settings in CANDIDATES.items():
+        for method, settings in sets.AUDITED.items():
             plain = configuration(sets.SETS[name], settings, sets.SPARSITY, seed)
             result, task = run_one(plain, data, folder)
             place = folder / "audits" / name / f"{method}-seed{seed}"

@@ -34,7 +34,8 @@ from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.join import audit_files
 from fairsparse.fairness.counts import Confusion
 from fairsparse.fairness.estimates import estimate
-from fairsparse.fairness.metrics import METRICS, evaluate
+from fairsparse.fairness.metric import evaluate
+from fairsparse.fairness.metrics import METRICS
 
 CLASSES, REGIONS, BANDS = 20, 8, 3
 """Of the CSV files: classes, and groups by two attributes."""

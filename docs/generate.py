@@ -20,16 +20,20 @@ from pydantic import BaseModel, TypeAdapter
 
 from fairsparse.auditing.document import schema
 from fairsparse.data import DATASETS
-from fairsparse.data.builders import terms
+from fairsparse.data.registry import terms
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
 from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.fairness.calibration import CALIBRATIONS
+from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.notions import NOTIONS
 from fairsparse.masks.criteria import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
 from fairsparse.methods.refine import Refinement
 from fairsparse.models import MODELS
+from fairsparse.registry import parameters
 from fairsparse.training import Recipe
 
 DOCS = Path(__file__).parent
@@ -129,12 +133,37 @@ def methods_table() -> str:
 
 def measures_table() -> str:
     """What each measure is, in the words of `fairsparse list metrics`."""
+    parts = []
+    for title, registry in (
+        ("Of one model", METRICS),
+        ("Of two models", DEGRADATIONS),
+        ("Of confidence", CALIBRATIONS),
+    ):
+        rows = [
+            (
+                f"{metric.label}, `{metric.name}`",
+                " ".join(
+                    inspect.cleandoc(metric.function.__doc__ or "").replace("``", "`").split()
+                ),
+                metric.unit.value or "–",
+                metric.better,
+                summary(type(metric.interval)).rstrip("."),
+                sizes(metric),
+            )
+            for metric in (registry[name] for name in registry)
+        ]
+        head = ("measure", "what it is", "unit", "better", "interval", "undefined when")
+        parts.append(section(title, grid(head, rows)))
+    return "\n\n".join(parts)
+
+
+def notions_table() -> str:
+    """What each notion of fairness compares, in the words of `fairsparse list notions`."""
     rows = [
-        (f"`{name}`", registry[name].summary, registry[name].better, sizes(registry[name]))
-        for registry in (METRICS, DEGRADATIONS)
-        for name in registry
+        (f"`{name}`", NOTIONS[name].sentence, f"`{NOTIONS[name].gap}`", NOTIONS[name].needs)
+        for name in NOTIONS
     ]
-    return grid(("measure", "what it is", "better", "undefined when"), rows)
+    return grid(("notion", "what is to be equal", "its gap in reports", "needs"), rows)
 
 
 def sizes(measure: Any) -> str:
@@ -143,7 +172,7 @@ def sizes(measure: Any) -> str:
         return "never"
     kind = measure.cells.replace("outcome", "class")
     few = "no example" if measure.least == 1 else f"fewer than {measure.least} examples"
-    if measure.needs == "groups":
+    if measure.needs_groups:
         return f"a {kind} has {few}; absent without groups"
     return f"a {kind} has {few}" + ("; classes stand in for groups" if "group" in kind else "")
 
@@ -238,24 +267,13 @@ def span(field: Schema) -> str:
 
 def described(target: Callable[..., Any]) -> dict[str, str]:
     """What a numpydoc section Parameters says: name -> text."""
-    body = (inspect.getdoc(target) or "").partition("Parameters\n----------\n")[2]
-    texts: dict[str, list[str]] = {}
-    names: list[str] = []
-    for line in body.splitlines():
-        if line.startswith(" "):
-            for name in names:
-                texts[name].append(line.strip())
-        elif " : " in line:
-            names = line.partition(" : ")[0].split(", ")
-            texts |= {name: [] for name in names}
-    found = {name: " ".join(lines).replace("``", "`") for name, lines in texts.items() if lines}
-    return {"seed": "Of the splits.", **found} if "seed" in texts else found
+    return {name: text.replace("``", "`") for name, (_, text) in parameters(target).items() if text}
 
 
 FILES = {
     "configuration.md": (settings_tables,),
     "data.md": (data_table,),
-    "measures.md": (measures_table,),
+    "measures.md": (notions_table, measures_table),
     "methods.md": (methods_table, criteria_table),
 }
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fairsparse.checkpoint import Stages, digest
 from fairsparse.data.task import Split, TrainData
-from fairsparse.fairness.cells import Cells, Notion
+from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.base import Method
 from fairsparse.methods.stages import Dense, train_dense
@@ -21,7 +21,7 @@ from fairsparse.training import Recipe, State, Trainer
 # on such small tensors a second thread costs more than it brings
 torch.set_num_threads(1)
 
-SHAPES = {"mlp": (8,), "conv": (1, 8, 8), "residual": (1, 8, 8)}
+SHAPES = {"mlp": (8,), "twice": (8,), "conv": (1, 8, 8), "residual": (1, 8, 8)}
 
 
 def split(
@@ -72,7 +72,7 @@ class Residual(nn.Module):
 
 
 def network(kind: str, classes: int = 3, seed: int = 0) -> nn.Module:
-    """A tiny ``mlp``, ``conv`` (with BatchNorm) or ``residual`` network for `SHAPES`."""
+    """A tiny network for `SHAPES`: ``conv`` has BatchNorm, ``twice`` one layer of two names."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if kind == "residual":
@@ -89,6 +89,10 @@ def network(kind: str, classes: int = 3, seed: int = 0) -> nn.Module:
                 nn.Flatten(),
                 nn.Linear(128, classes),
             )
+        if kind == "twice":
+            layer = nn.Linear(16, 16)
+            parts = (nn.Linear(8, 16), nn.ReLU(), layer, nn.ReLU(), layer, nn.ReLU())
+            return nn.Sequential(*parts, nn.Linear(16, classes))
         return nn.Sequential(
             nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, classes)
         )
@@ -97,7 +101,7 @@ def network(kind: str, classes: int = 3, seed: int = 0) -> nn.Module:
 def trainer_for(
     data: TrainData,
     *,
-    notion: Notion = "class",
+    notion: str = "class",
     seed: int = 0,
     folder: Path | None = None,
     **recipe: Any,

@@ -1,8 +1,11 @@
 """A table of names whose errors help."""
 
-import pytest
+from typing import Annotated, Any, Literal
 
-from fairsparse.registry import Registry, nearest
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from fairsparse.registry import Registry, nearest, one_of
 from fairsparse.types import InputError
 
 
@@ -50,3 +53,35 @@ def test_a_name_is_given_once() -> None:
 
 def test_nearest_of_nothing() -> None:
     assert nearest("x", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "literal"),
+    [
+        (("pear",), Literal["pear"]),
+        (("pear", "apple"), Literal["pear", "apple"]),
+        (("pear", "apple", "cherry"), Literal["pear", "apple", "cherry"]),
+    ],
+)
+def test_a_setting_follows_the_table_as_a_literal_would(
+    names: tuple[str, ...], literal: Any
+) -> None:
+    registry: Registry[int] = Registry("fruit", sort=False)
+    setting = TypeAdapter(Annotated[str, one_of(registry)])
+    for i, name in enumerate(names):  # later than the annotation
+        registry.register(name)(i)
+    expected = TypeAdapter(literal)
+    for value in names:
+        assert setting.validate_python(value) == value
+        assert setting.dump_python(value, mode="json") == value
+    for bad in ("aple", 3, None, ["pear"]):
+        messages = []
+        for adapter in (setting, expected):
+            with pytest.raises(ValidationError) as error:
+                adapter.validate_python(bad)
+            messages.append([(e["type"], e["msg"], e["input"]) for e in error.value.errors()])
+        assert messages[0] == messages[1]
+    schema = setting.json_schema()
+    assert schema == {"enum": list(names), "type": "string"}
+    if len(names) > 1:
+        assert schema == expected.json_schema()

@@ -20,6 +20,7 @@ from benchmarks.plans.compare import (
     chosen,
     methods_of,
 )
+from benchmarks.tables.settings import HEAD, settings_of
 from benchmarks.tables.text import (
     GOALS,
     SCALES,
@@ -54,7 +55,8 @@ def introduction() -> list[str]:
         " half, 4 and 14 % of photographs have them, and several methods ended up predicting"
         " Big_Nose for nobody, which leaves no gap and serves nobody. On Adult the test figures of"
         " most methods had been seen before the grids of bifp, fair-scratch, safecompress and"
-        " prune-then-fair were widened; validation chose."
+        " prune-then-fair were widened; validation chose. The settings of a method on a task stand"
+        " in its table of all methods."
         + "".join(f" {a} takes the settings of {b}." for a, b in LIKE.items()),
     ]
 
@@ -127,7 +129,7 @@ def bifp(tasks: dict[str, Index]) -> list[str]:
         " prune-then-fair on a plain stage and a fair one, in halves, or in `rounds` of"
         " removing a part and fine-tuning, as lottery tickets are found, and a fair stage. The"
         " shorter runs are the end of the schedule, at its low rates.",
-        table_text(["task", "measure", "method", "steps", "gap", "accuracy"], steps),
+        table_text(["task", "measure", "method", "steps", "gap", "accuracy", HEAD], steps),
     ]
 
 
@@ -158,7 +160,7 @@ def _iterations(index: Index, name: str) -> list[list[str]]:
             label = method.split(",")[0] + (", rounds" if "rounds" in method else "")
             extra = statistics.mean(r["steps"] / r["dense_steps"] - 1 for r in runs)
             reached = [measure_text(runs, name), measure_text(runs, "accuracy", 2)]
-            rows.append((label, extra, [label, f"{extra:.2f}", *reached]))
+            rows.append((label, extra, [label, f"{extra:.2f}", *reached, settings_of(runs)]))
     return [row for *_, row in sorted(rows)]
 
 
@@ -172,7 +174,7 @@ def of_task(task: str, index: Index) -> list[str]:
         runs = list(reached[0]) if dense else [run for by_seed in reached for run in by_seed]
         if runs:
             columns = [measure_text(r, m) for r in reached for m in ("accuracy", *measures)]
-            rows.append([name, *columns, steps_text(runs), seconds_text(runs)])
+            rows.append([name, *columns, steps_text(runs), seconds_text(runs), settings_of(runs)])
     head = ["method"]
     for sparsity in SPARSITIES:
         head += [f"{sparsity:g}: accuracy", *measures]
@@ -187,7 +189,7 @@ def of_task(task: str, index: Index) -> list[str]:
         " averaged over sparsities. Stages that runs share, such as the dense network and the"
         " rounds of lottery tickets, are counted in steps for each and in seconds where trained.",
         f"![Accuracy against gap](results/compare-{task}.svg)",
-        table_text([*head, "steps", "seconds"], rows),
+        table_text([*head, "steps", "seconds", HEAD], rows),
     ]
 
 

@@ -6,8 +6,9 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from benchmarks.plans.sets import METHODS, SETS, SPARSITY
+from benchmarks.plans.sets import AUDITED, METHODS, SETS, SPARSITY
 from benchmarks.tables.plots import power_text
+from benchmarks.tables.settings import HEAD, settings_of, settings_text
 from benchmarks.tables.text import GOALS, Run, measure_text, seconds_text, table_text
 
 
@@ -26,16 +27,18 @@ def sets(runs: list[Run]) -> list[str]:
             measure_text(runs, "accuracy", 2),
             ", ".join(f"{m} {measure_text(runs, m)}" for m in GOALS[SETS[name]["cells"]]),
             seconds_text(runs),
+            settings_of(runs),
         ]
         for name in SETS
         for method in METHODS
         if (runs := seeds[name, method])
     ]
     head = ["set", "train / test", "model", "method", "seeds", "accuracy", "gap", "seconds"]
+    head.append(HEAD)
     return [
         "## Every real data set by one configuration",
-        f"Written by `python -m benchmarks sets`: sparsity {SPARSITY:g}, defaults of the methods,"
-        " nothing tuned. What the groups of each set mean: docs/data.md.",
+        f"Written by `python -m benchmarks sets`: sparsity {SPARSITY:g}, nothing tuned."
+        " What the groups of each set mean: docs/data.md.",
         table_text(head, rows),
     ]
 
@@ -62,11 +65,13 @@ def audits(stored: dict[str, Any]) -> list[str]:
         "cells that lost more than others", "largest excess drop", "points, adjusted p",
         "measures of inequality that changed", "confidence less accuracy",
     ]  # fmt: skip
+    settings = "; ".join(f"{name}: {settings_text(m)}" for name, m in AUDITED.items())
     return [
         "## Audits of real runs",
         "Written by `python -m benchmarks audits`: dense networks of `sets` (seed 0) against"
-        " magnitude pruning and Ballot, both at sparsity 0.9 with default settings, by"
-        " `fairsparse audit`. Intervals are at 95 %, p-values adjusted over each audit.",
+        " magnitude pruning and Ballot, both at sparsity 0.9, by `fairsparse audit`. Settings"
+        f" that are not the defaults: {settings}. Intervals are at 95 %, p-values adjusted over"
+        " each audit.",
         table_text(head, rows),
         "Exemplars over three seeds: the share of test examples where most pruned networks"
         " predict what most dense ones do not, and the cell of 30 examples or more with the"

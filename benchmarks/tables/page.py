@@ -28,7 +28,9 @@ INTRODUCTION = (
     " 0.25 and 0.1 joined the grid of cifar-100-coarse after the test accuracy at 0.5 had been"
     " seen to be short of LTH's on all three seeds; validation chose among them. Ballot's"
     " refinement includes distillation from the dense network, which the rivals lack: the"
-    " variants of lth with it tell the two apart. How to read the measures: docs/measures.md."
+    " variants of lth with it tell the two apart. Settings that are not a method's defaults"
+    " stand beside its figures, or in the section of the task with the same runs. How to read"
+    " the measures: docs/measures.md."
 )
 PLAIN = ("speed", "bootstrap", "scale", "cycle", "memory")
 """Measurements whose tables have what is stored of them, and nothing else."""

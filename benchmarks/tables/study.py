@@ -7,8 +7,9 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from benchmarks.plans.study import TASKS
+from benchmarks.plans.study import ROUNDS, TASKS
 from benchmarks.plans.tuning import LIKE, averages, choose
+from benchmarks.tables.settings import HEAD, settings_of
 from benchmarks.tables.text import (
     GOALS,
     MEASURES,
@@ -55,6 +56,7 @@ def summary(tasks: dict[str, list[Run]]) -> list[str]:
                         mean_text(more_accurate(index, "ballot", "lth", sparsity), 100, 2),
                         mean_text(equal["variance"], 100, 0, "%"),
                         mean_text(equal["accuracy"], 100, 2),
+                        _settings(index, sparsity),
                     ]
                 )
             spending.append(
@@ -70,6 +72,7 @@ def summary(tasks: dict[str, list[Run]]) -> list[str]:
     head = ["task", "sparsity", "measure", "seeds", "Ballot against magnitude"]
     head += ["Ballot against LTH", "accuracy against LTH, points"]
     head += [f"both with offsets: {name} against LTH" for name in ("variance", "accuracy")]
+    head.append(HEAD)
     return [
         "## Ballot against its rivals",
         "Relative change of each measure, paired by seed: negative is less unequal. The last two"
@@ -84,6 +87,12 @@ def summary(tasks: dict[str, list[Run]]) -> list[str]:
         " Variance and range are over the compared cells: for classes, CWV and MCD.",
         table_text(["task", "sparsity", "seeds", "variance", "range", "accuracy"], spending),
     ]
+
+
+def _settings(index: Index, sparsity: float) -> str:
+    """Of Ballot and its rivals, as far as they are recorded."""
+    runs = {method: index.get((method, sparsity), {}).values() for method in ("ballot", *RIVALS)}
+    return "; ".join(f"{method}: {settings_of(own)}" for method, own in runs.items() if own)
 
 
 def _at_equal_accuracy(index: Index, sparsity: float) -> tuple[dict[str, list[float]], ...]:
@@ -136,7 +145,8 @@ def tuning() -> list[str]:
         " over sparsities and seeds (seeds 0 to 2 for adult, seed 0 elsewhere). Inequality is the"
         " mean of variance and range over the compared cells, relative to dense. Grids are shorter"
         " where a training run takes minutes. Ballot takes the least unequal setting among those"
-        " whose accuracy is within 0.4 points of LTH's, or the most accurate one if none is."
+        " whose accuracy is within 0.4 points of LTH's, or the most accurate one if none is. Ballot"
+        f" and LTH prune in rounds, `levels={ROUNDS}`, on adult with 0.98 besides."
         + "".join(f" {a} takes the settings of {b}." for a, b in LIKE.items()),
         table_text(["task", "method", "setting", "accuracy", "inequality", "chosen"], rows),
     ]
@@ -162,12 +172,13 @@ def of_task(task: str, runs: list[Run]) -> list[str]:
             *(measure_text(index[variant, sparsity].values(), m) for _, m in MEASURES[notion]),
             steps_text(index[variant, sparsity].values()),
             seconds_text(index[variant, sparsity].values()),
+            settings_of(index[variant, sparsity].values()),
         ]
         for variant in dict.fromkeys(run["variant"] for run in runs)
         for sparsity in _of_variant(index, variant)
     ]
     columns = [head for head, _ in MEASURES[notion]]
-    head = ["method", "sparsity", "seeds", "accuracy", *columns, "steps", "seconds"]
+    head = ["method", "sparsity", "seeds", "accuracy", *columns, "steps", "seconds", HEAD]
     torch = " and ".join(sorted({run["environment"]["torch"] for run in runs}))
     return [
         f"## {task}",

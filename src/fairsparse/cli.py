@@ -133,7 +133,8 @@ for command, example in COMMANDS:
 @app.command("list", epilog="Example: [bold]fairsparse list methods[/bold]")
 def list_(
     what: Annotated[
-        Literal["methods", "datasets", "models", "metrics"], typer.Argument(help="what to list")
+        Literal["methods", "datasets", "models", "metrics", "notions"],
+        typer.Argument(help="what to list"),
     ],
     options: Annotated[bool, typer.Option("--options", help="also list every option")] = False,
 ) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from pydantic import GetPydanticSchema
+from pydantic_core import PydanticKnownError, core_schema
 
 from fairsparse.types import InputError
 
@@ -23,6 +27,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
+def listing(names: Sequence[str], most: int = 8) -> str:
+    """Names separated by commas, at most `most` of them.
+
+    >>> listing(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    text = ", ".join(names[:most])
+    return f"{text} and {len(names) - most} more" if len(names) > most else text
+
+
 class Registry(Generic[T]):
     """A name -> thing table whose errors name the nearest known name.
 
@@ -30,10 +44,12 @@ class Registry(Generic[T]):
     ----------
     kind : str
         What the table holds, in the singular, as error messages say it.
+    sort : bool
+        Whether names are listed by the alphabet; as they were registered otherwise.
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, *, sort: bool = True) -> None:
+        self.kind, self.sort = kind, sort
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -51,7 +67,7 @@ class Registry(Generic[T]):
         if name not in self._items:
             raise InputError(
                 f"unknown {self.kind} '{name}'{nearest(name, self._items)};"
-                f" known: {', '.join(sorted(self._items))}"
+                f" known: {', '.join(self)}"
             )
         return self._items[name]
 
@@ -59,7 +75,59 @@ class Registry(Generic[T]):
         return name in self._items
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._items))
+        return iter(sorted(self._items) if self.sort else list(self._items))
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def one_of(registry: Registry[Any]) -> GetPydanticSchema:
+    """Return the annotation of a setting that names a thing in `registry`.
+
+    It is checked and described as a `Literal` of the names would be, and knows names that are
+    registered later.
+    """
+
+    def check(value: Any) -> str:
+        if isinstance(value, str) and value in registry:
+            return value
+        *most, last = (f"'{name}'" for name in registry)
+        expected = f"{', '.join(most)} or {last}" if most else last
+        raise PydanticKnownError("literal_error", {"expected": expected})
+
+    return GetPydanticSchema(
+        lambda *_: core_schema.no_info_plain_validator_function(check),
+        lambda *_: {"enum": list(registry), "type": "string"},
+    )
+
+
+def parameters(thing: Callable[..., Any]) -> dict[str, tuple[str, str]]:
+    """Parameter -> its type and its description, from the section of a docstring that lists them.
+
+    >>> def builder(size, cal, val):
+    ...     '''A set.
+    ...
+    ...     Parameters
+    ...     ----------
+    ...     size : int
+    ...         Pixels
+    ...         a side.
+    ...     cal, val : float
+    ...         Shares.
+    ...     '''
+    >>> parameters(builder)
+    {'size': ('int', 'Pixels a side.'), 'cal': ('float', 'Shares.'), 'val': ('float', 'Shares.')}
+    """
+    _, _, section = (inspect.getdoc(thing) or "").partition("Parameters\n----------\n")
+    result: dict[str, tuple[str, str]] = {}
+    names: list[str] = []
+    for line in section.split("\n\n")[0].splitlines():
+        if line.startswith(" "):
+            for name in names:
+                kind, text = result[name]
+                result[name] = (kind, f"{text} {line.strip()}".strip())
+        else:
+            listed, _, kind = line.partition(" : ")
+            names = listed.split(", ")
+            result |= dict.fromkeys(names, (kind, ""))
+    return result

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from fairsparse.auditing.heatmaps import explainer, heatmaps
 from fairsparse.auditing.layers import picture_layer
+from fairsparse.data.files.tokens import Tokens
 from fairsparse.data.task import Split
-from fairsparse.data.tokens import Tokens
 from fairsparse.models import build
 from fairsparse.types import InputError
 

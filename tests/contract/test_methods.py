@@ -119,6 +119,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "rare class": {"kind": "mlp", "rare": True, "batch_size": 16},
     "convolutions": {"kind": "conv"},
     "residual": {"kind": "residual"},
+    "one layer twice": {"kind": "twice"},
 }
 
 
@@ -136,6 +137,7 @@ def test_contract(name: str, task: str) -> None:
             (s.x.clone(), s.y.clone(), s.group.clone()) for s in (case.data.train, case.data.cal)
         ]
         settings = method.settings()
+        parameters = dict(case.model.named_parameters(remove_duplicate=False))
 
         outcome = case.run(method)
 
@@ -157,6 +159,9 @@ def test_contract(name: str, task: str) -> None:
                 torch.equal(a, b) for a, b in zip(before, (now.x, now.y, now.group), strict=True)
             )
         assert method.settings() == settings
+        left = dict(case.model.named_parameters(remove_duplicate=False))
+        assert left.keys() == parameters.keys()
+        assert all(left[n] is p and p.requires_grad for n, p in parameters.items())
 
 
 @pytest.mark.parametrize("name", list(METHODS))

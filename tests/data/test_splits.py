@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairsparse.data.splits import allocate, assign, divide, subsample
+from fairsparse.data.splits import Assigned, Held, allocate, assign, subsample
 from fairsparse.data.task import SPLITS
 from fairsparse.types import InputError
 
@@ -24,7 +24,7 @@ def arrays(rows):
 @given(labels, shares, shares, shares, st.integers(0, 5))
 def test_every_example_is_in_exactly_one_split(rows, cal, val, test, seed):
     y, group = arrays(rows)
-    parts = divide(y, group, cal=cal, val=val, test=test, seed=seed)
+    parts = Held(test, cal, val, seed).divide(y, group)
     assert tuple(parts) == SPLITS
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(y)))
     assert all((np.diff(part) > 0).all() for part in parts.values())
@@ -35,7 +35,7 @@ def test_every_example_is_in_exactly_one_split(rows, cal, val, test, seed):
 def test_shares_hold_in_every_stratum(rows, cal, val, seed):
     y, group = arrays([*rows, (0, 0)])
     fixed = np.array(["train"] * len(rows) + ["test"])
-    parts = divide(y, group, cal=cal, val=val, given=fixed, seed=seed)
+    parts = Held(cal=cal, val=val, seed=seed).divide(y, group, Assigned(fixed))
     assert parts["test"].tolist() == [len(rows)]
     counts = {
         s: Counter(zip(y[p].tolist(), group[p].tolist(), strict=True)) for s, p in parts.items()
@@ -68,7 +68,7 @@ def test_allocate(n, wanted, expected):
 
 def test_the_test_share_is_of_all_and_cal_and_val_of_what_is_left():
     y, group = np.repeat([0, 1], 100), np.full(200, -1)
-    parts = divide(y, group, cal=0.1, val=0.2, test=0.3)
+    parts = Held(test=0.3, cal=0.1, val=0.2).divide(y, group)
     assert {s: np.bincount(y[p]).tolist() for s, p in parts.items()} == {
         "test": [30, 30],
         "cal": [7, 7],
@@ -80,7 +80,7 @@ def test_the_test_share_is_of_all_and_cal_and_val_of_what_is_left():
 def test_given_splits_stay_and_only_the_absent_ones_are_drawn():
     y, group = np.zeros(40, dtype=np.int64), np.zeros(40, dtype=np.int64)
     fixed = np.array(["train"] * 20 + ["val"] * 10 + ["test"] * 10)
-    parts = divide(y, group, cal=0.1, val=0.1, given=fixed)
+    parts = Held().divide(y, group, Assigned(fixed))
     assert parts["val"].tolist() == list(range(20, 30))
     assert parts["test"].tolist() == list(range(30, 40))
     assert len(parts["cal"]) == 2
@@ -89,7 +89,7 @@ def test_given_splits_stay_and_only_the_absent_ones_are_drawn():
 
 def test_limit_is_taken_before_cal_and_val_and_leaves_test_alone():
     y, group = np.repeat([0, 1], [300, 100]), np.full(400, -1)
-    parts = divide(y, group, cal=0.1, val=0.1, test=0.25, limit=100)
+    parts = Held(test=0.25, limit=100).divide(y, group)
     assert np.bincount(y[parts["test"]]).tolist() == [75, 25]
     used = np.concatenate([parts[s] for s in ("train", "cal", "val")])
     assert np.bincount(y[used]).tolist() == [75, 25]
@@ -113,7 +113,7 @@ def test_seed_decides():
     y, group = np.repeat([0, 1], 50), np.full(100, -1)
 
     def cal(seed):
-        return divide(y, group, cal=0.2, val=0.2, limit=60, seed=seed)["cal"].tolist()
+        return Held(cal=0.2, val=0.2, limit=60, seed=seed).divide(y, group)["cal"].tolist()
 
     assert cal(3) == cal(3)
     assert cal(3) != cal(4)
@@ -123,7 +123,7 @@ def test_seed_decides():
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 15)), min_size=1, max_size=120))
 def test_no_identity_is_in_two_splits(rows):
     y, identity = arrays(rows)
-    parts = divide(y, np.full(len(y), -1), cal=0.1, val=0.1, identity=identity)
+    parts = Held().divide(y, np.full(len(y), -1), Assigned(identity=identity))
     owners = [set(identity[part].tolist()) for part in parts.values()]
     assert sum(map(len, owners)) == len(set(identity.tolist()))
     assert sum(map(len, parts.values())) == len(y)
@@ -149,11 +149,9 @@ def test_identities_are_balanced_over_classes():
 def test_a_given_split_that_shares_an_identity_is_refused():
     fixed, who = np.array(["train", "train", "test"]), np.array(["ann", "bob", "bob"], dtype=object)
     with pytest.raises(InputError, match=r"'bob' is in the given splits 'train' and 'test'"):
-        divide(np.zeros(3, int), np.zeros(3, int), cal=0.1, val=0.1, given=fixed, identity=who)
+        Held().divide(np.zeros(3, int), np.zeros(3, int), Assigned(fixed, who))
 
 
 def test_a_given_split_without_train_is_refused():
     with pytest.raises(InputError, match=r"\(test, val\) have no 'train'"):
-        divide(
-            np.zeros(2, int), np.zeros(2, int), cal=0.1, val=0.1, given=np.array(["val", "test"])
-        )
+        Held().divide(np.zeros(2, int), np.zeros(2, int), Assigned(np.array(["val", "test"])))

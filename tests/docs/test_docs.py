@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 import pytest
 import yaml
@@ -17,15 +17,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.__main__ import COMMANDS
 from fairsparse import cli
-from fairsparse.auditing.calibration import GAP
 from fairsparse.auditing.document import CellRow, Document
 from fairsparse.auditing.gate import WORST
 from fairsparse.data import DATASETS
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
 from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.cells import Notion
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.fairness.calibration import GAP
+from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS
 from fairsparse.methods.refine import Refinement
 from fairsparse.models import MODELS
@@ -74,7 +75,8 @@ def program(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
 def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Blocks of a page build on each other: files in one folder, names in one module.
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
+    for registry in (METHODS, METRICS, DATASETS):
+        monkeypatch.setattr(registry, "_items", dict(registry._items))
     module = ModuleType(page.stem)
     monkeypatch.setitem(sys.modules, page.stem, module)
     for block in blocks(page):
@@ -200,11 +202,37 @@ def test_readme_names_all_there_is() -> None:
         assert [name for name in registry if f"`{name}`" not in text] == []
 
 
+def sections(page: Path) -> list[tuple[str, str]]:
+    """Title and text of every section; a text ends at the next heading of any level."""
+    parts = re.split(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_headings_stand_by_themselves(page: Path) -> None:
+    text = BLOCK.sub("a block", page.read_text())
+    assert re.findall(r"[^\n]\n(#+ .*)$", text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_each_method_has_one_section_with_its_sources(name: str) -> None:
+    all_sections = sections(ROOT / "docs" / "methods.md")
+    own = [text for title, text in all_sections if name in title.split(" and ")]
+    assert len(own) == 1
+    if name == "dense":
+        return
+    reference = METHODS[name].reference
+    sources = re.findall(r"arXiv:[\d.]+", reference)
+    sources += re.findall(r"(?:^|; )([A-Z]\w+)(?= et al| &)", reference)
+    assert sources, "a reference names authors or an arXiv number"
+    assert [source for source in sources if source not in own[0]] == []
+    assert "*Published.*" in own[0]
+    assert own[0].index(sources[0]) < own[0].find("*This implementation.*")
+
+
 def test_measures_and_notions_are_explained() -> None:
-    measures = prose(ROOT / "docs" / "measures.md")
-    explained = set(METRICS) | set(DEGRADATIONS)
-    # a worst case needs no formula: its line in the generated table says all
-    explained -= {name for name in METRICS if name.startswith("worst") or name == "accuracy"}
-    assert [name for name in explained if f"`{name}`" not in measures] == []
+    measures = (ROOT / "docs" / "measures.md").read_text()
+    for metric in (registry[name] for registry in (METRICS, DEGRADATIONS) for name in registry):
+        assert f"| {metric.label}, `{metric.name}` | {metric.summary}" in measures
     settings = (ROOT / "docs" / "configuration.md").read_text()
-    assert [notion for notion in get_args(Notion) if f"`{notion}`" not in settings] == []
+    assert [notion for notion in NOTIONS if f"`{notion}`" not in settings] == []

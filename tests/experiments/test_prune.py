@@ -207,6 +207,23 @@ def test_saved_and_loaded(saved: Path) -> None:
         load(saved, model=net(width=8))
 
 
+@pytest.mark.parametrize("method", ["ballot", "bifp", "fair-scratch"])
+def test_a_layer_of_two_names_is_one_layer(method: str, tmp_path: Path) -> None:
+    def made() -> nn.Sequential:
+        layer = nn.Linear(32, 32)
+        parts = (nn.Linear(6, 32), nn.ReLU(), layer, nn.ReLU(), layer, nn.ReLU())
+        return nn.Sequential(*parts, nn.Linear(32, 3))
+
+    options = {"levels": [0.5]} if method == "ballot" else {}
+    result = prune(made(), tensors(), method, sparsity=0.7, training=RECIPE, **options)
+    assert result.masks.n_total == 6 * 32 + 32 * 32
+    assert result.model[2] is result.model[4]  # type: ignore[index]
+    result.save(tmp_path / "run")
+    again = load(tmp_path / "run", model=made())
+    x = tensors().test.x
+    assert torch.equal(again.model.eval()(x), result.model.eval()(x))
+
+
 def test_a_registered_model_is_made_from_its_name() -> None:
     out, _ = study()
     result = load(out / "ballot-0.8-seed0")

@@ -12,9 +12,10 @@ import yaml
 from torch import nn
 
 from fairsparse import DATASETS, METHODS, MaskSet, Outcome, make_config, run
-from fairsparse.experiments.catalog import parameters, rows
+from fairsparse.experiments.catalog import rows
 from fairsparse.experiments.develop import verify
 from fairsparse.experiments.run import check_out, make_model, make_task, plan, preflight
+from fairsparse.registry import parameters
 from fairsparse.types import InputError
 from runs import TINY, study, tree
 

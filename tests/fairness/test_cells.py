@@ -1,11 +1,10 @@
 """Every notion of cells on a few people by hand."""
 
-from typing import get_args
-
 import pytest
 import torch
 
-from fairsparse.fairness.cells import Cells, Notion, describe
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.notions import NOTIONS
 from fairsparse.types import InputError
 
 CLASSES, GROUPS = ("no", "yes"), ("a", "b", "c")
@@ -25,11 +24,11 @@ EXPECTED = {
 
 
 def test_every_notion_is_tested() -> None:
-    assert set(EXPECTED) == set(get_args(Notion))
+    assert set(EXPECTED) == set(NOTIONS)
 
 
 @pytest.mark.parametrize("notion", EXPECTED)
-def test_names_families_and_index(notion: Notion) -> None:
+def test_names_families_and_index(notion: str) -> None:
     cells = Cells(notion, CLASSES, GROUPS)
     names, families, index = EXPECTED[notion]
     assert cells.names == names
@@ -39,7 +38,7 @@ def test_names_families_and_index(notion: Notion) -> None:
 
 
 @pytest.mark.parametrize("notion", EXPECTED)
-def test_statistics(notion: Notion) -> None:
+def test_statistics(notion: str) -> None:
     cells = Cells(notion, CLASSES, GROUPS)
     p_yes = torch.tensor([-2.0, -2.0, 1.0, 3.0, -1.0]).sigmoid()
     if notion == "demographic-parity":
@@ -72,25 +71,19 @@ def test_means_invent_nothing_for_an_empty_cell() -> None:
     assert bool(means[1].isnan())
 
 
-def test_describe_names_at_most_eight() -> None:
-    names = [f"c{i}" for i in range(11)]
-    assert describe(names, torch.tensor([False, True, True] + [False] * 8)) == "c1, c2"
-    assert describe(names, torch.ones(11).bool()) == "c0, c1, c2, c3, c4, c5, c6, c7 and 3 more"
-
-
 def test_errors() -> None:
     with pytest.raises(InputError, match="did you mean 'equalized-odds'"):
-        Cells("equalised-odds", CLASSES, GROUPS)  # type: ignore[arg-type]
+        Cells("equalised-odds", CLASSES, GROUPS)
     for groups in ((), ("all",)):
         with pytest.raises(InputError, match="name a sensitive attribute or use 'class'"):
             Cells("group", CLASSES, groups)
     for notion in ("equal-opportunity", "demographic-parity"):
         with pytest.raises(InputError, match="needs 2 classes, the task has 3"):
-            Cells(notion, ("x", "y", "z"), GROUPS)  # type: ignore[arg-type]
+            Cells(notion, ("x", "y", "z"), GROUPS)
 
 
 @pytest.mark.parametrize("notion", EXPECTED)
-def test_the_margin_is_the_log_odds_of_the_soft_statistic(notion: Notion) -> None:
+def test_the_margin_is_the_log_odds_of_the_soft_statistic(notion: str) -> None:
     cells = Cells(notion, CLASSES, GROUPS)
     assert torch.allclose(cells.margin(LOGITS, Y).sigmoid(), cells.soft(LOGITS, Y))
     one = LOGITS[:, 1] - LOGITS[:, 0]

@@ -10,6 +10,7 @@ from scipy import stats
 
 from fairsparse.fairness import intervals
 from fairsparse.fairness.counts import Confusion, Counts
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.intervals import (
     acceleration,
     bca,
@@ -19,7 +20,8 @@ from fairsparse.fairness.intervals import (
     percentile,
     resample,
 )
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
+from fairsparse.fairness.metric import evaluate
+from fairsparse.fairness.metrics import METRICS
 from fairsparse.types import InputError
 
 NAMES = ("rst", "ab")

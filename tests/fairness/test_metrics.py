@@ -11,8 +11,11 @@ from fairlearn import metrics as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairsparse.fairness.calibration import CALIBRATIONS
 from fairsparse.fairness.counts import Confusion, Counts
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate, measure
+from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.metric import Rates, evaluate
+from fairsparse.fairness.metrics import METRICS, measure
 from fairsparse.types import InputError
 
 # Eight people: a has 3 of 4 right (TPR 1/2, FPR 0), b has 2 of 4 right (TPR 1, FPR 2/3).
@@ -79,7 +82,7 @@ def test_class_wise_variance_of_the_textbook_example() -> None:
     assert values["mcd"] == pytest.approx(0.4)
     noise = (0.09 + 0.16 + 0.24 + 0.25) / 4 / 99
     assert values["cwv_corrected"] == pytest.approx(0.025 - 0.75 * noise)
-    assert not any(METRICS[name].needs == "groups" for name in values)
+    assert not any(METRICS[name].needs_groups for name in values)
 
 
 def test_debiased_variance_is_unbiased() -> None:
@@ -129,7 +132,7 @@ def test_unknown_group_counts_in_accuracy_and_in_no_comparison() -> None:
     assert more.values["accuracy"] == 5 / 10
     assert more.by_class[0] == ("no", 7, 3 / 7)
     for name in METRICS:
-        if METRICS[name].needs == "groups":
+        if METRICS[name].needs_groups:
             assert more.values[name] == known.values[name]
 
 
@@ -257,18 +260,37 @@ def test_tables_of_different_names_do_not_add() -> None:
 
 
 def test_every_metric_is_described() -> None:
-    for registry in (METRICS, DEGRADATIONS):
-        for name in registry:
-            assert registry[name].summary.endswith("."), name
+    metrics = [r[name] for r in (METRICS, DEGRADATIONS, CALIBRATIONS) for name in r]
+    for one in metrics:
+        assert one.summary.endswith("."), one.name
+        assert one.facts.startswith(f"{one.label}, "), one.name
+    for field in ("name", "label"):
+        values = [getattr(one, field) for one in metrics]
+        assert len(set(values)) == len(values)
+
+
+def test_whose_a_metric_is() -> None:
+    whose = {name: (METRICS[name].told_of(False), METRICS[name].told_of(True)) for name in METRICS}
+    assert {name for name, told in whose.items() if told == (True, False)} == {
+        "accuracy", "cwv", "cwv_corrected", "mcd", "worst_class_accuracy",
+    }  # fmt: skip
+    # where cells are classes, the worst of them has a line already
+    assert whose["worst_cell_accuracy"] == (False, True)
+    assert not METRICS["worst_cell_accuracy"].needs_groups
+    drop = DEGRADATIONS["max_cell_drop"]
+    assert drop.told_of(False)
+    assert drop.told_of(True)
+    counted = {name for name in METRICS if METRICS[name].of_inequality}
+    assert set(METRICS) - counted == {"accuracy", "cwv_corrected"}
 
 
 def test_a_faster_way_is_a_way_to_the_same_number() -> None:
     rng = np.random.default_rng(1)
     counts = Counts.of(rng.integers(0, 4, (6, 4, 3, 3)), 3)
     for name in METRICS:
-        rates = METRICS[name].rates
-        if rates is not None:
-            hits, n = rates(counts)
+        interval = METRICS[name].interval
+        if isinstance(interval, Rates):
+            hits, n = interval.counts(counts)
             with np.errstate(invalid="ignore"):
                 found = hits / n
             lowest, highest = found.min((-1, -2)), np.ptp(found, axis=-1).max(-1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fairsparse.fairness import thresholds as module
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.thresholds import check_thresholds, constraint, fit_thresholds
+from fairsparse.fairness.thresholds import check_thresholds, fit_thresholds
 from fairsparse.types import InputError, Predictions
 
 GROUPS = ("a", "b", "c")
@@ -88,10 +88,10 @@ def test_an_unknown_group_keeps_its_class_and_the_draw_repeats() -> None:
 
 
 def test_constraints_follow_the_notion() -> None:
-    assert constraint(cells("demographic-parity")) == "demographic_parity"
-    assert constraint(cells("equal-opportunity")) == "true_positive_rate_parity"
+    assert cells("demographic-parity").definition.constraint == "demographic_parity"
+    assert cells("equal-opportunity").definition.constraint == "true_positive_rate_parity"
     for notion in ("class", "group", "class-group", "equalized-odds"):
-        assert constraint(cells(notion)) == "equalized_odds"
+        assert cells(notion).definition.constraint == "equalized_odds"
 
 
 def test_what_cannot_have_thresholds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,20 +111,19 @@ def test_conflict_is_halved_and_on_the_last_try_left_out(monkeypatch: pytest.Mon
 
 
 def test_two_retries_are_the_half_and_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    script, outcome, _ = scripted(monkeypatch, [0.5] * 3, levels=(), one_shot=True)
+    script, outcome, _ = scripted(monkeypatch, [0.5] * 3, levels=(), one_shot=True, retries=2)
     assert script.each("weight") == [0.8, 0.4, 0.0]
     assert outcome.status == "eps_infeasible"
 
 
-def test_no_retries_keep_the_conflict_of_the_only_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    script, _, _ = scripted(monkeypatch, [0.5] * 3, retries=0)
+def test_by_default_the_only_try_keeps_its_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, _, _ = scripted(monkeypatch, [0.5] * 3)
     assert script.each("weight") == [0.8] * 3
 
 
 def test_a_retry_that_would_change_nothing_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = Ballot(
-        sparsity=0.5, one_shot=True, lambda_conflict=0.0, tolerance=0.0, refinement=Refinement.off()
-    )
+    options = {"lambda_conflict": 0.0, "tolerance": 0.0, "refinement": Refinement.off()}
+    method = Ballot(sparsity=0.5, one_shot=True, retries=2, **options)
     case = bench(method)
     script = Script(monkeypatch, [0.5])
     assert case.run(method).status == "eps_infeasible"

@@ -12,7 +12,7 @@ from torch import nn
 
 from fairsparse.checkpoint import write_tensors
 from fairsparse.masks import scorers
-from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.select import select
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.ticket import Source, Ticket, randomize_
@@ -163,3 +163,18 @@ def test_numbers_drawn_otherwise_are_noticed(monkeypatch: pytest.MonkeyPatch) ->
     )
     with pytest.raises(InputError, match="does not give the ticket's weights"):
         ticket.unpack(network("conv"))
+
+
+def test_a_layer_of_two_names_is_not_stored_as_if_it_were_trained() -> None:
+    model = network("twice")
+    keep = {"0.weight": 20, "2.weight": 30}
+    randomize_(model, Source(3), keep)
+    masks = MaskSet(
+        {n: torch.arange(w.numel()).view(w.shape) < keep[n] for n, w in prunable(model).items()}
+    )
+    masks.apply_(model)
+    ticket = Ticket.of(model, masks, Source(3))
+    assert not ticket.rest
+    again = network("twice", seed=1)
+    assert ticket.unpack(again) == masks
+    assert equal(state_of(again), state_of(model))

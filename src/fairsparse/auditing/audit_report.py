@@ -131,7 +131,7 @@ def _measures(frame: pd.DataFrame, attribute: str) -> Table:
 
 
 def _about(row: dict[str, Any]) -> str:
-    text = words.summary(row["measure"])
+    text = words.about(row["measure"]).summary
     floor = row.get("floor")
     if floor is not None and floor == floor:
         text += f" Sampling alone makes about {words.value_form(row['measure'])(floor)} of it."
@@ -248,10 +248,7 @@ def summary(audit: Audit) -> str:
         lines += [f"## {escape(name)}: {sentences.headline(audit, name)}", ""]
         for paragraph in sentences.paragraphs(audit, name):
             lines += [escape(paragraph), ""] if paragraph else []
-        lines += _grid(
-            ["measure", "over", "reference", "candidate", "change", "95 % interval", "adjusted p"],
-            [_measure_line(row) for row in measures.to_dict("records") if row["p"] == row["p"]],
-        )
+        lines += _measure_grid(measures)
         behind = cells[cells["finding"].isin([sentences.LOST_MORE, "lost"])]
         if len(behind):
             ordered = behind.sort_values("excess_drop", ascending=False)
@@ -270,6 +267,7 @@ def model_card(audit: Audit) -> str:
         lines += [f"### {escape(name)}", ""] if len(audit.candidates) > 1 else []
         for paragraph in sentences.paragraphs(audit, name):
             lines += [escape(paragraph), ""] if paragraph else []
+        lines += _measure_grid(sentences.of(audit, name)[0])
     lines += ["### How sure we are", ""]
     for paragraph in [*sentences.method(audit), *audit.notes]:
         lines += [escape(paragraph), ""]
@@ -285,11 +283,21 @@ def _grid(head: list[str], rows: list[list[str]]) -> list[str]:
     return [*("| " + " | ".join(row) + " |" for row in table), ""]
 
 
+def _measure_grid(measures: pd.DataFrame) -> list[str]:
+    head = ["measure", "over", "reference", "candidate", "change", "95 % interval", "adjusted p"]
+    rows = [row for row in measures.to_dict("records") if words.defined(row["candidate"])]
+    return _grid(head, [_measure_line(row) for row in rows])
+
+
 def _measure_line(row: dict[str, Any]) -> list[str]:
     form, shift = words.value_form(row["measure"]), words.change_form(row["measure"])
-    values = [form(row["reference"]), form(row["candidate"]), shift(row["change"])]
-    bounds = between(row["change_low"], row["change_high"], shift)
-    over = "all" if row["measure"] == "accuracy" else row["attribute"]
+    if row["p"] == row["p"]:
+        values = [form(row["reference"]), form(row["candidate"]), shift(row["change"])]
+        bounds = between(row["change_low"], row["change_high"], shift)
+    else:  # of how a drop falls there is one value, and no change
+        values = ["–", form(row["candidate"]), "–"]
+        bounds = between(row["candidate_low"], row["candidate_high"], form)
+    over = "all" if words.about(row["measure"]).cells == "all" else row["attribute"]
     return [words.label(row["measure"]), over, *values, bounds, _p(row["p_adjusted"])]
 
 

@@ -16,15 +16,10 @@ from fairsparse.fairness.counts import (
     fold,
     share,
 )
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.estimates import Estimate, estimate, tally
 from fairsparse.fairness.intervals import holm
-from fairsparse.fairness.metrics import (
-    DEGRADATIONS,
-    FairnessReport,
-    lacking,
-    measure_counts,
-    plain,
-)
+from fairsparse.fairness.metrics import FairnessReport, lacking, measure_counts, plain
 from fairsparse.fairness.paired import (
     Pairs,
     benjamini_hochberg,

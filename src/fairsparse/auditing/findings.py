@@ -14,16 +14,16 @@ from fairsparse.auditing.compare import change_columns
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.labels import CLASS
 from fairsparse.fairness.counts import Array, fold
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.estimates import Estimate, change_tests, estimate, tally
 from fairsparse.fairness.intervals import holm
+from fairsparse.fairness.metric import Score
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.paired import Pairs, benjamini_hochberg, mcnemar, no_worse
 from fairsparse.types import UNKNOWN
 
 LABEL = "unknown"
 """The name of the row of those whose group is not known."""
-
-_OF_CLASSES = ("accuracy", "cwv", "cwv_corrected", "mcd", "worst_class_accuracy")
 
 
 def overall(reference: Array, candidate: Array, examples: Examples) -> dict[str, Any]:
@@ -65,17 +65,14 @@ def measures(
             )
             found = estimate(*given, resamples=draws, seed=seed)
             p = tests.result()
-        of_classes = attribute == CLASS
-        if of_classes:
-            p["accuracy"] = float(mcnemar(flips["lost"], flips["gained"]))
         for metric in METRICS:
-            if f"change {metric}" in found and (metric in _OF_CLASSES) == of_classes:
-                rows.append(_measure(name, attribute, metric, found, p[metric]))
-        for metric in ("cev", "sde", "class_degradation_range", "max_cell_drop", "max_excess_drop"):
-            if of_classes or metric.startswith("max"):
+            if metric in p and METRICS[metric].told_of(groups=attribute != CLASS):
+                exact = isinstance(METRICS[metric].interval, Score)
+                one = mcnemar(flips["lost"], flips["gained"]) if exact else p[metric]
+                rows.append(_measure(name, attribute, metric, found, float(one)))
+        for metric in DEGRADATIONS:
+            if metric in found and DEGRADATIONS[metric].told_of(groups=attribute != CLASS):
                 rows.append(_degradation(name, attribute, metric, found))
-        if "performance_degradation_fairness" in found:
-            rows.append(_degradation(name, attribute, "performance_degradation_fairness", found))
     return pd.DataFrame(rows)
 
 

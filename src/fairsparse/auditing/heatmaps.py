@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.auditing.layers import embedding, picture_layer
+from fairsparse.data.files.tokens import PAD, Tokens
 from fairsparse.data.task import Split
-from fairsparse.data.tokens import PAD, Tokens
 from fairsparse.fairness.counts import Array
 from fairsparse.types import InputError, Inputs
 

@@ -17,9 +17,9 @@ from fairsparse.auditing import words
 from fairsparse.auditing.explanation import DENSE, NETWORKS, PRUNED, Explanation, Shown
 from fairsparse.auditing.tables import Entry, Table
 from fairsparse.auditing.words import number, percent
-from fairsparse.data.features import Features
+from fairsparse.data.files.features import Features
+from fairsparse.data.files.tokens import Tokens
 from fairsparse.data.task import Transform
-from fairsparse.data.tokens import Tokens
 from fairsparse.fairness.counts import Array
 
 COLOURS = "viridis"

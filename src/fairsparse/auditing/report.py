@@ -46,7 +46,7 @@ def run_report(record: Record) -> str:
     str
         HTML that needs no other file, no network and no scripts.
     """
-    audit, notion = record["audit"], words.NOTIONS[record["cells"]]
+    audit = record["audit"]
     reached = words.sparsity(record["sparsity"]["measured"])
     method, data = record["method"]["name"], record["data"]
     what = "dense" if words.is_dense(record) else f"{method}, {reached} sparse"
@@ -63,7 +63,7 @@ def run_report(record: Record) -> str:
             paragraphs=run_paragraphs(record),
             tiles=_tiles(record),
             cell_plot=None if words.is_dense(record) else _cell_plot(record),
-            notion=notion.sentence,
+            notion=words.equality(record),
             measures=tables.measures(record),
             degradation=tables.degradation(record),
             controls=controls.of_run(record),
@@ -148,7 +148,7 @@ def _yaml(value: Any) -> str:
 
 
 def _tiles(record: Record) -> list[dict[str, str]]:
-    gap = words.NOTIONS[record["cells"]].gap
+    gap = words.notion(record).gap
     metrics = [m for m in dict.fromkeys(["accuracy", gap]) if m in record["audit"]["metrics"]]
     tiles = []
     for metric in metrics:
@@ -225,13 +225,13 @@ def _training_plot(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _sweep_sections(sweep: Sweep, record: Record) -> list[dict[str, Any]]:
-    notion, highest = words.NOTIONS[record["cells"]], sweep.sparsities[-1]
+    notion, highest = words.notion(record), sweep.sparsities[-1]
     name, level = words.label(notion.gap), words.sparsity(highest)
     both = f"Accuracy against {name}; small marks are runs, large ones means over seeds."
     lines = f"Accuracy and {name} by sparsity; small marks are runs, lines join means over seeds."
     cells = [c for c in cell_table(sweep.at(highest)) if words.defined(c["dense"].value)]
     shown = sorted(cells, key=lambda c: c["dense"].value)[: plots.MOST_CELLS]
-    caption = f"Accuracy of each {notion.kind} at {level} sparsity, mean over seeds"
+    caption = f"Accuracy of each {notion.audited_kind} at {level} sparsity, mean over seeds"
     if len(shown) < len(cells):
         caption += f"; of {len(cells)}, the {len(shown)} that the dense network serves worst"
     labels = [row.label for row in sweep.at(highest)]
@@ -243,7 +243,7 @@ def _sweep_sections(sweep: Sweep, record: Record) -> list[dict[str, Any]]:
                 {"svg": sweep_plots.trade_off(sweep, notion.gap, both), "caption": both},
                 {"svg": sweep_plots.against_sparsity(sweep, notion.gap, lines), "caption": lines},
             ],
-            "tables": [],
+            "tables": [sweep_tables.degradation(sweep, record)],
         },
         {
             "title": f"Who is served how well at {level} sparsity",

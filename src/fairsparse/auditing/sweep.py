@@ -60,8 +60,11 @@ class Row:
     runs: dict[int, Record]
 
     def values(self, metric: str) -> dict[int, Number]:
-        """A metric on the test split, by seed."""
-        return {s: r["audit"]["candidate"]["values"].get(metric) for s, r in self.runs.items()}
+        """A metric on the test split, or a degradation metric, by seed."""
+        audits = [(seed, run["audit"]) for seed, run in self.runs.items()]
+        if metric in audits[0][1]["degradation"]:
+            return {seed: audit["degradation"][metric]["value"] for seed, audit in audits}
+        return {seed: audit["candidate"]["values"].get(metric) for seed, audit in audits}
 
     def mean(self, metric: str) -> Mean:
         """Mean of a metric over the seeds."""

@@ -45,8 +45,8 @@ def measures(record: Record) -> Table:
     rows: list[list[Entry]] = []
     grouped = len(record["data"]["group_names"]) >= 2
     for metric in words.ordered(audit["metrics"]):
-        if metric == "worst_cell_accuracy" and not grouped:
-            continue  # then cells are classes, and the worst of them has its row
+        if not grouped and not words.about(metric).told_of(groups=False):
+            continue
         found = audit["metrics"][metric]
         row: list[Entry] = [_named(metric, audit["candidate"]["undefined"])]
         for role in ("reference", "candidate"):
@@ -63,7 +63,7 @@ def measures(record: Record) -> Table:
 
 
 def _named(metric: str, undefined: dict[str, list[str]]) -> Entry:
-    note = words.summary(metric)
+    note = words.about(metric).summary
     if metric in undefined:
         note += f" It is {words.lacking(undefined[metric])}."
     return words.label(metric), note
@@ -80,8 +80,8 @@ def degradation(record: Record) -> Table:
     """How unequally the drop in accuracy falls on the cells."""
     audit = record["audit"]
     rows: list[list[Entry]] = [
-        [_named(metric, audit["undefined"]), estimate(audit["degradation"][metric], points)]
-        for metric in words.ordered(audit["degradation"])
+        [_named(m, audit["undefined"]), estimate(audit["degradation"][m], words.value_form(m))]
+        for m in words.ordered(audit["degradation"])
     ]
     rows.append([("churn", "Share of the predictions that differ."), percent(audit["churn"])])
     return Table(

@@ -4,75 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+import numpy as np
+
+from fairsparse.fairness.calibration import CALIBRATIONS
+from fairsparse.fairness.counts import cell_names
+from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.metric import RATIO, Metric
+from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.notions import NOTIONS, Notion
+from fairsparse.registry import listing
 
 Record: TypeAlias = dict[str, Any]
 Number: TypeAlias = float | None
 
 UNDEFINED = "undefined"
 SPACE = "\N{NO-BREAK SPACE}"
-
-MEASURES = {
-    "accuracy": "accuracy",
-    "worst_class_accuracy": "worst class",
-    "worst_group_accuracy": "worst group",
-    "worst_cell_accuracy": "worst cell",
-    "cwv": "CWV",
-    "cwv_corrected": "CWV, corrected",
-    "mcd": "MCD",
-    "accuracy_gap": "accuracy gap",
-    "equalized_odds": "equalized odds gap",
-    "equal_opportunity": "equal opportunity gap",
-    "demographic_parity": "demographic parity gap",
-    "average_odds": "average odds gap",
-    "class_degradation_range": "range of drops over classes",
-    "performance_degradation_fairness": "range of drops over groups",
-    "max_cell_drop": "largest drop of a cell",
-    "max_excess_drop": "largest drop beyond the overall drop",
-    "cev": "combined error variance (CEV)",
-    "sde": "symmetric distance error (SDE)",
-    "calibration_gap": "calibration gap",
-}
-"""Metric -> its name in reports, in their order."""
-
-
-class Notion(NamedTuple):
-    """A notion of equality in words: which cells it shows, and which metric is its gap."""
-
-    kind: str
-    gap: str
-    sentence: str
-
-
-NOTIONS = {
-    "class": Notion(
-        "class",
-        "cwv",
-        "accuracy is compared between classes; CWV is its variance over classes, and MCD its range",
-    ),
-    "group": Notion("group", "accuracy_gap", "accuracy is compared between groups"),
-    "class-group": Notion(
-        "class x group",
-        "worst_cell_accuracy",
-        "accuracy is compared between all classes within all groups",
-    ),
-    "equalized-odds": Notion(
-        "class x group",
-        "equalized_odds",
-        "accuracy is compared between the groups of the same class",
-    ),
-    "equal-opportunity": Notion(
-        "class x group", "equal_opportunity", "the true positive rate is compared between groups"
-    ),
-    "demographic-parity": Notion(
-        "group",
-        "demographic_parity",
-        "the rate of positive predictions is compared between groups, whatever the truth; the cells"
-        " below show accuracy beside it",
-    ),
-}
+_REGISTRIES = (METRICS, DEGRADATIONS, CALIBRATIONS)
 
 
 def defined(value: Number) -> bool:
@@ -136,36 +85,44 @@ def interval(found: Mapping[str, Number], form: Callable[[Number], str]) -> str:
     return bounds if UNDEFINED in bounds else f"95{SPACE}% interval {bounds}"
 
 
-def value_form(metric: str) -> Callable[[Number], str]:
-    """How values of a metric are shown: variances as fractions, rates in per cent."""
-    return fraction if metric.startswith("cwv") else percent
+def about(name: str) -> Metric:
+    """What reports say of a metric; of one that is not registered, as in an old record, its name.
+
+    >>> about("mcd").label, about("of_old").label
+    ('MCD', 'of old')
+    """
+    for registry in _REGISTRIES:
+        if name in registry:
+            return registry[name]
+    return Metric(
+        lambda: np.array(np.nan), name, name.replace("_", " "), "lower", "class", unit=RATIO
+    )
 
 
-def change_form(metric: str) -> Callable[[Number], str]:
-    """How changes of a metric are shown."""
-    form = fraction if metric.startswith("cwv") else points
-    return lambda value: form(value, sign="+")
-
-
-def label(metric: str) -> str:
+def label(name: str) -> str:
     """A metric's name in reports."""
-    return MEASURES.get(metric, metric.replace("_", " "))
+    return about(name).label
 
 
-def summary(metric: str) -> str:
-    """What a metric measures, in one sentence."""
-    if metric == "calibration_gap":
-        return "Largest difference between groups in mean confidence less accuracy."
-    registry = METRICS if metric in METRICS else DEGRADATIONS
-    return registry[metric].summary
+def value_form(name: str) -> Callable[[Number], str]:
+    """How values of a metric are shown."""
+    unit = about(name).unit
+    return lambda v: number(v and unit.scale * v, f".{unit.digits}f", unit.value)
 
 
-def ordered(metrics: Sequence[str]) -> list[str]:
-    """Metrics in the order of reports; those reports have no words for come last."""
-    return sorted(metrics, key=lambda m: (list(MEASURES).index(m) if m in MEASURES else 99, m))
+def change_form(name: str) -> Callable[[Number], str]:
+    """How changes of a metric are shown."""
+    unit = about(name).unit
+    return lambda v: number(v and unit.scale * v, f"+.{unit.digits}f", unit.change)
 
 
-def reading(metric: str, change: dict[str, Number]) -> str:
+def ordered(names: Sequence[str]) -> list[str]:
+    """Metrics in the order of reports; those that are not registered come last."""
+    places = [name for registry in _REGISTRIES for name in registry]
+    return sorted(names, key=lambda m: (places.index(m) if m in places else len(places), m))
+
+
+def reading(name: str, change: dict[str, Number]) -> str:
     """What the interval of a change tells: less or more unequal, higher or lower, or nothing."""
     value, low, high = change["value"], change["low"], change["high"]
     if value is None:
@@ -174,19 +131,9 @@ def reading(metric: str, change: dict[str, Number]) -> str:
         return "no change"
     if low is None or high is None or low <= 0 <= high:
         return "data do not tell"
-    if metric in METRICS and METRICS[metric].better == "higher":
+    if about(name).better == "higher":
         return "higher" if value > 0 else "lower"
     return "more unequal" if value > 0 else "less unequal"
-
-
-def listing(names: Sequence[str], most: int = 8) -> str:
-    """Names separated by commas, at most `most` of them.
-
-    >>> listing(["a", "b", "c"], 2)
-    'a, b and 1 more'
-    """
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def lacking(names: Sequence[str]) -> str:
@@ -230,14 +177,28 @@ def is_dense(record: Record) -> bool:
     return bool(record["sparsity"]["kept"] == record["sparsity"]["total"])
 
 
+def notion(record: Record) -> Notion:
+    """The record's notion of equality."""
+    return NOTIONS[record["cells"]]
+
+
+def equality(record: Record) -> str:
+    """What is to be equal, as a clause."""
+    about = notion(record)
+    beside = "; the cells below show accuracy beside it" if about.of_predictions else ""
+    return about.sentence + beside
+
+
 def cells_of(record: Record) -> list[dict[str, Any]]:
     """The cells that the record's notion of equality compares."""
-    kind = NOTIONS[record["cells"]].kind
-    cells = [cell for cell in record["audit"]["cells"] if cell["kind"] == kind]
-    if record["cells"] == "equal-opportunity":  # class by class: the second block is class 1
-        groups = len(record["data"]["group_names"])
-        return cells[groups : 2 * groups]
-    return cells
+    about, data = notion(record), record["data"]
+    cells = [cell for cell in record["audit"]["cells"] if cell["kind"] == about.audited_kind]
+    if about.of_class is None:
+        return cells
+    names = cell_names(
+        about.audited_kind, [data["class_names"][about.of_class]], data["group_names"]
+    )
+    return [cell for cell in cells if cell["name"] in names]
 
 
 def by_drop(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

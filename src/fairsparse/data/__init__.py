@@ -1,34 +1,9 @@
 """Data sets: each builder returns a `Task`; its signature is its configuration."""
 
-from fairsparse.data import (
-    bundled,
-    faces,
-    image_files,
-    images,
-    lfw,
-    people,
-    tabular,
-    text,
-    tiny_imagenet,
-)
-from fairsparse.data.builders import DATASETS
-from fairsparse.data.own import task
+from fairsparse.data import own, sets  # noqa: F401
+from fairsparse.data.own.task import task
+from fairsparse.data.registry import DATASETS, dataset
+from fairsparse.data.splits import Held
 from fairsparse.data.task import Split, Standardize, Task, TrainData
 
-__all__ = [
-    "DATASETS",
-    "Split",
-    "Standardize",
-    "Task",
-    "TrainData",
-    "bundled",
-    "faces",
-    "image_files",
-    "images",
-    "lfw",
-    "people",
-    "tabular",
-    "task",
-    "text",
-    "tiny_imagenet",
-]
+__all__ = ["DATASETS", "Held", "Split", "Standardize", "Task", "TrainData", "dataset", "task"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from fairsparse.data.task import SPLITS
 from fairsparse.types import InputError
@@ -16,77 +18,113 @@ Parts: TypeAlias = Mapping[str, Ints]
 """Split name -> ascending positions of its examples."""
 
 
-def divide(
-    y: Ints,
-    group: Ints,
-    *,
-    cal: float,
-    val: float,
-    test: float = 0.2,
-    given: npt.NDArray[Any] | None = None,
-    identity: npt.NDArray[Any] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-) -> dict[str, Ints]:
-    """Divide examples into train, cal, val and test, stratified by class and group.
+Share: TypeAlias = Annotated[float, Field(gt=0, lt=0.5)]
 
-    Splits that `given` names stay as they are; the others are drawn from ``train``: first the
-    test split, then the subsample of `limit` examples, then cal and val from what is left.
-    Within each class x group (an unknown group is a stratum of its own) the shares hold up to
-    rounding. A stratum with more examples than parts to divide it into gives every part at
-    least one; a smaller one stays in train.
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """What the data say of each example before any split is drawn.
 
     Parameters
     ----------
-    y, group : int64 arrays, shape (N,)
-    cal, val : float in (0, 0.5)
-        Shares of the training examples left after `test` and `limit`.
-    test : float in (0, 0.5)
-        Share of all training examples.
-    given : array of str, shape (N,), optional
-        ``"train"``, ``"cal"``, ``"val"`` or ``"test"`` for each example; all train when absent.
+    split : array of str, shape (N,), optional
+        ``"train"``, ``"cal"``, ``"val"`` or ``"test"``; all train when absent.
     identity : array, shape (N,), optional
-        Examples of one identity share a split; the shares then hold as nearly as the sizes of
-        the identities allow.
-    limit : int, optional
-        Keep at most so many training examples, class x group in proportion.
-    seed : int
-
-    Returns
-    -------
-    dict of str to int64 array
-        Positions in each of the four splits, ascending.
-
-    Raises
-    ------
-    InputError
-        When `given` has no training example, or puts one identity into two splits.
+        Whose example it is; those of one identity share a split.
     """
-    part = np.full(len(y), "train") if given is None else np.array(given, dtype="<U5")
-    present = set(part.tolist())
-    if "train" not in present:
-        raise InputError(
-            f"the given splits ({', '.join(sorted(present))}) have no 'train' example;"
-            " mark the examples to learn from as 'train'"
-        )
-    if identity is not None:
-        _refuse_shared(part, identity)
-    strata = np.unique(np.stack([y, group]), axis=1, return_inverse=True)[1].reshape(-1)
-    rng = np.random.default_rng(seed)
 
-    def draw(shares: Mapping[str, float]) -> None:
-        rows = np.flatnonzero(part == "train")
-        who = None if identity is None else identity[rows]
-        wanted = {name: share for name, share in shares.items() if name not in present}
-        codes = assign(strata[rows], tuple(wanted.values()), rng, who)
-        part[rows] = np.array(["train", *wanted])[codes]
+    split: npt.NDArray[Any] | None = None
+    identity: npt.NDArray[Any] | None = None
 
-    draw({"test": test})
-    if limit is not None:
-        rows = np.flatnonzero(part == "train")
-        part[np.delete(rows, subsample(strata[rows], limit, rng))] = "left"
-    draw({"cal": cal, "val": val})
-    return {name: np.flatnonzero(part == name) for name in SPLITS}
+    @classmethod
+    def official(cls, train: int, test: int) -> Assigned:
+        """So many training examples, followed by so many of the official test split."""
+        return cls(np.repeat(["train", "test"], [train, test]))
+
+    def at(self, rows: npt.NDArray[np.int64]) -> Assigned:
+        """The same for the examples at `rows` alone."""
+        split, identity = (a if a is None else a[rows] for a in (self.split, self.identity))
+        return Assigned(split, identity)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is held out of a data set: the options that every set has.
+
+    Parameters
+    ----------
+    test : float in (0, 0.5)
+        Share of all examples.
+    cal, val : float in (0, 0.5)
+        Shares of the training split.
+    seed : int
+        Of the splits.
+    limit : int, optional
+        Use at most so many training examples, counted before cal and val.
+    """
+
+    test: Share = 0.2
+    cal: Share = 0.1
+    val: Share = 0.1
+    seed: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+    def divide(self, y: Ints, group: Ints, assigned: Assigned = Assigned()) -> dict[str, Ints]:
+        """Divide examples into train, cal, val and test, stratified by class and group.
+
+        Splits that `assigned` names stay as they are; the others are drawn from ``train``: first
+        the test split, then the subsample of `limit` examples, then cal and val from what is left.
+        Within each class x group (an unknown group is a stratum of its own) the shares hold up to
+        rounding, and between identities as nearly as their sizes allow. A stratum with more
+        examples than parts to divide it into gives every part at least one; a smaller one stays in
+        train.
+
+        Parameters
+        ----------
+        y, group : int64 arrays, shape (N,)
+        assigned : Assigned
+
+        Returns
+        -------
+        dict of str to int64 array
+            Positions in each of the four splits, ascending.
+
+        Raises
+        ------
+        InputError
+            When `assigned` has no training example, or puts one identity into two splits.
+        """
+        split, identity = assigned.split, assigned.identity
+        part = np.full(len(y), "train") if split is None else np.array(split, dtype="<U5")
+        present = set(part.tolist())
+        if "train" not in present:
+            raise InputError(
+                f"the given splits ({', '.join(sorted(present))}) have no 'train' example;"
+                " mark the examples to learn from as 'train'"
+            )
+        if identity is not None:
+            _refuse_shared(part, identity)
+        strata = np.unique(np.stack([y, group]), axis=1, return_inverse=True)[1].reshape(-1)
+        rng = np.random.default_rng(self.seed)
+
+        def draw(*names: str) -> None:
+            rows = np.flatnonzero(part == "train")
+            who = None if identity is None else identity[rows]
+            absent = [name for name in names if name not in present]
+            codes = assign(strata[rows], [getattr(self, name) for name in absent], rng, who)
+            part[rows] = np.array(["train", *absent])[codes]
+
+        draw("test")
+        if self.limit is not None:
+            rows = np.flatnonzero(part == "train")
+            part[np.delete(rows, subsample(strata[rows], self.limit, rng))] = "left"
+        draw("cal", "val")
+        return {name: np.flatnonzero(part == name) for name in SPLITS}
+
+
+def in_order(parts: Parts) -> Ints:
+    """Return the positions of all splits' examples, one split after another."""
+    return np.concatenate([parts[split] for split in SPLITS])
 
 
 def assign(

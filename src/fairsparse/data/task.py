@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from fairsparse.data.rows import Rows
+from fairsparse.data.files.rows import Rows
 from fairsparse.types import UNKNOWN, Batch, InputError
 
 SPLITS = ("train", "cal", "val", "test")

@@ -12,12 +12,15 @@ import yaml
 from pydantic import BaseModel
 
 from fairsparse.data import DATASETS
-from fairsparse.data.builders import terms
+from fairsparse.data.registry import terms
 from fairsparse.experiments.options import options_model, plain
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS, Method
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
 from fairsparse.models import MODELS
+from fairsparse.registry import parameters
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Row:
 
 
 def rows(what: str) -> list[Row]:
-    """Return the rows of ``methods``, ``datasets``, ``models`` or ``metrics``."""
+    """Return the rows of ``methods``, ``datasets``, ``models``, ``metrics`` or ``notions``."""
     match what:
         case "methods":
             return [
@@ -69,10 +72,20 @@ def rows(what: str) -> list[Row]:
                 "The sequence or image classifier in a local directory, or of that name on the hub."
             )
             return [*known, Row("hf:NAME_OR_DIR", hub), Row("module:factory", own)]
+        case "notions":
+            return [
+                Row(
+                    name,
+                    f"{NOTIONS[name].sentence[0].upper()}{NOTIONS[name].sentence[1:]}.",
+                    f"Gap: {NOTIONS[name].gap}\nNeeds: {NOTIONS[name].needs}",
+                )
+                for name in NOTIONS
+            ]
         case _:
             return [
-                Row(name, METRICS[name].summary, f"{METRICS[name].better} is better")
-                for name in METRICS
+                Row(name, registry[name].summary, registry[name].facts)
+                for registry in (METRICS, DEGRADATIONS)
+                for name in registry
             ]
 
 
@@ -92,11 +105,13 @@ def _facts(method: type[Method]) -> str:
 
 
 def _options(
-    model: type[BaseModel] | None, texts: Mapping[str, str] | None = None, prefix: str = ""
+    model: type[BaseModel] | None,
+    texts: Mapping[str, tuple[str, str]] = {},
+    prefix: str = "",
 ) -> list[tuple[str, str, str]]:
     result = []
     for name, info in (model.model_fields if model is not None else {}).items():
-        text = info.description or (texts or {}).get(name, "")
+        text = info.description or texts.get(name, ("", ""))[1]
         if get_origin(info.annotation) is Literal:
             text = " | ".join(map(str, get_args(info.annotation))) + (f"; {text}" if text else "")
         default = info.get_default(call_default_factory=True)
@@ -110,32 +125,3 @@ def _options(
 
 def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
-
-
-def parameters(thing: Callable[..., Any]) -> dict[str, str]:
-    """Parameter -> its description, from the section of a docstring that lists them.
-
-    >>> def builder(size, cal, val):
-    ...     '''A set.
-    ...
-    ...     Parameters
-    ...     ----------
-    ...     size : int
-    ...         Pixels
-    ...         a side.
-    ...     cal, val : float
-    ...         Shares.
-    ...     '''
-    >>> parameters(builder)
-    {'size': 'Pixels a side.', 'cal': 'Shares.', 'val': 'Shares.'}
-    """
-    _, _, section = (inspect.getdoc(thing) or "").partition("Parameters\n----------\n")
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in section.split("\n\n")[0].splitlines():
-        if line.startswith(" "):
-            found |= {name: f"{found[name]} {line.strip()}".strip() for name in names}
-        else:
-            names = line.partition(" : ")[0].split(", ")
-            found |= dict.fromkeys(names, "")
-    return found

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from fairsparse.data import DATASETS
 from fairsparse.experiments.controls import Controls
 from fairsparse.experiments.options import Options, checked, complete, plain
-from fairsparse.fairness.cells import Notion
+from fairsparse.fairness.notions import NotionName
 from fairsparse.methods import METHODS
 from fairsparse.methods.base import Sparsity
 from fairsparse.models import factory
@@ -29,7 +29,7 @@ class RunConfig(BaseModel):
     data: Annotated[Options, Field(description="name of a data set and its options")]
     model: Annotated[Options, Field(description="name of a model and its options")]
     training: Recipe = Field(default_factory=Recipe)
-    cells: Annotated[Notion, Field(description="whose statistics are to be equal")] = "class"
+    cells: Annotated[NotionName, Field(description="whose statistics are to be equal")] = "class"
     methods: Annotated[tuple[Options, ...], Field(min_length=1)] = ({"name": "ballot"},)
     sparsities: Annotated[tuple[Sparsity, ...], Field(min_length=1)] = (0.9,)
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)

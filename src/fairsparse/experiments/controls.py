@@ -11,7 +11,7 @@ from torch import Tensor
 from fairsparse.auditing.compare import compare
 from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.thresholds import check_thresholds, constraint, fit_thresholds
+from fairsparse.fairness.thresholds import check_thresholds, fit_thresholds
 from fairsparse.methods import Dense
 from fairsparse.methods.fold import choose_offsets
 from fairsparse.methods.refine import Refinement
@@ -64,7 +64,7 @@ def measure_controls(
                 corrected, facts = _offsets(splits, cells, dense)
             else:
                 classify = fit_thresholds(splits["cal"], cells, derive(seed, "thresholds"))
-                corrected, facts = classify(test), {"constraint": constraint(cells)}
+                corrected, facts = classify(test), {"constraint": cells.definition.constraint}
             change = compare(
                 test.logits.argmax(1),
                 corrected,

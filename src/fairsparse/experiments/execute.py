@@ -15,7 +15,7 @@ from fairsparse._version import __version__
 from fairsparse.auditing.compare import compare
 from fairsparse.checkpoint import Stages
 from fairsparse.data import Task
-from fairsparse.data.tokens import Tokens
+from fairsparse.data.files.tokens import Tokens
 from fairsparse.experiments.controls import Control, check_controls, measure_controls
 from fairsparse.experiments.develop import develop
 from fairsparse.experiments.result import Result, confusion
@@ -56,8 +56,7 @@ def check_fit(
         augment(raw, recipe.augment, torch.Generator())
     for name in ("cal", "val"):
         split = getattr(task, name)
-        index = cells.index(split.y, split.group)
-        counts = torch.bincount(index[index >= 0], minlength=len(cells))
+        counts = cells.counts(split.y, split.group)
         if bool((counts == 0).any()):
             empty = cells.names[int((counts == 0).nonzero()[0])]
             raise InputError(

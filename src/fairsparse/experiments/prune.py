@@ -19,7 +19,7 @@ from fairsparse.experiments.execute import check_fit, execute
 from fairsparse.experiments.options import plain
 from fairsparse.experiments.result import Result
 from fairsparse.experiments.run import make_method
-from fairsparse.fairness.cells import Cells, Notion
+from fairsparse.fairness.cells import Cells
 from fairsparse.models import adapted, restored
 from fairsparse.training import Progress, Recipe
 from fairsparse.types import InputError
@@ -31,7 +31,7 @@ def prune(
     method: str = "ballot",
     sparsity: float = 0.9,
     *,
-    cells: Notion = "class",
+    cells: str = "class",
     training: Recipe | dict[str, Any] | None = None,
     seed: int = 0,
     resamples: int = 2000,
@@ -54,7 +54,7 @@ def prune(
     sparsity : float in [0, 1)
         Zero prunable weights / prunable weights.
     cells : str
-        Whose statistics are to be equal; see `fairsparse.fairness.cells.Cells`.
+        Whose statistics are to be equal: a name from ``fairsparse list notions``.
     training : Recipe or dict, optional
     seed : int
         Of data order, augmentation and every draw.

@@ -16,7 +16,6 @@ from fairsparse.checkpoint import Stages, write_tensors, write_text
 from fairsparse.data import DATASETS, Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.execute import check_fit, execute
-from fairsparse.experiments.options import options_model
 from fairsparse.experiments.result import Result, read_record
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS, Method
@@ -208,11 +207,7 @@ def single(config: RunConfig, job: Job) -> RunConfig:
 
 def make_task(config: RunConfig) -> Task:
     """Build the task a configuration names."""
-    builder = DATASETS[config.data["name"]]
-    model = options_model(builder)
-    assert model is not None
-    checked = model(**_options(config.data))
-    return builder(**{name: getattr(checked, name) for name in type(checked).model_fields})
+    return DATASETS[config.data["name"]](**_options(config.data))
 
 
 def make_model(config: RunConfig, task: Task, seed: int) -> nn.Module:

@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
-from fairsparse.fairness.cells import Cells, Notion
-from fairsparse.fairness.counts import Array, Confusion, Counts, Kind, gap, share
+from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.counts import Array, Confusion, Counts, gap
 from fairsparse.fairness.intervals import percentile, resample
-from fairsparse.fairness.metrics import drops, excess_drops
+from fairsparse.fairness.notions import Notion
 from fairsparse.registry import Registry
 from fairsparse.types import InputError, Predictions
 
@@ -24,48 +24,30 @@ Measure = Literal["excess-drop", "cell-drop", "range", "variance"]
 MEASURES: Registry[Callable[[Counts, Counts, Notion], Array]] = Registry("budget measure")
 """Name -> (counts of the dense network, of the sparse one, notion) -> (...); lower is better."""
 
-_KINDS: dict[Notion, Kind] = {
-    "class": "class",
-    "group": "group",
-    "class-group": "class x group",
-    "equalized-odds": "class x group",
-    "equal-opportunity": "outcome x group",
-    "demographic-parity": "group",
-}
-
 
 @MEASURES.register("excess-drop")
 def _excess_drop(dense: Counts, sparse: Counts, notion: Notion) -> Array:
     """Largest drop in accuracy of a cell beyond the overall drop."""
-    return excess_drops(dense, sparse, _KINDS[notion]).max(-1)
+    overall = dense.accuracy("all") - sparse.accuracy("all")
+    return (notion.accuracy(dense) - notion.accuracy(sparse) - overall).max(-1)
 
 
 @MEASURES.register("cell-drop")
 def _cell_drop(dense: Counts, sparse: Counts, notion: Notion) -> Array:
     """Largest drop in accuracy of a cell."""
-    return drops(dense, sparse, _KINDS[notion]).max(-1)
+    return (notion.accuracy(dense) - notion.accuracy(sparse)).max(-1)
 
 
 @MEASURES.register("range")
 def _range(dense: Counts, sparse: Counts, notion: Notion) -> Array:
     """Range of the cells' rates, the largest one where they are compared class by class."""
-    return gap(statistics(sparse, notion)).max(-1)
+    return gap(notion.statistics(sparse)).max(-1)
 
 
 @MEASURES.register("variance")
 def _variance(dense: Counts, sparse: Counts, notion: Notion) -> Array:
     """Variance of the cells' rates, the largest one where they are compared class by class."""
-    return statistics(sparse, notion).var(-1).max(-1)
-
-
-def statistics(counts: Counts, notion: Notion) -> Array:
-    """Statistic of each cell, (..., F, K): F families of K cells that are compared."""
-    if notion == "demographic-parity":
-        of_known = counts.n[..., : counts.known, :].sum(-1)
-        return share(counts.predicted[..., : counts.known, 1], of_known)[..., None, :]
-    rates = counts.accuracy(_KINDS[notion])
-    families = counts.n.shape[-1] if notion == "equalized-odds" else 1
-    return rates.reshape(*rates.shape[:-1], families, -1)
+    return notion.statistics(sparse).var(-1).max(-1)
 
 
 class Bounded(NamedTuple):
@@ -143,8 +125,8 @@ class Budget:
         facts = (dense.y, dense.group, cells.class_names, cells.group_names)
         counted = [Confusion.count(model, *facts).counts for model in models]
         chunks = resample(models, *facts, resamples=resamples, seed=seed)
-        drawn = [self.of(before, after, cells.notion) for before, after in chunks]
+        drawn = [self.of(before, after, cells.definition) for before, after in chunks]
         return Bounded(
-            float(self.of(counted[0], counted[1], cells.notion)),
+            float(self.of(counted[0], counted[1], cells.definition)),
             float(percentile(np.concatenate(drawn), high=CONFIDENCE).high),
         )

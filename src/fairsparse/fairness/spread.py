@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairsparse.fairness.cells import Cells, describe
+from fairsparse.fairness.cells import Cells
+from fairsparse.registry import listing
 from fairsparse.types import InputError, Predictions
 
 
@@ -44,10 +45,11 @@ def spread(cells: Cells, predictions: Predictions) -> Spread:
     logits, y, group = predictions
     index = cells.index(y, group)
     total, counts = cells.sums(cells.hard(logits, y), index)
-    if bool((counts == 0).any()):
+    empty = [name for name, n in zip(cells.names, counts.tolist(), strict=True) if n == 0]
+    if empty:
         raise InputError(
-            f"cells without examples: {describe(cells.names, counts == 0)}; their statistic is"
-            " undefined: use larger calibration and validation shares, or coarser cells"
+            f"cells without examples: {listing(empty)}; their statistic is undefined: use larger"
+            " calibration and validation shares, or coarser cells"
         )
     means = total / counts
     families = [means[cells.families == f] for f in cells.families.unique()]

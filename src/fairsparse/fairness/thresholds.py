@@ -13,16 +13,6 @@ from torch import Tensor
 from fairsparse.fairness.cells import Cells
 from fairsparse.types import InputError, Predictions
 
-_CONSTRAINTS = {
-    "demographic-parity": "demographic_parity",
-    "equal-opportunity": "true_positive_rate_parity",
-}
-
-
-def constraint(cells: Cells) -> str:
-    """What the thresholds even out, in fairlearn's words; equalized odds where it has no other."""
-    return _CONSTRAINTS.get(cells.notion, "equalized_odds")
-
 
 def check_thresholds(cells: Cells, cal: tuple[Tensor, Tensor]) -> None:
     """Raise `InputError` unless thresholds can be fitted to labels and groups (N,) of a task."""
@@ -50,9 +40,9 @@ def fit_thresholds(cal: Predictions, cells: Cells, seed: int) -> Callable[[Predi
     """Fit thresholds to held-out predictions; return the function that applies them.
 
     For each group a threshold, or two of which one is drawn for each example [1]_, with the highest
-    accuracy among those that meet `constraint` on `cal`. The function maps predictions to classes,
-    int64 (N,), and draws the same for the same `seed`; an example whose group is unknown keeps its
-    class.
+    accuracy among those that meet the notion's `constraint` on `cal`. The function maps predictions
+    to classes, int64 (N,), and draws the same for the same `seed`; an example whose group is
+    unknown keeps its class.
 
     Parameters
     ----------
@@ -84,7 +74,7 @@ def fit_thresholds(cal: Predictions, cells: Cells, seed: int) -> Callable[[Predi
     known = cal.group >= 0
     optimizer = ThresholdOptimizer(
         estimator=Scores(),
-        constraints=constraint(cells),
+        constraints=cells.definition.constraint,
         objective="accuracy_score",
         prefit=True,
         predict_method="decision_function",

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.modes import call_with
 from fairsparse.types import Scores
 
 ImplicitForm = Literal["derived", "released"]
@@ -155,5 +155,5 @@ class Bilevel:
         for name, score in scores.items():
             factor = self.factors[name]
             used[name] = masked(parameters[name], score, factor, self.implicit, self.form)
-        result: Tensor = functional_call(self.model, used, (x,))
+        result: Tensor = call_with(self.model, used, x)
         return result

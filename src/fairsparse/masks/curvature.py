@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import grad, jacrev, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fairsparse.masks.modes import evaluating
+from fairsparse.masks.modes import call_with, evaluating
 from fairsparse.types import Batch, InputError, LossFn, Scores
 
 _NUMBERS = 2**25  # derivatives held at a time, which bounds memory
@@ -53,9 +53,8 @@ def fisher(
 
     def squared(values: Values, x: Tensor, y: Tensor, group: Tensor) -> Values:
         def value(values: Values) -> Tensor:
-            return loss(
-                functional_call(model, values, (x[None],)), Batch(x[None], y[None], group[None])
-            )
+            batch = Batch(x[None], y[None], group[None])
+            return loss(call_with(model, values, batch.x), batch)
 
         return {name: g.square() for name, g in grad(value)(values).items()}
 
@@ -80,7 +79,7 @@ def gauss_newton(
 
     def diagonal(values: Values, x: Tensor, y: Tensor, group: Tensor) -> Values:
         def logits(values: Values) -> Tensor:
-            return functional_call(model, values, (x[None],))[0]
+            return call_with(model, values, x[None])[0]
 
         def value(z: Tensor) -> Tensor:
             return loss(z[None], Batch(x[None], y[None], group[None]))

@@ -75,7 +75,7 @@ def synflow(
 def _absolute(model: nn.Module, device: torch.device) -> nn.Module:
     """A float64 copy of `model` in which everything that a path crosses is a positive factor."""
     made = copy.deepcopy(model).to(device, torch.float64).eval()
-    for name, module in list(made.named_modules()):
+    for name, module in list(made.named_modules(remove_duplicate=False)):
         if isinstance(module, _NORMS):
             parent, _, child = name.rpartition(".")
             setattr(made.get_submodule(parent), child, _Factor(module))

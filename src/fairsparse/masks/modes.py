@@ -1,11 +1,39 @@
-"""Evaluation mode for the length of a measurement."""
+"""Another mode, or other values, for the length of a measurement."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fairsparse.types import Inputs
+
+
+def call_with(model: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Any:
+    """Return ``model(x)`` with parameters replaced for this call; afterwards they are as before.
+
+    A parameter that is used in several places is replaced in all of them. `functional_call` by
+    itself replaces a layer of two names once for each name, and puts back the replacement.
+
+    Parameters
+    ----------
+    model : nn.Module
+    values : mapping of str to Tensor
+        Names as in ``model.named_parameters()`` -> values, of which gradients may be taken.
+    x : Tensor, shape (B, *f), or dict of Tensor
+    """
+    parameters = dict(model.named_parameters())
+    replaced = {id(parameters[name]): value for name, value in values.items()}
+    places = {
+        place: replaced[id(p)]
+        for prefix, module in model.named_modules()  # each module once
+        for place, p in module.named_parameters(prefix, recurse=False, remove_duplicate=False)
+        if id(p) in replaced
+    }
+    return functional_call(model, places, (x,), tie_weights=False)
 
 
 @contextmanager

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from fairsparse.masks.modes import evaluating
+from fairsparse.masks.modes import call_with, evaluating
 from fairsparse.types import InputError, Inputs
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -76,7 +75,7 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> bool:
     try:
         with evaluating(model), torch.no_grad():
             ones = {k: _ones(v) for k, v in x.items()} if isinstance(x, Mapping) else _ones(x)
-            return bool((functional_call(model, values, (ones,)) > 0).any())
+            return bool((call_with(model, values, ones) > 0).any())
     finally:
         for hook in hooks:
             hook.remove()

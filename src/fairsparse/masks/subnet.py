@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.modes import call_with
 from fairsparse.masks.topk import top
 
 Granularity = Literal["weight", "kernel", "filter"]
@@ -132,5 +132,5 @@ class Subnet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs (B, *f) to the model's outputs."""
-        logits: Tensor = functional_call(self.model, self._held or self.weights(), (x,))
+        logits: Tensor = call_with(self.model, self._held or self.weights(), x)
         return logits

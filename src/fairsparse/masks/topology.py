@@ -8,11 +8,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.modes import evaluating
+from fairsparse.masks.modes import call_with, evaluating
 from fairsparse.masks.topk import top
 from fairsparse.types import Batch, LossFn, Scores
 
@@ -108,5 +107,5 @@ def gradients(
     """
     alive = {n: (w.detach() * masks[n].to(w.device)).requires_grad_() for n, w in weights.items()}
     with evaluating(model):
-        value = loss(functional_call(model, alive, (batch.x,)), batch)
+        value = loss(call_with(model, alive, batch.x), batch)
         return dict(zip(alive, torch.autograd.grad(value, list(alive.values())), strict=True))

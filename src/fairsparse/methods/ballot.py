@@ -102,7 +102,7 @@ class Ballot(Method):
     retries: Annotated[
         int,
         Field(ge=0, description="repeats of a round beyond tolerance or budget, conflict halved"),
-    ] = 2
+    ] = 0
     infeasible: Annotated[
         Literal["continue", "stop"],
         Field(description="after two rounds that missed either: go on, or return the last good"),

@@ -123,11 +123,11 @@ class Method(ABC):
 
     def check(self, model: nn.Module, cells: Cells) -> None:
         """Raise `InputError`, before any training, when the method cannot act on these."""
-        if self.accuracy_only and cells.notion == "demographic-parity":
+        if self.accuracy_only and cells.definition.of_predictions:
             name = next(name for name in METHODS if METHODS[name] is type(self))
             raise InputError(
                 f"method '{name}' evens out errors and cannot reach the fairness notion"
-                " 'demographic-parity', which is about predictions; use 'group' or"
+                f" '{cells.notion}', which is about predictions; use 'group' or"
                 " 'equalized-odds', or a method with refinement form 'penalty'"
             )
 

@@ -43,7 +43,7 @@ class Judge:
         """What a round's log says of the budget; empty without one."""
         if self.budget is None or self.dense is None:
             return {}
-        found = self.budget.of(self.dense, self._counts(model), self.trainer.cells.notion)
+        found = self.budget.of(self.dense, self._counts(model), self.trainer.cells.definition)
         gap = float(found)
         return {"gap": gap, "gap_limit": self.budget.limit, "feasible": self.budget.keeps(gap)}
 

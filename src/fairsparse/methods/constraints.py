@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.cells import Cells, sums
 from fairsparse.types import Predictions
 
 DualRate = Annotated[
@@ -40,15 +40,10 @@ class Measured(NamedTuple):
 def measure(cells: Cells, predictions: Predictions) -> Measured:
     """Measure every row on the whole of a split."""
     logits, y, group = predictions
-    index = rows(cells, y, group)
-    counts = torch.bincount(index, minlength=len(cells) + 1)
-    right = (logits.argmax(1) == y).double()
-    loss = F.cross_entropy(logits.double(), y, reduction="none")
-    accuracy, mean = (
-        torch.bincount(index, weights=values, minlength=len(cells) + 1) / counts
-        for values in (right, loss)
-    )
-    return Measured(accuracy.float(), mean.float(), (counts / counts.sum()).float())
+    index, k = rows(cells, y, group), len(cells) + 1
+    right, n = sums((logits.argmax(1) == y).double(), index, k)
+    loss, _ = sums(F.cross_entropy(logits.double(), y, reduction="none"), index, k)
+    return Measured((right / n).float(), (loss / n).float(), (n / n.sum()).float())
 
 
 def rows(cells: Cells, y: Tensor, group: Tensor) -> Tensor:

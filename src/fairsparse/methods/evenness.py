@@ -7,7 +7,6 @@ from torch import Tensor
 
 from fairsparse.data.task import Split
 from fairsparse.fairness.penalties import Form, deviation_loss
-from fairsparse.methods.terms import shares
 from fairsparse.training import Trainer, cross_entropy
 from fairsparse.types import Batch, LossFn
 
@@ -47,7 +46,8 @@ class Evenness:
     ) -> None:
         self.trainer, self.cells = trainer, trainer.cells
         self.kappa, self.form, self.tau, self.memory = kappa, form, tau, memory
-        self.share = shares(trainer.cells, train).clamp_min(1e-9).to(trainer.device)
+        share = self.cells.shares(train.y, train.group)
+        self.share = share.clamp_min(1e-9).to(trainer.device)
         self.families = trainer.cells.families.to(trainer.device)
         self.sums = torch.zeros(2, len(trainer.cells), device=trainer.device)
 

@@ -28,15 +28,15 @@ MOST = 6.0  # beyond, every lag would weigh its limit and the weights would say 
 
 def check_form(settings: Refinement, cells: Cells) -> None:
     """Raise `InputError` when a form cannot act on the cells."""
-    if settings.form == "margin" and cells.notion != "class":
+    if settings.form == "margin" and cells.definition.kind != "class":
         raise InputError(
             f"refinement form 'margin' needs the fairness notion 'class', got"
             f" '{cells.notion}'; use 'weights' or 'penalty'"
         )
-    if settings.form == "weights" and cells.notion == "demographic-parity":
+    if settings.form == "weights" and cells.definition.of_predictions:
         raise InputError(
             "refinement form 'weights' equalizes accuracies and cannot reach"
-            " demographic parity; use form 'penalty'"
+            f" {cells.notion.replace('-', ' ')}; use form 'penalty'"
         )
 
 
@@ -55,8 +55,7 @@ class Pressure:
         check_form(settings, cells)
         self.errors = errors
         self.settings, self.cells, self.strength = settings, cells, strength
-        index = cells.index(data.train.y, data.train.group)
-        self.train_share = torch.bincount(index[index >= 0], minlength=len(cells)) / len(index)
+        self.train_share = cells.shares(data.train.y, data.train.group)
         self.scale = scale
         self.running: Tensor | None = None
         self.lag: Tensor | None = None

@@ -25,7 +25,7 @@ from fairsparse.methods.fold import choose_offsets, fold_offsets
 from fairsparse.methods.pressure import Pressure
 from fairsparse.methods.stages import Dense
 from fairsparse.methods.teacher import Errors, labels_alone, mean_of, taught, with_errors
-from fairsparse.methods.terms import Kind, Term
+from fairsparse.methods.terms import Term, TermName
 from fairsparse.training import Loop, State, state_of
 from fairsparse.types import InputError, LossFn, Predictions
 
@@ -84,7 +84,7 @@ class Refinement:
         return self.keep == "best" or self.plateau > 0 or self.rewinds > 0
 
 
-def one_steers(name: str, term: Kind, settings: Refinement | None) -> None:
+def one_steers(name: str, term: TermName, settings: Refinement | None) -> None:
     """Raise `InputError` when both a term and a refinement's form would steer the loss."""
     if term != "none" and settings is not None and settings.form != "none":
         raise InputError(

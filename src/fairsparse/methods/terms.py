@@ -8,28 +8,29 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.parity import Form, directed_term, directions
 from fairsparse.fairness.penalties import FairLoss, gap_loss, streaming_weights, weighted_sum
+from fairsparse.masks.modes import call_with
 from fairsparse.training import Trainer, cross_entropy
 from fairsparse.types import Batch, InputError, LossFn, Predictions
 
-Kind = Literal["none", "dp", "eo", "cells", "adversarial"]
+TermName = Literal["none", "dp", "eo", "cells", "adversarial"]
 
-Chosen = Annotated[Kind, Field(description="fairness term in the loss")]
+Chosen = Annotated[TermName, Field(description="fairness term in the loss")]
 Weight = Annotated[float, Field(ge=0, description="weight of the term")]
 Cost = Annotated[Form, Field(description="cost of a logit, of terms dp and eo")]
 Gap = Annotated[FairLoss, Field(description="gap of term cells")]
 
+_NOTIONS = {"dp": "demographic-parity", "eo": "equal-opportunity"}
 _HIDDEN = 32
 _HEAD_LR = 1e-2
 
 
-def check_term(kind: Kind, cells: Cells) -> None:
+def check_term(kind: TermName, cells: Cells) -> None:
     """Raise `InputError` when a term cannot act on the task's classes and groups."""
     if kind in ("dp", "eo") and len(cells.class_names) != 2:
         raise InputError(
@@ -73,12 +74,13 @@ class Directed(Term):
     longer than an epoch; the first epoch, before anything is known, has the plain loss.
     """
 
-    def __init__(self, kind: Kind, form: Form, lam: float, trainer: Trainer, train: Split) -> None:
+    def __init__(
+        self, kind: TermName, form: Form, lam: float, trainer: Trainer, train: Split
+    ) -> None:
         cells = trainer.cells
-        notion: Any = {"dp": "demographic-parity", "eo": "equal-opportunity"}[kind]
-        self.cells = Cells(notion, cells.class_names, cells.group_names)
+        self.cells = Cells(_NOTIONS[kind], cells.class_names, cells.group_names)
         self.form, self.lam = form, lam
-        self.share = shares(self.cells, train)
+        self.share = self.cells.shares(train.y, train.group)
         self.push = torch.zeros_like(self.share)
         self.turns = 0
 
@@ -111,7 +113,7 @@ class Evened(Term):
 
     def __init__(self, gap: FairLoss, lam: float, trainer: Trainer, train: Split) -> None:
         self.cells, self.gap, self.lam = trainer.cells, gap, lam
-        self.share = shares(self.cells, train)
+        self.share = self.cells.shares(train.y, train.group)
 
     def update(self, held_out: Predictions) -> LossFn:
         cells = self.cells
@@ -158,7 +160,7 @@ class Adversary(Term):
         known = batch.group >= 0
         self._learn(logits.detach(), batch.group, known)
         fixed = {name: p.detach() for name, p in self.head.named_parameters()}
-        guess = functional_call(self.head, fixed, (logits,))
+        guess = call_with(self.head, fixed, logits)
         lost = _known_mean(guess, batch.group, known).clamp_max(self.entropy)
         return cross_entropy(logits, batch) - self.lam * lost
 
@@ -188,14 +190,8 @@ def _head(trainer: Trainer) -> nn.Module:
     return head.to(trainer.device)
 
 
-def shares(cells: Cells, train: Split) -> Tensor:
-    """Share of all training examples that are in each cell, (K,)."""
-    index = cells.index(train.y, train.group)
-    return torch.bincount(index[index >= 0], minlength=len(cells)) / len(index)
-
-
 def make_term(
-    kind: Kind, form: Form, gap: FairLoss, lam: float, trainer: Trainer, train: Split
+    kind: TermName, form: Form, gap: FairLoss, lam: float, trainer: Trainer, train: Split
 ) -> Term | None:
     """The term of that kind, or None for the plain loss."""
     check_term(kind, trainer.cells)

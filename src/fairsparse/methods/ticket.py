@@ -59,7 +59,7 @@ class Source:
 
 
 def randomize_(model: nn.Module, source: Source, kept: Mapping[str, int]) -> set[str]:
-    """Set `model` to what the seed gives; return the names of the parameters that were set.
+    """Set `model` to what the seed gives; return all names of the parameters that were set.
 
     Weights of convolutions and linear layers are drawn, their biases zeroed, and normalization
     layers reset to scale 1 and shift 0. All else, such as embeddings, stays.
@@ -71,7 +71,7 @@ def randomize_(model: nn.Module, source: Source, kept: Mapping[str, int]) -> set
     kept : mapping of str to int
         Name of a weight with a mask -> number of weights kept.
     """
-    done: set[str] = set()
+    done: set[nn.Parameter] = set()
     names = {id(p): name for name, p in model.named_parameters()}
     with torch.no_grad():
         for module in model.modules():
@@ -81,7 +81,7 @@ def randomize_(model: nn.Module, source: Source, kept: Mapping[str, int]) -> set
                 continue
             for key, p in module.named_parameters(recurse=False):
                 name = names[id(p)]
-                done.add(name)
+                done.add(p)
                 if isinstance(module, _NORMS):
                     continue
                 if key == "weight":
@@ -89,7 +89,8 @@ def randomize_(model: nn.Module, source: Source, kept: Mapping[str, int]) -> set
                     p.copy_(source.draw(name, p.shape, share))
                 else:
                     p.zero_()
-    return done
+    # a layer of two names stands under both in the model's state
+    return {name for name, p in model.named_parameters(remove_duplicate=False) if p in done}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""What a published number was made with: the settings that are not the shipped defaults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.tables.text import Run
+from fairsparse.experiments.run import make_method
+from fairsparse.methods.refine import Refinement
+
+HEAD = "settings that are not the defaults"
+
+
+def settings_text(method: Mapping[str, Any]) -> str:
+    """The method's settings that differ from its defaults, or ``defaults``.
+
+    >>> settings_text({"name": "ballot", "retries": 0, "refinement": {"strength": 1.0}})
+    '`refinement.strength=1`'
+    """
+    shipped = make_method({"name": method["name"]}, 0.9).settings()
+    parts = []
+    for name, value in method.items():
+        if name == "name" or value == _plain(shipped[name]):
+            continue
+        if isinstance(value, dict):
+            parts += _of_refinement(value, shipped[name])
+        else:
+            parts.append(_part(name, value))
+    return ", ".join(parts) or "defaults"
+
+
+def settings_of(runs: Iterable[Run]) -> str:
+    """The same of the method that all these runs have."""
+    return settings_text(next(iter(runs))["config"]["methods"][0])
+
+
+def _of_refinement(options: Mapping[str, Any], shipped: Mapping[str, Any] | None) -> list[str]:
+    """A refinement's own settings; where a method has none by default, that it has one."""
+    own = shipped if shipped is not None else asdict(Refinement())
+    differing = [_part(f"refinement.{k}", v) for k, v in options.items() if v != own[k]]
+    return differing or ([] if shipped is not None else [_part("refinement", {})])
+
+
+def _part(name: str, value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else json.dumps(value)
+    return f"`{name}={text.strip(chr(34))}`"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

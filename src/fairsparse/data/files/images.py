@@ -1,0 +1,256 @@
+"""Image files to uint8 inputs: in memory, in a file that keeps them, or batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from pydantic import Field
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from fairsparse.data.files.rows import Rows, Stored
+from fairsparse.types import InputError
+
+T = TypeVar("T")
+Pixels = npt.NDArray[np.uint8]
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """How image files become inputs.
+
+    Parameters
+    ----------
+    size : int, optional
+        Resize to ``size x size``.
+    grayscale : bool
+        One channel instead of three.
+    cache : Path, optional
+        Folder in which to keep the decoded images, so that they are decoded once and take no
+        memory; they are decoded anew when a file changes.
+    stream : bool
+        Decode each batch when it is needed, and keep nothing.
+    skip_bad_images : bool
+        Leave out images that do not decode, and count them in the notes, instead of stopping.
+    """
+
+    size: Annotated[int, Field(ge=1)] | None = None
+    grayscale: bool = False
+    cache: Path | None = None
+    stream: bool = False
+    skip_bad_images: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cache is not None and self.stream:
+            raise InputError("cache keeps decoded images and stream keeps none; set one of them")
+
+    def read(self, name: str, files: Sequence[Path], order: npt.NDArray[np.int64]) -> Tensor | Rows:
+        """Return the images at `order`: in memory, in a file of `cache`, or to be streamed."""
+        decode = self.decoder(name)
+        if self.cache is not None:
+            return stored_images(decode, files, self.cache).select(torch.from_numpy(order))
+        if self.stream:
+            return Streamed(decode, files, torch.from_numpy(order))
+        return load_images(decode, [files[i] for i in order])
+
+    def decoder(self, name: str) -> Decoder:
+        """What decodes the files of the data set `name`."""
+        return Decoder(name, self.size, self.grayscale)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes an image file to uint8 of shape (1 or 3, H, W).
+
+    Parameters
+    ----------
+    name : str
+        The data set, for error messages.
+    size : int, optional
+        Resize to ``size x size``; without it all images of a set must have one size.
+    grayscale : bool
+        One channel instead of three.
+    """
+
+    name: str
+    size: int | None = None
+    grayscale: bool = False
+
+    def __call__(self, path: Path) -> Pixels:
+        """Raise `InputError` for a file that is missing, unreadable or deeper than 8 bits."""
+        try:
+            with Image.open(path) as file:
+                # Pillow would clip these to 255 without a word.
+                if file.mode[0] in "IF":
+                    raise InputError(
+                        f"{self.name}: {path} has pixels deeper than 8 bits (mode {file.mode});"
+                        " convert it to an 8-bit image"
+                    )
+                image = file.convert("L" if self.grayscale else "RGB")
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.name}: image {path} does not exist; correct its name"
+            ) from None
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InputError(
+                f"{self.name}: image {path} cannot be decoded ({error}); replace it or leave it out"
+            ) from error
+        if self.size is not None and image.size != (self.size, self.size):
+            image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
+        array = np.asarray(image)
+        return array[None] if self.grayscale else array.transpose(2, 0, 1)
+
+    def like(self, first: Path, example: Pixels) -> Callable[[Path], Pixels]:
+        """Return a decoder that refuses images of another size than `example`, which is `first`."""
+
+        def decode(path: Path) -> Pixels:
+            image = self(path)
+            if image.shape != example.shape:
+                sizes = [f"{a.shape[2]}x{a.shape[1]}" for a in (example, image)]
+                raise InputError(
+                    f"{self.name}: images differ in size: {first} is {sizes[0]}, {path} is"
+                    f" {sizes[1]}; set size to resize all"
+                )
+            return image
+
+        return decode
+
+
+def load_images(decode: Decoder, files: Sequence[Path]) -> Tensor:
+    """Decode image files into memory, in order: uint8 of shape (N, 1 or 3, H, W).
+
+    Raises
+    ------
+    InputError
+        As the decoder does, or naming the first two files whose sizes differ.
+    """
+    first = decode(files[0])
+    out = np.empty((len(files), *first.shape), dtype=np.uint8)
+    for i, image in enumerate(_parallel(decode.like(files[0], first), files)):
+        out[i] = image
+    return torch.from_numpy(out)
+
+
+class Streamed(Rows):
+    """Rows that are decoded from their image files each time they are read."""
+
+    def __init__(self, decode: Decoder, files: Sequence[Path], index: Tensor) -> None:
+        super().__init__(decode(files[int(index[0])]).shape, index)
+        self.decode, self.files = decode, files
+
+    def rows(self, index: Tensor) -> Tensor:
+        return load_images(self.decode, [self.files[i] for i in self.index[index].tolist()])
+
+
+def stored_images(decode: Decoder, files: Sequence[Path], folder: Path) -> Stored:
+    """Decode all image files into one file in `folder`, or find the one made before.
+
+    Its name holds a digest of what all the files contain, so changed images are decoded anew. An
+    interrupted decoding goes on where it stopped, and processes that want the same file wait for
+    the one that makes it.
+
+    Raises
+    ------
+    InputError
+        As `load_images` does, or when the folder cannot be written.
+    """
+    first = decode(files[0])
+    name = f"{decode.name}-{'x'.join(map(str, first.shape))}-{_digest(decode, files)}.rows"
+    target = folder / name
+    part = target.with_suffix(".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            with part.open("ab") as file, _alone(file):
+                if not target.exists():
+                    _fill(file, decode, files, first)
+                    part.rename(target)
+    except OSError as error:
+        raise InputError(
+            f"{decode.name}: {target} cannot be written ({error.strerror}); it takes"
+            f" {first.nbytes * len(files) / 2**30:.2f} GiB: free space, or set cache to another"
+            " folder"
+        ) from error
+    return Stored(target, first.shape, len(files))
+
+
+def _fill(file: IO[bytes], decode: Decoder, files: Sequence[Path], first: Pixels) -> None:
+    done = file.tell() // first.nbytes  # a row that was cut off is written again
+    file.truncate(done * first.nbytes)
+    images = _parallel(decode.like(files[0], first), files[done:])
+    for image in _track(images, f"{decode.name}: decoding", len(files) - done):
+        file.write(image.tobytes())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _digest(decode: Decoder, files: Sequence[Path]) -> str:
+    """Of the files' content, in their order."""
+
+    def one(path: Path) -> bytes:
+        try:
+            return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        except OSError as error:
+            raise InputError(
+                f"{decode.name}: image {path} cannot be read ({error.strerror}); correct its name"
+            ) from error
+
+    whole = hashlib.blake2b(f"{decode.size} {decode.grayscale}".encode(), digest_size=8)
+    digests = _parallel(one, files)
+    for digest in _track(digests, f"{decode.name}: looking for changes", len(files)):
+        whole.update(digest)
+    return whole.hexdigest()
+
+
+def undecodable(decode: Decoder, files: Sequence[Path]) -> list[int]:
+    """Return the positions of the files that `load_images` would refuse, whatever their size."""
+
+    def bad(path: Path) -> bool:
+        try:
+            decode(path)
+        except InputError:
+            return True
+        return False
+
+    checks = _track(_parallel(bad, files), f"{decode.name}: checking", len(files))
+    return [i for i, is_bad in enumerate(checks) if is_bad]
+
+
+def _parallel(work: Callable[[Path], T], files: Sequence[Path]) -> Iterator[T]:
+    """Results, and errors, in the files' order; few are held at once."""
+    with ThreadPoolExecutor() as pool:
+        for at in range(0, len(files), _CHUNK):
+            yield from pool.map(work, files[at : at + _CHUNK])
+
+
+def _track(items: Iterable[T], what: str, total: int) -> Iterable[T]:
+    """Show a bar, where somebody watches and it takes long enough to be seen."""
+    quiet = not sys.stderr.isatty() or total < 2000
+    return track(items, what, total, console=Console(stderr=True), transient=True, disable=quiet)
+
+
+@contextmanager
+def _alone(file: IO[bytes]) -> Iterator[None]:
+    """Hold the file against other processes, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.seek(0, os.SEEK_END)
+    yield
