@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from fairsparse.fairness.budget import MEASURES, Budget, Measure, statistics
 from fairsparse.fairness.cells import Cells, Notion
-from fairsparse.fairness.counts import Confusion
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
+from fairsparse.fairness.outcomes import Confusion
 from fairsparse.types import InputError, Predictions
 
 BINARY, THREE, GROUPS = ("no", "yes"), ("x", "y", "z"), ("a", "b", "c")

@@ -11,8 +11,9 @@ from fairlearn import metrics as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairsparse.fairness.counts import Confusion, Counts
+from fairsparse.fairness.counts import Counts
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate, measure
+from fairsparse.fairness.outcomes import Confusion
 from fairsparse.types import InputError
 
 # Eight people: a has 3 of 4 right (TPR 1/2, FPR 0), b has 2 of 4 right (TPR 1, FPR 2/3).

@@ -152,11 +152,10 @@ def join(
     }
     names = _classes([y, *predicted.values()], several, class_names)
     sure = {name: _confidence(s, rows[id(s)]) for name, s in sources.items()}
-    found = {
-        name: _group_codes(column, rows[id(about)]) for name, column in about.attributes.items()
-    }
+    attributed = about.attributes.items()
+    belong = {name: (_at(column, rows[id(about)]), column.names) for name, column in attributed}
     return Joined(
-        Examples(recoded(y, names), names, found),
+        Examples(recoded(y, names), names, belong),
         {name: recoded(column, names) for name, column in predicted.items()},
         {name: c for name, c in sure.items() if c is not None},
         rows[id(place)],
@@ -212,9 +211,14 @@ def _join(
     return joined
 
 
+def _at(column: Coded, rows: Array) -> Array:
+    """Codes (N,) of a column at rows, -1 where there is none."""
+    return np.where(rows >= 0, column.codes[rows], UNKNOWN).astype(np.int64)
+
+
 def _labels(column: Coded | None, rows: Array, what: str) -> Coded:
     assert column is not None
-    codes = np.where(rows >= 0, column.codes[rows], UNKNOWN)
+    codes = _at(column, rows)
     missing = int((codes < 0).sum())
     if missing:
         raise InputError(f"{what} is empty in {missing:,} of {len(codes):,} rows; leave them out")
@@ -300,9 +304,3 @@ def _classes(
 
 def _used(column: Coded) -> list[str]:
     return [column.names[i] for i in np.unique(column.codes)]
-
-
-def _group_codes(column: Coded, rows: Array) -> tuple[Array, tuple[str, ...]]:
-    names = ordered(column.names)
-    table = np.array([*(names.index(n) for n in column.names), UNKNOWN], np.int64)
-    return np.where(rows >= 0, table[column.codes[rows]], UNKNOWN), names

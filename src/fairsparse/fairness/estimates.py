@@ -22,15 +22,7 @@ from typing import Literal, TypedDict
 import numpy as np
 
 from fairsparse.fairness import ranges
-from fairsparse.fairness.counts import (
-    Array,
-    Counts,
-    Labels,
-    as_codes,
-    fold,
-    group_rows,
-    share,
-)
+from fairsparse.fairness.counts import Array, Counts, Kind, share
 from fairsparse.fairness.intervals import (
     Interval,
     acceleration,
@@ -41,8 +33,8 @@ from fairsparse.fairness.intervals import (
     swap,
 )
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
+from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.fairness.paired import Bounds, Pairs, exact, excess_drop, paired_drop, wilson
-from fairsparse.types import UNKNOWN
 
 How = Literal["score", "corrected", "BCa", "percentile", "all cells at once"]
 ROLES = ("reference", "candidate")
@@ -65,59 +57,15 @@ class Estimate(TypedDict):
     floor: float
 
 
-def tally(
-    predictions: Sequence[Labels],
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-) -> tuple[list[Counts], Pairs | None]:
-    """Count what each model predicted and, of two, what both did, by group and true class.
-
-    Parameters are those of `resample`.
-
-    Returns
-    -------
-    list of Counts
-        One for each model, (G', C).
-    Pairs or None
-        (G', C), where there are two.
-    """
-    n, known, n_classes = len(y), len(group_names), len(class_names)
-    row, n_rows = group_rows(as_codes("groups", group, n, group_names, UNKNOWN), known)
-    true = as_codes("true classes", y, n, class_names)
-    codes = [as_codes("predicted classes", p, n, class_names) for p in predictions]
-    shape = (n_rows, n_classes)
-    counts = [Counts.count(row, true, code, shape, known) for code in codes]
-    if len(codes) != 2:
-        return counts, None
-    before, after = (code == true for code in codes)
-    cell = row * n_classes + true
-
-    def table(at: Array) -> Array:
-        return np.bincount(cell[at], minlength=n_rows * n_classes).reshape(shape)
-
-    return counts, Pairs(
-        table(before & after),
-        table(before & ~after),
-        table(~before & after),
-        table(~before & ~after),
-    )
-
-
-def estimate(
-    predictions: Sequence[Labels],
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> dict[str, Estimate]:
+def estimate(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
     """Estimate every metric of one model, or of two on the same examples.
 
-    Parameters are those of `resample`, for one model or two.
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Of one model or two.
+    resamples, seed : int
+        As `resample` takes them.
 
     Returns
     -------
@@ -130,10 +78,9 @@ def estimate(
     InputError
         As `resample` does.
     """
-    given = (predictions, y, group, class_names, group_names)
-    counts, pairs = tally(*given)
-    drawn = _bootstrap(resample(*given, resamples=resamples, seed=seed))
-    skew = _accelerations(leave_one_out(*given))
+    counts, pairs = outcomes.counts, outcomes.pairs if len(outcomes.predicted) == 2 else None
+    drawn = _bootstrap(resample(outcomes, resamples=resamples, seed=seed))
+    skew = _accelerations(leave_one_out(outcomes))
     point = {name: float(value) for name, value in _statistics(counts).items()}
 
     def bootstrapped(name: str, corrected: bool) -> tuple[Interval, How]:
@@ -182,7 +129,7 @@ def estimate(
             add(name, *bootstrapped(name, outstanding))
     if pairs is not None:
         for metric in evaluate(DEGRADATIONS, *counts):
-            bounds = _degradation(metric, pairs, len(group_names))
+            bounds = _degradation(metric, pairs, counts[0].known)
             if bounds is None:
                 add(metric, *bootstrapped(metric, True))
             else:
@@ -190,27 +137,15 @@ def estimate(
     return found
 
 
-def change_tests(
-    reference: Labels,
-    candidate: Labels,
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Two-sided p-value of every metric's change, by swapping the models on half the examples.
+def change_tests(outcomes: Outcomes, *, draws: int = 2000, seed: int = 0) -> dict[str, float]:
+    """Two-sided p-value of every metric's change, by swapping two models on half the examples.
 
-    Exact but for the number of draws; NaN where a metric is undefined. Parameters are those of
-    `swap`.
+    Exact but for the number of draws; NaN where a metric is undefined.
     """
-    given = (y, group, class_names, group_names)
-    counts, _ = tally([reference, candidate], *given)
-    measured = {name: float(v) for name, v in _statistics(counts).items() if name[:7] == "change "}
+    values = _statistics(outcomes.counts)
+    measured = {name: float(v) for name, v in values.items() if name[:7] == "change "}
     beyond = dict.fromkeys(measured, 1)
-    for drawn in swap(reference, candidate, *given, draws=draws, seed=seed):
+    for drawn in swap(outcomes, draws=draws, seed=seed):
         before, after = (evaluate(METRICS, c) for c in drawn)
         for name, value in measured.items():
             metric = name.removeprefix("change ")
@@ -288,10 +223,10 @@ def _stands_out(value: float, floor: float, hits: Array, samples: Array) -> bool
 def _degradation(metric: str, pairs: Pairs, known: int) -> Bounds | None:
     grouped = known >= 2
 
-    def cells(kind: Literal["class", "group", "class x group"]) -> Pairs:
-        return Pairs(*(fold(x, known, kind) for x in pairs))
+    def cells(kind: Kind) -> Pairs:
+        return pairs.fold(known, kind)
 
-    everyone = Pairs(*(fold(x, known, "all") for x in pairs))
+    everyone = cells("all")
     match metric:
         case "performance_degradation_fairness" | "class_degradation_range":
             found = cells("class" if metric.startswith("class") else "group")

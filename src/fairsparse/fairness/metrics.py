@@ -30,7 +30,6 @@ import numpy as np
 from fairsparse.fairness.counts import (
     Array,
     CellAccuracy,
-    Confusion,
     Counts,
     Kind,
     cell_accuracies,
@@ -39,6 +38,7 @@ from fairsparse.fairness.counts import (
     gap,
     share,
 )
+from fairsparse.fairness.outcomes import Confusion
 from fairsparse.registry import Registry
 
 
