@@ -36,7 +36,8 @@ from fairsparse.auditing.audit_report import write
 from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.join import audit_files
 from fairsparse.fairness.estimates import estimate
-from fairsparse.fairness.metrics import METRICS, evaluate
+from fairsparse.fairness.metric import evaluate
+from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.outcomes import Confusion, Outcomes
 
 RESULT = Path(__file__).parent / "results" / "scale.json"

@@ -24,7 +24,9 @@ from fairsparse.data.builders import terms
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
 from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+from fairsparse.fairness.calibration import CALIBRATIONS
+from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.metrics import METRICS
 from fairsparse.masks.criteria import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
@@ -129,12 +131,28 @@ def methods_table() -> str:
 
 def measures_table() -> str:
     """What each measure is, in the words of `fairsparse list metrics`."""
-    rows = [
-        (f"`{name}`", registry[name].summary, registry[name].better, sizes(registry[name]))
-        for registry in (METRICS, DEGRADATIONS)
-        for name in registry
-    ]
-    return grid(("measure", "what it is", "better", "undefined when"), rows)
+    parts = []
+    for title, registry in (
+        ("Of one model", METRICS),
+        ("Of two models", DEGRADATIONS),
+        ("Of confidence", CALIBRATIONS),
+    ):
+        rows = [
+            (
+                f"{metric.label}, `{metric.name}`",
+                " ".join(
+                    inspect.cleandoc(metric.function.__doc__ or "").replace("``", "`").split()
+                ),
+                metric.unit.value or "–",
+                metric.better,
+                summary(type(metric.interval)).rstrip("."),
+                sizes(metric),
+            )
+            for metric in map(registry.__getitem__, registry.in_order())
+        ]
+        head = ("measure", "what it is", "unit", "better", "interval", "undefined when")
+        parts.append(section(title, grid(head, rows)))
+    return "\n\n".join(parts)
 
 
 def sizes(measure: Any) -> str:
@@ -143,7 +161,7 @@ def sizes(measure: Any) -> str:
         return "never"
     kind = measure.cells.replace("outcome", "class")
     few = "no example" if measure.least == 1 else f"fewer than {measure.least} examples"
-    if measure.needs == "groups":
+    if measure.needs_groups:
         return f"a {kind} has {few}; absent without groups"
     return f"a {kind} has {few}" + ("; classes stand in for groups" if "group" in kind else "")
 

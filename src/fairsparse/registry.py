@@ -58,6 +58,10 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self._items
 
+    def in_order(self) -> list[str]:
+        """The names in the order in which things were registered."""
+        return list(self._items)
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._items))
 

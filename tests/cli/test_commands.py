@@ -13,6 +13,7 @@ import fairsparse
 from fairsparse import DATASETS, METHODS, METRICS, MODELS, cli, read_config
 from fairsparse.experiments import demo
 from fairsparse.experiments.run import plan
+from fairsparse.fairness.degradations import DEGRADATIONS
 from runs import TINY, call, process, study, tree, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -20,7 +21,12 @@ FILES = {
     *("config.yaml", "record.json", "dense.safetensors", "sparse.safetensors"),
     *("predictions.npz", "report.html"),
 }
-KINDS = {"methods": METHODS, "datasets": DATASETS, "models": MODELS, "metrics": METRICS}
+KINDS = {
+    "methods": METHODS,
+    "datasets": DATASETS,
+    "models": MODELS,
+    "metrics": [*METRICS, *DEGRADATIONS],
+}
 
 
 def test_version_as_a_process() -> None:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from fairsparse.fairness.budget import MEASURES, Budget, Measure, statistics
 from fairsparse.fairness.cells import Cells, Notion
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
+from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.metric import evaluate
+from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.outcomes import Confusion
 from fairsparse.types import InputError, Predictions
 

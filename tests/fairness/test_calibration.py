@@ -95,13 +95,13 @@ def test_a_gap_that_opens_is_found() -> None:
     s = measured.sums(*drawn(2000, 3, 0, 0.2), 3)
     assert measured.gap_test(s, 500, 0) < 0.01
     low, high = measured.gap_change(s)
-    assert 0 < low < measured.gap(s.mean[1]) - measured.gap(s.mean[0]) < high
+    assert 0 < low < np.diff(measured.calibration_gap(s)) < high
     assert measured.change_test(s)[0] < 1e-6
 
 
 def test_an_empty_group_leaves_the_gap_undefined() -> None:
     confidence, correct, cell = drawn(50, 2, 0)
     s = measured.sums(confidence, correct, cell, 3)
-    assert np.isnan(measured.gap(s.mean[0]))
+    assert np.isnan(measured.calibration_gap(s)).all()
     assert np.isnan(measured.gap_test(s, 50, 0))
     assert np.isnan(measured.gap_bounds(s, 0)).all()

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.estimates import change_tests, estimate
-from fairsparse.fairness.metrics import DEGRADATIONS
 from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.fairness.paired import Pairs, independent_difference, mcnemar, paired_drop, wilson
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 from fairsparse.fairness import intervals, outcomes
 from fairsparse.fairness.counts import Counts
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.intervals import (
     acceleration,
     bca,
@@ -16,7 +17,8 @@ from fairsparse.fairness.intervals import (
     percentile,
     resample,
 )
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
+from fairsparse.fairness.metric import evaluate
+from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.outcomes import Confusion, Outcomes
 from fairsparse.types import InputError
 

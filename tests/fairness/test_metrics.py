@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairsparse.fairness.counts import Counts
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate, measure
+from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.metric import Rates, evaluate
+from fairsparse.fairness.metrics import METRICS, measure
 from fairsparse.fairness.outcomes import Confusion
 from fairsparse.types import InputError
 
@@ -80,7 +82,7 @@ def test_class_wise_variance_of_the_textbook_example() -> None:
     assert values["mcd"] == pytest.approx(0.4)
     noise = (0.09 + 0.16 + 0.24 + 0.25) / 4 / 99
     assert values["cwv_corrected"] == pytest.approx(0.025 - 0.75 * noise)
-    assert not any(METRICS[name].needs == "groups" for name in values)
+    assert not any(METRICS[name].needs_groups for name in values)
 
 
 def test_debiased_variance_is_unbiased() -> None:
@@ -130,7 +132,7 @@ def test_unknown_group_counts_in_accuracy_and_in_no_comparison() -> None:
     assert more.values["accuracy"] == 5 / 10
     assert more.by_class[0] == ("no", 7, 3 / 7)
     for name in METRICS:
-        if METRICS[name].needs == "groups":
+        if METRICS[name].needs_groups:
             assert more.values[name] == known.values[name]
 
 
@@ -267,9 +269,9 @@ def test_a_faster_way_is_a_way_to_the_same_number() -> None:
     rng = np.random.default_rng(1)
     counts = Counts.of(rng.integers(0, 4, (6, 4, 3, 3)), 3)
     for name in METRICS:
-        rates = METRICS[name].rates
-        if rates is not None:
-            hits, n = rates(counts)
+        interval = METRICS[name].interval
+        if isinstance(interval, Rates):
+            hits, n = interval.counts(counts)
             with np.errstate(invalid="ignore"):
                 found = hits / n
             lowest, highest = found.min((-1, -2)), np.ptp(found, axis=-1).max(-1)

@@ -29,7 +29,7 @@ from fairsparse.auditing.tables import (
 )
 from fairsparse.auditing.words import between, percent, points
 from fairsparse.checkpoint import write_json, write_text
-from fairsparse.fairness.metrics import DEGRADATIONS
+from fairsparse.fairness.degradations import DEGRADATIONS
 
 _PICTURED = 20
 MODELS = ("reference", "candidate")
@@ -198,10 +198,7 @@ def summary(audit: Audit) -> str:
         lines += [f"## {escape(name)}: {sentences.headline(audit, name)}", ""]
         for paragraph in sentences.paragraphs(audit, name):
             lines += [escape(paragraph), ""] if paragraph else []
-        lines += _grid(
-            ["measure", "over", "reference", "candidate", "change", "95 % interval", "adjusted p"],
-            [_measure_line(row) for row in measures.to_dict("records") if row["p"] == row["p"]],
-        )
+        lines += _measure_grid(measures)
         by_excess = sentences.by_excess(cells)
         behind = [c for c in by_excess if c["finding"] in (sentences.LOST_MORE, "lost")]
         if behind:
@@ -220,6 +217,7 @@ def model_card(audit: Audit) -> str:
         lines += [f"### {escape(name)}", ""] if len(audit.candidates) > 1 else []
         for paragraph in sentences.paragraphs(audit, name):
             lines += [escape(paragraph), ""] if paragraph else []
+        lines += _measure_grid(sentences.of(audit, name)[0])
     lines += ["### How sure we are", ""]
     for paragraph in [*sentences.method(audit), *audit.notes]:
         lines += [escape(paragraph), ""]
@@ -235,11 +233,21 @@ def _grid(head: list[str], rows: list[list[str]]) -> list[str]:
     return [*("| " + " | ".join(row) + " |" for row in table), ""]
 
 
+def _measure_grid(measures: pd.DataFrame) -> list[str]:
+    head = ["measure", "over", "reference", "candidate", "change", "95 % interval", "adjusted p"]
+    rows = [row for row in measures.to_dict("records") if words.defined(row["candidate"])]
+    return _grid(head, [_measure_line(row) for row in rows])
+
+
 def _measure_line(row: dict[str, Any]) -> list[str]:
     form, shift = words.value_form(row["measure"]), words.change_form(row["measure"])
-    values = [form(row["reference"]), form(row["candidate"]), shift(row["change"])]
-    bounds = between(row["change_low"], row["change_high"], shift)
-    over = "all" if row["measure"] == "accuracy" else row["attribute"]
+    if row["p"] == row["p"]:
+        values = [form(row["reference"]), form(row["candidate"]), shift(row["change"])]
+        bounds = between(row["change_low"], row["change_high"], shift)
+    else:  # of how a drop falls there is one value, and no change
+        values = ["–", form(row["candidate"]), "–"]
+        bounds = between(row["candidate_low"], row["candidate_high"], form)
+    over = "all" if words.about(row["measure"]).cells == "all" else row["attribute"]
     return [words.label(row["measure"]), over, *values, bounds, p_value(row["p_adjusted"])]
 
 

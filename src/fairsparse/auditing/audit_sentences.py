@@ -140,9 +140,8 @@ def _shown(audit: Audit, cells: Sequence[Cell]) -> str:
 
 
 def _gaps(audit: Audit, measures: pd.DataFrame) -> str:
-    spread = measures[
-        measures["p_adjusted"].notna() & ~measures["measure"].isin(["accuracy", "cwv_corrected"])
-    ]
+    unequal = measures["measure"].map(lambda name: words.about(name).of_inequality)
+    spread = measures[unequal & measures["p_adjusted"].notna()]
     sure = spread[spread["p_adjusted"] < audit.settings.alpha]
     if sure.empty:
         return (

@@ -13,7 +13,6 @@ from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.fairness import calibration as measured
 from fairsparse.fairness.counts import Array
 
-GAP = "calibration_gap"
 EVERYONE = "all"
 COLUMNS = (
     "candidate_name",
@@ -82,10 +81,11 @@ def calibration(
 
 
 def _gap(name: str, attribute: str, sums: measured.Sums, settings: Settings) -> dict[str, Any]:
-    row: dict[str, Any] = {"candidate_name": name, "attribute": attribute, "measure": GAP}
+    row: dict[str, Any] = {"candidate_name": name, "attribute": attribute, "measure": measured.GAP}
+    gaps = measured.calibration_gap(sums).tolist()
     for i, role in enumerate(("reference", "candidate")):
         low, high = measured.gap_bounds(sums, i)
-        row |= {role: float(measured.gap(sums.mean[i]))}
+        row |= {role: gaps[i]}
         row |= {f"{role}_low": float(low), f"{role}_high": float(high)}
     low, high = measured.gap_change(sums)
     return {

@@ -13,8 +13,9 @@ from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.labels import CLASS
 from fairsparse.auditing.scored import of_network
 from fairsparse.fairness.counts import Array, Labels
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.estimates import ROLES, Estimate
-from fairsparse.fairness.metrics import DEGRADATIONS, FairnessReport, lacking, measure_counts, plain
+from fairsparse.fairness.metrics import FairnessReport, lacking, measure_counts, plain
 from fairsparse.fairness.outcomes import as_codes
 from fairsparse.types import UNKNOWN, Predictions
 

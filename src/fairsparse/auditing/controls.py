@@ -14,9 +14,9 @@ from fairsparse.auditing.words import SPACE, Record
 
 def metrics(record: Record) -> list[str]:
     """The measures that tables of controls show: accuracy, the notion's gap, and common gaps."""
-    gap = words.NOTIONS[record["cells"]].gap
-    shown = dict.fromkeys(["accuracy", gap, "mcd", "accuracy_gap", "demographic_parity"])
-    return [metric for metric in shown if metric in record["audit"]["metrics"]]
+    known = words.ordered(record["audit"]["metrics"])
+    common = [metric for metric in known if "controls" in words.about(metric).listed]
+    return list(dict.fromkeys(["accuracy", words.NOTIONS[record["cells"]].gap, *common]))
 
 
 def _name(network: str, control: str, about: dict[str, Any]) -> Entry:

@@ -15,7 +15,9 @@ from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.labels import CLASS
 from fairsparse.fairness.adjust import benjamini_hochberg, holm
 from fairsparse.fairness.counts import Array, Counts, cell_names, share
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.estimates import Estimate, change_tests, estimate
+from fairsparse.fairness.metric import Score
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.fairness.paired import (
@@ -29,9 +31,6 @@ from fairsparse.fairness.paired import (
 
 LABEL = "unknown"
 """The name of the row of those whose group is not known."""
-
-_OF_CLASSES = ("accuracy", "cwv", "cwv_corrected", "mcd", "worst_class_accuracy")
-_DROPS = ("cev", "sde", "class_degradation_range", "max_cell_drop", "max_excess_drop")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ class Contrast:
             estimates = estimate(outcomes, resamples=draws, seed=seed)
             p = tests.result()
         flips = outcomes.pairs
-        p["accuracy"] = float(mcnemar(flips.lost.sum(), flips.gained.sum()))
+        exact = float(mcnemar(flips.lost.sum(), flips.gained.sum()))
+        p |= {metric: exact for metric in p if isinstance(METRICS[metric].interval, Score)}
         return cls(outcomes.counts, estimates, p)
 
 
@@ -153,15 +153,13 @@ def measures(contrasts: Mapping[str, Contrast]) -> pd.DataFrame:
     """Every measure of classes, and of each attribute's groups."""
     rows: list[dict[str, Any]] = []
     for attribute, contrast in contrasts.items():
-        of_classes = attribute == CLASS
-        for metric in METRICS:
-            if f"change {metric}" in contrast.estimates and (metric in _OF_CLASSES) == of_classes:
-                rows.append(_measure(attribute, metric, contrast))
-        for metric in _DROPS:
-            if of_classes or metric.startswith("max"):
-                rows.append(_measure(attribute, metric, contrast))
-        if "performance_degradation_fairness" in contrast.estimates:
-            rows.append(_measure(attribute, "performance_degradation_fairness", contrast))
+        for registry, name in ((METRICS, "change {}"), (DEGRADATIONS, "{}")):
+            rows += [
+                _measure(attribute, metric, contrast)
+                for metric in registry.in_order()
+                if name.format(metric) in contrast.estimates
+                and registry[metric].told_of(groups=attribute != CLASS)
+            ]
     return pd.DataFrame(rows)
 
 

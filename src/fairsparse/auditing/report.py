@@ -245,7 +245,7 @@ def _sweep_sections(sweep: Sweep, record: Record) -> list[dict[str, Any]]:
                 {"svg": sweep_plots.trade_off(sweep, notion.gap, both), "caption": both},
                 {"svg": sweep_plots.against_sparsity(sweep, notion.gap, lines), "caption": lines},
             ],
-            "tables": [],
+            "tables": [sweep_tables.degradation(sweep, record)],
         },
         {
             "title": f"Who is served how well at {level} sparsity",

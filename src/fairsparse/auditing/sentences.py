@@ -86,7 +86,7 @@ def _gap(record: Record) -> str:
     found = record["audit"]["metrics"][metric]
     before, after, change = found["reference"], found["candidate"], found["change"]
     form, shift = words.value_form(metric), words.change_form(metric)
-    meaning = words.summary(metric).rstrip(".")
+    meaning = words.about(metric).summary.rstrip(".")
     name = f"{words.label(metric)} ({meaning[0].lower()}{meaning[1:]})"
     name = name[0].upper() + name[1:]
     if not words.defined(change["value"]):

@@ -60,8 +60,14 @@ class Row:
     runs: dict[int, Record]
 
     def values(self, metric: str) -> dict[int, Number]:
-        """A metric on the test split, by seed."""
-        return {s: r["audit"]["candidate"]["values"].get(metric) for s, r in self.runs.items()}
+        """A metric on the test split, or a degradation metric, by seed."""
+        audits = {seed: run["audit"] for seed, run in self.runs.items()}
+        return {
+            seed: a["degradation"][metric]["value"]
+            if metric in a["degradation"]
+            else a["candidate"]["values"].get(metric)
+            for seed, a in audits.items()
+        }
 
     def mean(self, metric: str) -> Mean:
         """Mean of a metric over the seeds."""

@@ -16,14 +16,13 @@ from fairsparse.auditing.sweep import Row, Sweep
 
 
 def _shown(metric: str, value: words.Number) -> float:
-    """A value as plots show it: variances as fractions, like the tables, the rest in per cent."""
-    if value is None:
-        return float("nan")
-    return value if metric.startswith("cwv") else 100 * value
+    """A value as plots show it, in the unit of the tables."""
+    return float("nan") if value is None else words.about(metric).unit.scale * value
 
 
 def _name(metric: str) -> str:
-    return words.label(metric) + ("" if metric.startswith("cwv") else ", %")
+    unit = words.about(metric).unit.value
+    return words.label(metric) + (f", {unit}" if unit else "")
 
 
 def _look(sweep: Sweep, label: str) -> dict[str, Any]:

@@ -12,9 +12,6 @@ from fairsparse.auditing.tables import FOLD, Entry, Table
 from fairsparse.auditing.words import SPACE, Record, between, percent
 from fairsparse.fairness.metrics import METRICS
 
-_ALWAYS = ("accuracy", "cwv", "cwv_corrected", "mcd", "worst_class_accuracy")
-_WITH_GROUPS = ("accuracy_gap", "equalized_odds", "worst_group_accuracy")
-
 
 def run_name(record: Record) -> str:
     """The name under which a run is linked: its ``run``, or method, sparsity and seed."""
@@ -32,10 +29,9 @@ def mean_entry(mean: Mean, metric: str) -> Entry:
 
 def shown_metrics(record: Record) -> list[str]:
     """The metrics of the main table, the notion's own gap among them."""
-    known = record["audit"]["metrics"]
-    gap = words.NOTIONS[record["cells"]].gap
-    chosen = dict.fromkeys([*_ALWAYS, *_WITH_GROUPS, gap])
-    return [metric for metric in chosen if metric in known]
+    known = words.ordered(record["audit"]["metrics"])
+    listed = [metric for metric in known if "sweep" in words.about(metric).listed]
+    return list(dict.fromkeys([*listed, words.NOTIONS[record["cells"]].gap]))
 
 
 def means(sweep: Sweep, records: Sequence[Record]) -> Table:
@@ -60,6 +56,18 @@ def means(sweep: Sweep, records: Sequence[Record]) -> Table:
     head = ["method", "sparsity", "seeds", "feasible", *(words.label(m) for m in metrics)]
     n = words.size(run["audit"]["n"] for run in records)
     return Table(f"On the test split ({n} examples): mean over seeds", head, rows)
+
+
+def degradation(sweep: Sweep, record: Record) -> Table:
+    """Method x sparsity: how unequally the drop in accuracy falls, means over seeds."""
+    metrics = words.ordered(record["audit"]["degradation"])
+    rows: list[list[Entry]] = [
+        [row.label, sparsity_entry(row), *(mean_entry(row.mean(m), m) for m in metrics)]
+        for row in sweep.rows
+    ]
+    title = "How unequally the drop in accuracy falls: mean over seeds"
+    head = ["method", "sparsity", *(words.label(m) for m in metrics)]
+    return Table(title, head, rows, folded=title)
 
 
 def sparsity_entry(row: Row) -> Entry:

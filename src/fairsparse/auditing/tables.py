@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from fairsparse.auditing import words
-from fairsparse.auditing.words import Number, Record, between, number, percent, points
+from fairsparse.auditing.words import Number, Record, between, number, percent
 
 Entry: TypeAlias = str | tuple[str, str] | dict[str, str]
 """A text, a text with a small line below it, or a link (``text``, ``href``)."""
@@ -48,8 +48,8 @@ def measures(record: Record) -> Table:
     rows: list[list[Entry]] = []
     grouped = len(record["data"]["group_names"]) >= 2
     for metric in words.ordered(audit["metrics"]):
-        if metric == "worst_cell_accuracy" and not grouped:
-            continue  # then cells are classes, and the worst of them has its row
+        if not grouped and not words.about(metric).told_of(groups=False):
+            continue
         estimates = audit["metrics"][metric]
         note = _undefined(metric, audit["candidate"]["undefined"])
         row = measure(metric, estimates, estimates.get("p_adjusted"), note)
@@ -68,7 +68,7 @@ def measure(
     """The row of a measure: reference, candidate, change, adjusted p; dashes for what it lacks."""
     value, change = words.value_form(metric), words.change_form(metric)
     candidate = estimates["candidate"]
-    about = words.summary(metric)
+    about = words.about(metric).summary
     if words.defined(candidate.get("floor")):
         about += f" Sampling alone makes about {value(candidate['floor'])} of it."
     if candidate.get("how") == "all cells at once":
@@ -102,10 +102,10 @@ def degradation(record: Record) -> Table:
     audit = record["audit"]
     rows: list[list[Entry]] = [
         [
-            (words.label(metric), words.summary(metric) + _undefined(metric, audit["undefined"])),
-            estimate(audit["degradation"][metric], points),
+            (words.label(m), words.about(m).summary + _undefined(m, audit["undefined"])),
+            estimate(audit["degradation"][m], words.value_form(m)),
         ]
-        for metric in words.ordered(audit["degradation"])
+        for m in words.ordered(audit["degradation"])
     ]
     rows.append([("churn", "Share of the predictions that differ."), percent(audit["churn"])])
     return Table(

@@ -6,36 +6,19 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
+import numpy as np
+
+from fairsparse.fairness.calibration import CALIBRATIONS
+from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.metric import RATIO, Metric
+from fairsparse.fairness.metrics import METRICS
 
 Record: TypeAlias = dict[str, Any]
 Number: TypeAlias = float | None
 
 UNDEFINED = "undefined"
 SPACE = "\N{NO-BREAK SPACE}"
-
-MEASURES = {
-    "accuracy": "accuracy",
-    "worst_class_accuracy": "worst class",
-    "worst_group_accuracy": "worst group",
-    "worst_cell_accuracy": "worst cell",
-    "cwv": "CWV",
-    "cwv_corrected": "CWV, corrected",
-    "mcd": "MCD",
-    "accuracy_gap": "accuracy gap",
-    "equalized_odds": "equalized odds gap",
-    "equal_opportunity": "equal opportunity gap",
-    "demographic_parity": "demographic parity gap",
-    "average_odds": "average odds gap",
-    "class_degradation_range": "range of drops over classes",
-    "performance_degradation_fairness": "range of drops over groups",
-    "max_cell_drop": "largest drop of a cell",
-    "max_excess_drop": "largest drop beyond the overall drop",
-    "cev": "combined error variance (CEV)",
-    "sde": "symmetric distance error (SDE)",
-    "calibration_gap": "calibration gap",
-}
-"""Metric -> its name in reports, in their order."""
+_REGISTRIES = (METRICS, DEGRADATIONS, CALIBRATIONS)
 
 
 class Notion(NamedTuple):
@@ -136,36 +119,44 @@ def interval(found: Mapping[str, Number], form: Callable[[Number], str]) -> str:
     return bounds if UNDEFINED in bounds else f"95{SPACE}% interval {bounds}"
 
 
-def value_form(metric: str) -> Callable[[Number], str]:
-    """How values of a metric are shown: variances as fractions, rates in per cent."""
-    return fraction if metric.startswith("cwv") else percent
+def about(name: str) -> Metric:
+    """What reports say of a metric; of one that is not registered, as in an old record, its name.
+
+    >>> about("mcd").label, about("of_old").label
+    ('MCD', 'of old')
+    """
+    for registry in _REGISTRIES:
+        if name in registry:
+            return registry[name]
+    return Metric(
+        lambda: np.array(np.nan), name, name.replace("_", " "), "lower", "class", unit=RATIO
+    )
 
 
-def change_form(metric: str) -> Callable[[Number], str]:
-    """How changes of a metric are shown."""
-    form = fraction if metric.startswith("cwv") else points
-    return lambda value: form(value, sign="+")
-
-
-def label(metric: str) -> str:
+def label(name: str) -> str:
     """A metric's name in reports."""
-    return MEASURES.get(metric, metric.replace("_", " "))
+    return about(name).label
 
 
-def summary(metric: str) -> str:
-    """What a metric measures, in one sentence."""
-    if metric == "calibration_gap":
-        return "Largest difference between groups in mean confidence less accuracy."
-    registry = METRICS if metric in METRICS else DEGRADATIONS
-    return registry[metric].summary
+def value_form(name: str) -> Callable[[Number], str]:
+    """How values of a metric are shown."""
+    unit = about(name).unit
+    return lambda v: number(v and unit.scale * v, f".{unit.digits}f", unit.value)
 
 
-def ordered(metrics: Sequence[str]) -> list[str]:
-    """Metrics in the order of reports; those reports have no words for come last."""
-    return sorted(metrics, key=lambda m: (list(MEASURES).index(m) if m in MEASURES else 99, m))
+def change_form(name: str) -> Callable[[Number], str]:
+    """How changes of a metric are shown."""
+    unit = about(name).unit
+    return lambda v: number(v and unit.scale * v, f"+.{unit.digits}f", unit.change)
 
 
-def reading(metric: str, change: dict[str, Number]) -> str:
+def ordered(names: Sequence[str]) -> list[str]:
+    """Metrics in the order of reports; those that are not registered come last."""
+    places = [name for registry in _REGISTRIES for name in registry.in_order()]
+    return sorted(names, key=lambda m: (places.index(m) if m in places else len(places), m))
+
+
+def reading(name: str, change: dict[str, Number]) -> str:
     """What the interval of a change tells: less or more unequal, higher or lower, or nothing."""
     value, low, high = change["value"], change["low"], change["high"]
     if value is None:
@@ -174,7 +165,7 @@ def reading(metric: str, change: dict[str, Number]) -> str:
         return "no change"
     if low is None or high is None or low <= 0 <= high:
         return "data do not tell"
-    if metric in METRICS and METRICS[metric].better == "higher":
+    if about(name).better == "higher":
         return "higher" if value > 0 else "lower"
     return "more unequal" if value > 0 else "less unequal"
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from fairsparse.data import DATASETS
 from fairsparse.data.builders import terms
 from fairsparse.experiments.options import options_model, plain
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.methods import METHODS, Method
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
@@ -71,8 +72,9 @@ def rows(what: str) -> list[Row]:
             return [*known, Row("hf:NAME_OR_DIR", hub), Row("module:factory", own)]
         case _:
             return [
-                Row(name, METRICS[name].summary, f"{METRICS[name].better} is better")
-                for name in METRICS
+                Row(name, registry[name].summary, registry[name].facts)
+                for registry in (METRICS, DEGRADATIONS)
+                for name in registry
             ]
 
 

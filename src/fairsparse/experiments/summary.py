@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,24 +13,6 @@ from rich.table import Table
 from fairsparse.auditing import words
 from fairsparse.auditing.sweep import DENSE, gather
 from fairsparse.auditing.words import UNDEFINED, Number, defined, fraction, percent, points
-
-
-class Column(NamedTuple):
-    """A measure of the table: its title, and what a value is multiplied by."""
-
-    metric: str
-    title: str
-    scale: float
-
-
-COLUMNS = (
-    Column("accuracy", "accuracy\n%", 100),
-    Column("cwv", "CWV\nx 1e4", 1e4),
-    Column("mcd", "MCD\npoints", 100),
-    Column("worst_class_accuracy", "worst\nclass %", 100),
-    Column("accuracy_gap", "group\ngap", 100),
-    Column("equalized_odds", "odds\ngap", 100),
-)
 
 Estimate = Mapping[str, Any]
 
@@ -65,25 +47,26 @@ def _table(records: Sequence[dict[str, Any]], gap: str | None) -> Table:
         box=SIMPLE_HEAD,
         collapse_padding=True,
     )
-    columns = [c for c in COLUMNS if c.metric in records[0]["audit"]["metrics"]]
+    known = map(words.about, words.ordered(records[0]["audit"]["metrics"]))
+    columns = [metric for metric in known if metric.column]
     table.add_column("method", no_wrap=True)
     table.add_column("sparsity\n%", justify="right", no_wrap=True)
     for column in columns:
-        table.add_column(column.title, justify="right", no_wrap=True)
+        table.add_column(column.column, justify="right", no_wrap=True)
 
     rows: list[tuple[str, float, Mapping[str, Estimate]]]
     if len(seeds) > 1:
-        means = {c.metric: sweep.dense_mean(c.metric)._asdict() for c in columns}
+        means = {c.name: sweep.dense_mean(c.name)._asdict() for c in columns}
         rows = [(DENSE, 0.0, means)]
         for row in sweep.rows:
-            means = {c.metric: row.mean(c.metric)._asdict() for c in columns}
+            means = {c.name: row.mean(c.name)._asdict() for c in columns}
             rows.append((row.label, row.sparsity, means))
     else:
         rows = [(DENSE, 0.0, _of(records[0], "reference"))]
         for row in sweep.rows:
             rows.append((row.label, row.sparsity, _of(row.runs[seeds[0]], "candidate")))
     for label, sparsity, estimates in rows:
-        texts = [_text(estimates[c.metric], c.scale, gap) for c in columns]
+        texts = [_text(estimates[c.name], c.unit.narrow, gap) for c in columns]
         table.add_row(label, f"{100 * sparsity:.5g}", *texts)
     return table
 

@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass as checked
 
 from fairsparse.fairness.cells import Cells, Notion
 from fairsparse.fairness.counts import Array, Counts, Kind, gap, share
+from fairsparse.fairness.degradations import drops, excess_drops
 from fairsparse.fairness.intervals import percentile, resample
-from fairsparse.fairness.metrics import drops, excess_drops
 from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.registry import Registry
 from fairsparse.types import InputError, Predictions

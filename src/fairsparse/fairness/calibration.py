@@ -20,10 +20,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from fairsparse.fairness.counts import Array, share
+from fairsparse.fairness.counts import Array, gap, share
+from fairsparse.fairness.metric import Metric, Together, declaring
 from fairsparse.fairness.paired import Bounds, Pairs, difference, paired_drop, quantile, wilson
 from fairsparse.fairness.ranges import range_bounds
+from fairsparse.registry import Registry
 
+GAP = "calibration_gap"
+CALIBRATIONS: Registry[Metric] = Registry("calibration metric")
+"""Metrics of both models' `Sums` over groups -> (2,)."""
 BINS = 15
 """Of confidence, of equal width."""
 _SAME = 1e-5  # the same model, run by two programs, differs by less
@@ -133,11 +138,6 @@ def change_test(s: Sums) -> Array:
     return np.where(s.n > 0, np.where(s.squares > 0, 2 * stats.norm.sf(z), 1.0), np.nan)
 
 
-def gap(values: Array) -> Array:
-    """Range over the last axis; NaN where a cell has no examples."""
-    return np.asarray(values.max(-1) - values.min(-1))
-
-
 def gap_bounds(s: Sums, model: int) -> Bounds:
     """Interval of the calibration gap, from all pairs of groups at once: conservative."""
 
@@ -147,12 +147,18 @@ def gap_bounds(s: Sums, model: int) -> Bounds:
     return range_bounds(s.mean[model][None], bounds)
 
 
+@declaring(CALIBRATIONS, Metric)(GAP, "calibration gap", "lower", "group", Together(gap_bounds))
+def calibration_gap(s: Sums) -> Array:
+    """Largest difference between groups in mean confidence less accuracy."""
+    return gap(s.mean)
+
+
 def gap_change(s: Sums) -> Bounds:
     """Interval of the change of the calibration gap, from those of both gaps: wide, and it covers.
 
     Resampling does not where one model's groups are alike and the other's are not.
     """
-    (first, second), bounds = gap(s.mean), [gap_bounds(s, model) for model in (0, 1)]
+    (first, second), bounds = calibration_gap(s), [gap_bounds(s, model) for model in (0, 1)]
     return difference(second, bounds[1], first, bounds[0], 0.0)
 
 

@@ -16,13 +16,14 @@ others                                 BCa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypedDict
 
 import numpy as np
 
 from fairsparse.fairness import ranges
-from fairsparse.fairness.counts import Array, Counts, Kind, share
+from fairsparse.fairness.counts import Array, Counts
+from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.intervals import (
     Interval,
     acceleration,
@@ -32,9 +33,10 @@ from fairsparse.fairness.intervals import (
     resample,
     swap,
 )
-from fairsparse.fairness.metrics import DEGRADATIONS, METRICS, evaluate
+from fairsparse.fairness.metric import Corrected, Rates, Score, Together, evaluate
+from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.outcomes import Outcomes
-from fairsparse.fairness.paired import Bounds, Pairs, exact, excess_drop, paired_drop, wilson
+from fairsparse.fairness.paired import Bounds, Pairs, exact, paired_drop, wilson
 
 How = Literal["score", "corrected", "BCa", "percentile", "all cells at once"]
 ROLES = ("reference", "candidate")
@@ -98,18 +100,17 @@ def estimate(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> dic
         )
 
     for metric in evaluate(METRICS, counts[0]):
-        outstanding = True
+        kind, outstanding = METRICS[metric].interval, True
         for role, c in zip(ROLES, counts, strict=False):
             name = f"{role} {metric}"
-            rates = METRICS[metric].rates
-            if metric == "accuracy":
+            if isinstance(kind, Score):
                 add(name, wilson(c.correct.sum(), c.n.sum()), "score")
-            elif metric.startswith("cwv"):
-                add(name, _variance(drawn, point, role, metric == "cwv"), "corrected")
-            elif rates is None:
+            elif isinstance(kind, Corrected):
+                add(name, _variance(drawn, point, role, kind, metric == kind.plain), "corrected")
+            elif not isinstance(kind, Rates):
                 add(name, *bootstrapped(name, True))
             else:
-                hits, n = rates(c)
+                hits, n = kind.counts(c)
                 together, floor = _all_cells(hits, n, METRICS[metric].better == "higher")
                 stands = _stands_out(point[name], floor, hits, drawn[name])
                 outstanding &= stands
@@ -120,20 +121,20 @@ def estimate(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> dic
         if pairs is None:
             continue
         name = f"change {metric}"
-        if metric == "accuracy":
+        if isinstance(kind, Score):
             drop = paired_drop(Pairs(*(x.sum() for x in pairs)))
             add(name, Bounds(-drop.high, -drop.low), "score")
-        elif metric.startswith("cwv"):
-            add(name, _variance(drawn, point, "change", False), "corrected")
+        elif isinstance(kind, Corrected):
+            add(name, _variance(drawn, point, "change", kind, False), "corrected")
         else:
             add(name, *bootstrapped(name, outstanding))
     if pairs is not None:
         for metric in evaluate(DEGRADATIONS, *counts):
-            bounds = _degradation(metric, pairs, counts[0].known)
-            if bounds is None:
-                add(metric, *bootstrapped(metric, True))
+            kind = DEGRADATIONS[metric].interval
+            if isinstance(kind, Together):
+                add(metric, kind.bounds(pairs, counts[0].known), _TOGETHER)
             else:
-                add(metric, bounds, _TOGETHER)
+                add(metric, *bootstrapped(metric, True))
     return found
 
 
@@ -187,14 +188,14 @@ def _accelerations(chunks: Iterator[tuple[tuple[Counts, ...], Array]]) -> dict[s
 
 
 def _variance(
-    drawn: dict[str, Array], point: dict[str, float], role: str, positive: bool
+    drawn: dict[str, Array], point: dict[str, float], role: str, of: Corrected, positive: bool
 ) -> Interval:
     """Interval of a variance over classes, or its change, around the value without bias.
 
     The corrected variance of resamples scatters about the variance of the data, as that of the data
     does about the true one.
     """
-    corrected, plain = (f"{role} {m}" for m in ("cwv_corrected", "cwv"))
+    corrected, plain = (f"{role} {m}" for m in (of.corrected, of.plain))
     low, high, dropped = percentile(drawn[corrected] - point[plain])
     shift = point[corrected]
     least = 0.0 if positive else -np.inf
@@ -218,32 +219,3 @@ def _stands_out(value: float, floor: float, hits: Array, samples: Array) -> bool
     if np.isnan(value) or len(defined) == 0 or value < ranges.STANDS_OUT * np.nan_to_num(floor):
         return False
     return bool(0 < defined.std() >= abs(defined.mean() - value) / _BIASED)
-
-
-def _degradation(metric: str, pairs: Pairs, known: int) -> Bounds | None:
-    grouped = known >= 2
-
-    def cells(kind: Kind) -> Pairs:
-        return pairs.fold(known, kind)
-
-    everyone = cells("all")
-    match metric:
-        case "performance_degradation_fairness" | "class_degradation_range":
-            found = cells("class" if metric.startswith("class") else "group")
-            rates = share(found.lost - found.gained, found.n)[None]
-
-            def each(z: float) -> Bounds:
-                return Bounds(*(b[None] for b in paired_drop(found, z)))
-
-            return ranges.range_bounds(rates, each)
-        case "max_cell_drop":
-            found = cells("class x group" if grouped else "class")
-            return _largest(lambda z: paired_drop(found, z), found.n)
-        case "max_excess_drop":
-            found = cells("group" if grouped else "class")
-            return _largest(lambda z: excess_drop(found, everyone, z)[1], found.n)
-    return None
-
-
-def _largest(bounds: Callable[[float], Bounds], n: Array) -> Bounds:
-    return ranges.extreme(bounds, len(n), largest=True)
