@@ -137,24 +137,18 @@ def audit(
     if len(outputs) != 1 + len(several):
         raise InputError("a candidate cannot be called 'reference'; rename it")
     arrays = {name: predicted(name, value, class_names) for name, value in outputs.items()}
-    for name, found in arrays.items():
-        if len(found) != len(true):
+    for name, array in arrays.items():
+        if len(array) != len(true):
             raise InputError(
-                f"{name} has {len(found):,} predictions and y {len(true):,} labels; give one for"
+                f"{name} has {len(array):,} predictions and y {len(true):,} labels; give one for"
                 " each example, in the same order"
             )
     names, codes = encode({"y": true, **arrays}, class_names)
-    given = attributes(groups, len(true))
-    examples = Examples(codes["y"], names, {k: group_codes(v) for k, v in given.items()})
+    coded = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
+    examples = Examples(codes["y"], names, coded)
+    sure = {k: c for k, v in outputs.items() if (c := confidence(v)) is not None}
     rest = {name: codes[name] for name in several}
-    sure = {name: confidence(value) for name, value in outputs.items()}
-    return audit_codes(
-        codes["reference"],
-        rest,
-        examples,
-        Settings(**settings),
-        confidence={name: values for name, values in sure.items() if values is not None},
-    )
+    return audit_codes(codes["reference"], rest, examples, Settings(**settings), confidence=sure)
 
 
 def audit_codes(

@@ -195,7 +195,7 @@ def adjust(
     cells["excess_q"] = benjamini_hochberg(cells["excess_p"].to_numpy())
     cells["p_no_worse_adjusted"] = holm(cells["p_no_worse"].to_numpy())
     changed = cells["p_adjusted"] < settings.alpha
-    found = np.select(
+    cells["finding"] = np.select(
         [
             cells["n"] == 0,
             cells["n"] < settings.least,
@@ -207,4 +207,3 @@ def adjust(
         ["empty", "too few", LOST_MORE, "lost", "gained", "no worse"],
         "data do not tell",
     )
-    cells["finding"] = found

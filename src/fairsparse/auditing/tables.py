@@ -90,11 +90,11 @@ def p_value(p: Number) -> str:
     return words.p_value(p) if words.defined(p) else "–"
 
 
-def estimate(found: Mapping[str, Number], form: Callable[[Number], str]) -> Entry:
+def estimate(one: Mapping[str, Number], form: Callable[[Number], str]) -> Entry:
     """A value with its interval below it."""
-    if not words.defined(found["value"]):
+    if not words.defined(one["value"]):
         return words.UNDEFINED
-    return form(found["value"]), between(found["low"], found["high"], form)
+    return form(one["value"]), between(one["low"], one["high"], form)
 
 
 def degradation(record: Record) -> Table:

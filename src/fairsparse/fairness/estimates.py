@@ -197,12 +197,12 @@ def change_tests(outcomes: Outcomes, *, draws: int = 2000, seed: int = 0) -> dic
 
 def _statistics(counts: Sequence[Counts]) -> dict[str, Array]:
     values = [evaluate(METRICS, c) for c in counts]
-    found = {f"{role} {m}": v[m] for role, v in zip(ROLES, values, strict=False) for m in v}
+    named = {f"{role} {m}": v[m] for role, v in zip(ROLES, values, strict=False) for m in v}
     if len(counts) == 2:
         before, after = values
-        found |= {f"change {name}": after[name] - before[name] for name in before}
-        found |= evaluate(DEGRADATIONS, *counts)
-    return found
+        named |= {f"change {name}": after[name] - before[name] for name in before}
+        named |= evaluate(DEGRADATIONS, *counts)
+    return named
 
 
 def _bootstrap(chunks: Iterator[tuple[Counts, ...]]) -> dict[str, Array]:

@@ -117,13 +117,13 @@ class Outcomes:
 
     def by(self, group: Labels, group_names: Sequence[str]) -> Outcomes:
         """The same predictions by the groups of another attribute."""
-        known = len(group_names)
+        groups = len(group_names)
         row = as_codes("groups", group, len(self.true), group_names, UNKNOWN)
-        if known == 0:
+        if groups == 0:
             return replace(self, row=0 * row, group_names=(), shape=(1, self.shape[1]))
         unknown = row == UNKNOWN
-        shape = (known + int(unknown.any()), self.shape[1])
-        row = np.where(unknown, known, row)
+        shape = (groups + int(unknown.any()), self.shape[1])
+        row = np.where(unknown, groups, row)
         return replace(self, row=row, group_names=tuple(group_names), shape=shape)
 
     @cached_property
@@ -152,13 +152,13 @@ class Outcomes:
         """The counts of each model, (G', C)."""
         (row, true, predicted), times = self.distinct
         cell = row * self.shape[1] + true
-        n, known = self._table(cell, times), len(self.group_names)
+        n, groups = self._table(cell, times), len(self.group_names)
         return tuple(
             Counts(
                 n,
                 self._table(cell[right := np.flatnonzero(codes == true)], times[right]),
                 self._table(row * self.shape[1] + codes, times),
-                known,
+                groups,
             )
             for codes in predicted
         )
@@ -203,8 +203,8 @@ class Outcomes:
         models, cells = len(predicted), math.prod(self.shape)
 
         def occur(cell: Array, pattern: Array, n: Array) -> Array:
-            found = np.bincount((cell << models) + pattern, weights=n, minlength=cells << models)
-            return found.astype(np.int64)
+            sums = np.bincount((cell << models) + pattern, weights=n, minlength=cells << models)
+            return sums.astype(np.int64)
 
         right = sum(((p == true).astype(np.int64) << i for i, p in enumerate(predicted)), 0 * true)
         hits = occur(row * self.shape[1] + true, right, times)
