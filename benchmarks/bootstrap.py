@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.measure import simulate, versions
 from benchmarks.records import store
-from fairsparse.auditing.compare import compare
 from fairsparse.fairness.estimates import estimate
+from fairsparse.fairness.outcomes import Outcomes
 
 
 def seconds(task: Callable[[], Any], repeats: int = 1) -> float:
@@ -64,7 +64,10 @@ def against_fairlearn(examples: int, groups: int, resamples: int) -> dict[str, A
     """Seconds of both sides on predictions of two classes."""
     predicted, _, y, group = simulate(examples, 2, groups)
     names = ("no", "yes"), [str(g) for g in range(groups)]
-    ours = seconds(lambda: estimate([predicted], y, group, *names, resamples=resamples), repeats=3)
+    ours = seconds(
+        lambda: estimate(Outcomes.of([predicted], y, group, *names), resamples=resamples),
+        repeats=3,
+    )
     theirs = seconds(lambda: fairlearn_bootstrap(predicted, y, group, resamples))
     return {
         "examples": examples,
@@ -92,8 +95,9 @@ def main(args: Namespace) -> None:
     names = [str(c) for c in range(args.classes)], [str(g) for g in range(args.groups)]
     data = simulate(args.examples, args.classes, args.groups)
     options = {"resamples": args.resamples}
-    one = seconds(lambda: estimate(data[:1], *data[2:], *names, **options), repeats=3)
-    two = seconds(lambda: compare(*data, *names, **options), repeats=3)
+    facts = (*data[2:], *names)
+    one = seconds(lambda: estimate(Outcomes.of(data[:1], *facts), **options), repeats=3)
+    two = seconds(lambda: estimate(Outcomes.of(data[:2], *facts), **options), repeats=3)
     result = {
         "examples": args.examples,
         "classes": args.classes,

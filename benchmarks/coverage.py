@@ -24,8 +24,9 @@ from benchmarks.records import load, store
 from fairsparse.auditing.audit import audit
 from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.fairness.counts import Counts
-from fairsparse.fairness.estimates import ROLES, estimate, tally
+from fairsparse.fairness.estimates import ROLES, estimate
 from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.fairness.paired import Pairs, excess_drop, paired_drop
 
 SIZES = (30, 100, 1000)
@@ -104,18 +105,17 @@ def coverage(case: str, n: int, draws: int, resamples: int) -> dict[str, Any]:
         first, second, y, group = draw(rates, n, np.random.default_rng([seed, n]))
         names = ([str(c) for c in range(len(rates[0]))], [str(g) for g in range(groups)])
         group = group if groups else np.full(len(y), -1)
-        estimated = estimate([first, second], y, group, *names, resamples=resamples, seed=seed)
+        outcomes = Outcomes.of([first, second], y, group, *names)
+        estimated = estimate(outcomes, resamples=resamples, seed=seed)
         bounds = {}
         for name in [name for name in expected if name in estimated]:
             interval = estimated[name]
             bounds[name] = interval["low"], interval["high"]
             wide.setdefault(name, 0)
             wide[name] += interval["how"] in ("all cells at once", "percentile")
-        _, pairs = tally([first, second], y, group, *names)
-        assert pairs is not None
         axis = 1 if groups else 0
-        mine = Pairs(*(x.sum(axis)[-1:] for x in pairs))
-        everyone = Pairs(*(x.sum()[None] for x in pairs))
+        mine = Pairs(*(x.sum(axis)[-1:] for x in outcomes.pairs))
+        everyone = Pairs(*(x.sum()[None] for x in outcomes.pairs))
         bounds["drop of a cell"] = tuple(float(b[0]) for b in paired_drop(mine))  # type: ignore[assignment]
         bounds["extra drop"] = tuple(float(b[0]) for b in excess_drop(mine, everyone)[1])  # type: ignore[assignment]
         for name, (low, high) in bounds.items():

@@ -32,10 +32,10 @@ from benchmarks.records import load, store
 from fairsparse.auditing.audit_report import write
 from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.join import audit_files
-from fairsparse.fairness.counts import Confusion
 from fairsparse.fairness.estimates import estimate
 from fairsparse.fairness.metric import evaluate
 from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.outcomes import Confusion, Outcomes
 
 CLASSES, REGIONS, BANDS = 20, 8, 3
 """Of the CSV files: classes, and groups by two attributes."""
@@ -82,7 +82,7 @@ def ratio(n: int, resamples: int) -> dict[str, float]:
     rows = simulate(n, 10, 4)
     names = [str(c) for c in range(10)], [str(g) for g in range(4)]
     began = time.perf_counter()
-    estimate(rows[:2], *rows[2:], *names, resamples=resamples)
+    estimate(Outcomes.of(rows[:2], *rows[2:], *names), resamples=resamples)
     ours = time.perf_counter() - began
     rng = np.random.default_rng(0)
     began = time.perf_counter()

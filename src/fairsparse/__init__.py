@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fairsparse.experiments.result import Result, load
     from fairsparse.experiments.run import run
     from fairsparse.fairness.cells import Cells
-    from fairsparse.fairness.counts import Confusion
     from fairsparse.fairness.metrics import METRICS, measure
+    from fairsparse.fairness.outcomes import Confusion
     from fairsparse.masks.maskset import MaskSet, prunable
     from fairsparse.masks.select import select
     from fairsparse.methods import METHODS, Method, Outcome
@@ -92,8 +92,8 @@ _HOMES = {
     "experiments.result": ("Result", "load"),
     "experiments.run": ("run",),
     "fairness.cells": ("Cells",),
-    "fairness.counts": ("Confusion",),
     "fairness.metrics": ("METRICS", "measure"),
+    "fairness.outcomes": ("Confusion",),
     "masks.maskset": ("MaskSet", "prunable"),
     "masks.select": ("select",),
     "methods": ("METHODS", "Method", "Outcome"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fairsparse.auditing.compare import compare
-from fairsparse.fairness.counts import Confusion
+from fairsparse.fairness.outcomes import Confusion
 
 TEN = [f"digit {i}" for i in range(10)]
 FIVE = ["north", "east", "south", "west", "x" * 60]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import FIVE, HOSTILE, MANY, TEN, record, sweep_records
-from page import SPACE, Page
+from page import BAR, SPACE, Page
 
 from fairsparse.auditing import words
+from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.auditing.report import comparison_report, run_report
 from fairsparse.auditing.sentences import budget, given_up, run_paragraphs, tolerance
 
@@ -126,13 +127,18 @@ def test_cells_agree_with_the_record_and_come_by_drop() -> None:
     for cell in audit["cells"]:
         row = page("groups").row(cell["name"], f"{cell['n']:,}")
         assert row[2:4] == [f"{100 * cell[role]:.1f} %" for role in ("reference", "candidate")]
-        assert float(row[4].replace("−", "-")) == pytest.approx(100 * cell["drop"], abs=0.0501)
-        low, high = (float(v) for v in row[5].replace("−", "-").split(" to "))
-        assert (low, high) == pytest.approx((100 * cell["low"], 100 * cell["high"]), abs=0.0501)
-        assert row[6:8] == [str(cell["lost"]), str(cell["gained"])]
-        p = cell["p_adjusted"]
-        assert row[8] == ("< 0.001" if p < 0.001 else f"{p:.3f}")
-    shown = [float(r[4].replace("−", "-")) for r in page("groups").rows if r[0] in FIVE]
+        for entry, value, prefix in ((row[4], "drop", ""), (row[5], "excess_drop", "excess_")):
+            number, interval = entry.replace("−", "-").split(BAR)
+            assert float(number) == pytest.approx(100 * cell[value], abs=0.0501)
+            expected = [100 * cell[f"{prefix}{end}"] for end in ("low", "high")]
+            assert [float(v) for v in interval.split(" to ")] == pytest.approx(expected, abs=0.0501)
+        assert row[6] == f"{cell['lost']} / {cell['gained']}"
+        for text, p in zip(row[7:9], (cell["p_adjusted"], cell["excess_p_adjusted"]), strict=True):
+            assert text == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+        assert row[9] == cell["finding"]
+    shown = [
+        float(r[4].split(BAR)[0].replace("−", "-")) for r in page("groups").rows if r[0] in FIVE
+    ]
     assert len(shown) == 5
     assert shown == sorted(shown, reverse=True)
 
@@ -160,12 +166,11 @@ def test_undefined_rates_are_named_and_not_numbers() -> None:
     made = record(TEN, FIVE, n=30, cells="class-group")
     empty = [c for c in made["audit"]["cells"] if c["n"] == 0]
     row = page("few").row("worst cell")
-    assert row[1:] == ["undefined"] * 4
+    assert row[1:] == [*["undefined"] * 3, "–", "undefined"]
     first = next(c["name"] for c in empty if c["kind"] == "class x group")
     assert f"too few examples of: {first}" in row[0]
     cell = page("few").row(first)
-    assert cell[2:5] == ["undefined"] * 3
-    assert cell[8] == "undefined"
+    assert cell[2:] == [*["undefined"] * 4, "0 / 0", "–", "–", "empty"]
 
 
 def test_the_plot_of_many_cells_shows_both_ends() -> None:
@@ -219,20 +224,19 @@ def test_readings(metric: str, change: tuple[float | None, ...], said: str) -> N
     assert words.reading(metric, dict(zip(("value", "low", "high"), change, strict=True))) == said
 
 
-def test_who_lost_most_is_named_with_n_and_doubt() -> None:
+def test_who_lost_more_is_named_with_n_and_doubt() -> None:
     made = record(TEN, resamples=20)
-    for cell in made["audit"]["cells"]:
-        cell |= {"drop": 0.0, "low": -0.01, "high": 0.01, "p_adjusted": 1.0}
-    assert "Of 10 classes, not one lost accuracy." in run_paragraphs(made)
-    made["audit"]["cells"][3] |= {"drop": 0.25, "low": -0.01, "high": 0.5, "n": 1234}
+    digit = made["audit"]["cells"][3]
+    digit |= {"excess_drop": 0.25, "excess_low": -0.01, "excess_high": 0.5, "n": 1234}
+    digit |= {"excess_p": 0.5, "excess_p_adjusted": 1.0, "finding": "data do not tell"}
     lost = run_paragraphs(made)[1].replace(SPACE, " ")
-    assert "“digit 3” lost most: 25.00 points" in lost
-    assert "n = 1,234" in lost
-    assert "do not tell whether it lost any" in lost
-    made["audit"]["cells"][3] |= {"low": 0.1}
-    assert "may still be chance" in run_paragraphs(made)[1]
-    made["audit"]["cells"][3] |= {"p_adjusted": 0.0004}
-    assert run_paragraphs(made)[1].replace(SPACE, " ").endswith("adjusted p < 0.001).")
+    assert "none is shown to have lost more than the others" in lost
+    assert "lost “class: digit 3”: 25.00 points (n = 1,234, 95 % interval −1.00 to 50.00" in lost
+    assert "adjusted p = 1.000). That is no proof" in lost
+    digit |= {"excess_p_adjusted": 0.0004, "finding": LOST_MORE}
+    lost = run_paragraphs(made)[1].replace(SPACE, " ")
+    assert "Of 10 cells that were tested, 1 lost more than the others" in lost
+    assert lost.endswith("adjusted p < 0.001).")
 
 
 def test_a_class_that_is_hardly_predicted_is_named() -> None:

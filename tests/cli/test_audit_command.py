@@ -116,9 +116,11 @@ def test_an_audit_of_runs_is_the_runs_own(
     assert program(line, monkeypatch) == 0
     capsys.readouterr()
     record = json.loads(Path(run, "record.json").read_text())
-    mine = {c["name"]: c["drop"] for c in record["audit"]["cells"] if c["kind"] == "class"}
-    found = json.loads(Path("a/audit.json").read_text())
-    assert {c["cell"]: c["drop"] for c in found["cells"]} == pytest.approx(mine)
+    audited = json.loads(Path("a/audit.json").read_text())
+    same = ["n", "drop", "low", "high", "p", "p_adjusted", "excess_p", "excess_p_adjusted"]
+    same += ["excess_q", "finding"]
+    mine = [[c["name"], *(c[key] for key in same)] for c in record["audit"]["cells"]]
+    assert [[c["cell"], *(c[key] for key in same)] for c in audited["cells"]] == mine
     assert program(f"audit --reference no:dense --candidate {run}", monkeypatch) == 2
     assert "no: no such run directory" in capsys.readouterr().err
     Path(run, "predictions.npz").write_bytes(b"x")

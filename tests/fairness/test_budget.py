@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from fairsparse.fairness.budget import MEASURES, Budget, Measure
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.counts import Confusion
 from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.metric import evaluate
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
+from fairsparse.fairness.outcomes import Confusion
 from fairsparse.types import InputError, Predictions
 
 BINARY, THREE, GROUPS = ("no", "yes"), ("x", "y", "z"), ("a", "b", "c")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.estimates import change_tests, estimate, tally
+from fairsparse.fairness.estimates import change_tests, estimate
+from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.fairness.paired import Pairs, independent_difference, mcnemar, paired_drop, wilson
 
 TEN = [str(k) for k in range(10)]
@@ -27,7 +28,8 @@ def drawn(rates: tuple[list[float], list[float]], n: int, seed: int) -> list[np.
 
 def test_each_metric_has_the_interval_that_covers_it() -> None:
     before, after, y = drawn(([0.97, 0.5, *[0.75] * 7, 0.3], [0.85] * 10), 200, 0)
-    found = estimate([before, after], y, np.full(2000, -1), TEN, resamples=300)
+    outcomes = Outcomes.of([before, after], y, np.full(2000, -1), TEN)
+    found = estimate(outcomes, resamples=300)
     how = {name: e["how"] for name, e in found.items()}
     assert how["reference accuracy"] == how["change accuracy"] == "score"
     assert how["reference cwv"] == how["change cwv"] == "corrected"
@@ -39,8 +41,7 @@ def test_each_metric_has_the_interval_that_covers_it() -> None:
     assert math.isnan(found["candidate accuracy"]["floor"])
     right = (after == y).sum()
     assert found["candidate accuracy"]["low"] == pytest.approx(wilson(right, 2000).low)
-    (_, _), pairs = tally([before, after], y, np.full(2000, -1), TEN)
-    drop = paired_drop(Pairs(*(x.sum() for x in pairs)))
+    drop = paired_drop(Pairs(*(x.sum() for x in outcomes.pairs)))
     assert found["change accuracy"]["low"] == pytest.approx(-drop.high)
 
 
@@ -48,7 +49,7 @@ def test_two_groups_have_the_interval_of_their_difference() -> None:
     rng = np.random.default_rng(0)
     y, group = rng.integers(0, 2, 500), rng.integers(0, 2, 500)
     predicted = np.where(rng.random(500) < 0.1 + 0.2 * group, 1 - y, y)
-    found = estimate([predicted], y, group, ["no", "yes"], ["a", "b"], resamples=50)
+    found = estimate(Outcomes.of([predicted], y, group, ["no", "yes"], ["a", "b"]), resamples=50)
     right, n = (np.bincount(group, weights=w) for w in ((predicted == y), np.ones(500)))
     expected = independent_difference(right[:1], n[:1], right[1:], n[1:])
     gap = found["reference accuracy_gap"]
@@ -61,7 +62,8 @@ def test_equal_classes_are_covered(n: int) -> None:
     zero = []
     for seed in range(40):
         before, after, y = drawn(([0.85] * 10, [0.8] * 10), n, seed)
-        found = estimate([before, after], y, np.full(len(y), -1), TEN, resamples=200, seed=seed)
+        outcomes = Outcomes.of([before, after], y, np.full(len(y), -1), TEN)
+        found = estimate(outcomes, resamples=200, seed=seed)
         zero.append([found[f"candidate {m}"]["low"] <= 1e-9 for m in ("cwv", "mcd")])
         assert found["candidate cwv"]["low"] >= 0
         assert found["class_degradation_range"]["low"] <= 0.2
@@ -71,8 +73,10 @@ def test_equal_classes_are_covered(n: int) -> None:
 def test_seed_decides_everything() -> None:
     before, after, y = drawn(([0.9] * 10, [0.8] * 10), 20, 0)
 
+    outcomes = Outcomes.of([before, after], y, np.full(len(y), -1), TEN)
+
     def run(seed: int) -> dict:
-        return estimate([before, after], y, np.full(len(y), -1), TEN, resamples=100, seed=seed)
+        return estimate(outcomes, resamples=100, seed=seed)
 
     assert str(run(3)) == str(run(3))
     assert str(run(3)) != str(run(4))
@@ -80,7 +84,8 @@ def test_seed_decides_everything() -> None:
 
 def test_identical_predictions_change_nothing() -> None:
     before, _, y = drawn(([0.9] * 10, [0.8] * 10), 20, 0)
-    found = estimate([before, before], y, np.full(len(y), -1), TEN, resamples=100)
+    outcomes = Outcomes.of([before, before], y, np.full(len(y), -1), TEN)
+    found = estimate(outcomes, resamples=100)
     for name, e in found.items():
         if name.startswith("change") or name in DEGRADATIONS:
             assert e["value"] == 0, name
@@ -88,7 +93,8 @@ def test_identical_predictions_change_nothing() -> None:
 
 
 def test_an_empty_cell_leaves_its_metrics_undefined() -> None:
-    found = estimate([[0, 1, 1]], [0, 1, 1], [-1] * 3, ["r", "s", "t"], resamples=50)
+    outcomes = Outcomes.of([[0, 1, 1]], [0, 1, 1], [-1] * 3, ["r", "s", "t"])
+    found = estimate(outcomes, resamples=50)
     for metric in ("cwv", "mcd", "worst_class_accuracy"):
         e = found[f"reference {metric}"]
         assert math.isnan(e["value"])
@@ -99,7 +105,7 @@ def test_an_empty_cell_leaves_its_metrics_undefined() -> None:
 def test_swapping_agrees_with_mcnemar_and_with_all_swaps() -> None:
     before, after, y = drawn(([0.9] * 3, [0.75] * 3), 30, 1)
     none, names = np.full(90, -1), ["r", "s", "t"]
-    found = change_tests(before, after, y, none, names, draws=20_000)
+    found = change_tests(Outcomes.of([before, after], y, none, names), draws=20_000)
     lost = ((before == y) & (after != y)).sum()
     gained = ((before != y) & (after == y)).sum()
     assert found["accuracy"] == pytest.approx(mcnemar(lost, gained), abs=0.01)
@@ -111,16 +117,16 @@ def test_swapping_agrees_with_mcnemar_and_with_all_swaps() -> None:
         accuracies = [[(p == y_)[y_ == c].mean() for c in range(3)] for p in (a, b)]
         spreads.append(np.ptp(accuracies[1]) - np.ptp(accuracies[0]))
     expected = np.mean(np.abs(spreads) >= abs(spreads[0]) - 1e-12)
-    found = change_tests(*few, np.full(6, -1), names, draws=20_000)
+    found = change_tests(Outcomes.of(few[:2], few[2], np.full(6, -1), names), draws=20_000)
     assert found["mcd"] == pytest.approx(expected, abs=0.02)
 
 
 def test_swaps_of_many_classes_are_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after, y = drawn(([0.9] * 10, [0.85] * 9 + [0.6]), 40, 2)
-    given = (before, after, y, np.arange(400) % 2, TEN, ["a", "b"])
-    whole = change_tests(*given, draws=4000)
-    monkeypatch.setattr("fairsparse.fairness.intervals._MOST_DISTINCT", 5)
-    reduced = change_tests(*given, draws=4000, seed=1)
+    given = ([before, after], y, np.arange(400) % 2, TEN, ["a", "b"])
+    whole = change_tests(Outcomes.of(*given), draws=4000)
+    monkeypatch.setattr("fairsparse.fairness.outcomes._MOST_DISTINCT", 5)
+    reduced = change_tests(Outcomes.of(*given), draws=4000, seed=1)
     assert reduced == pytest.approx(whole, abs=0.05)
 
 
@@ -134,5 +140,6 @@ def test_swaps_move_predictions_whole() -> None:
         moved.append(abs(gaps[1] - gaps[0]))
     expected = np.mean(np.array(moved) >= moved[0] - 1e-12)
     assert 0.05 < expected < 0.95
-    found = change_tests(before, after, y, group, ["no", "yes"], ["a", "b"], draws=20_000)
+    outcomes = Outcomes.of([before, after], y, group, ["no", "yes"], ["a", "b"])
+    found = change_tests(outcomes, draws=20_000)
     assert found["demographic_parity"] == pytest.approx(expected, abs=0.02)

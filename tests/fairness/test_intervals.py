@@ -4,17 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
-from fairsparse.fairness import intervals
-from fairsparse.fairness.counts import Confusion, Counts
+from fairsparse.fairness import intervals, outcomes
+from fairsparse.fairness.counts import Counts
 from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.intervals import (
     acceleration,
     bca,
-    holm,
     leave_one_out,
     multinomial,
     percentile,
@@ -22,6 +19,7 @@ from fairsparse.fairness.intervals import (
 )
 from fairsparse.fairness.metric import evaluate
 from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.outcomes import Confusion, Outcomes
 from fairsparse.types import InputError
 
 NAMES = ("rst", "ab")
@@ -35,6 +33,10 @@ def people(n: int, seed: int = 0) -> tuple[np.ndarray, ...]:
     wrong = rng.random((2, n)) < np.where(group == 1, [[0.2], [0.4]], [[0.15], [0.2]])
     noise = rng.integers(0, 3, n)
     return (*np.where(wrong, noise, y), y, group)
+
+
+def coded(rows: tuple[np.ndarray, ...]) -> Outcomes:
+    return Outcomes.of(rows[:2], *rows[2:], *NAMES)
 
 
 def statistics(reference: Counts, candidate: Counts) -> dict[str, np.ndarray]:
@@ -63,7 +65,7 @@ def row_bootstrap(resamples: int, seed: int, rows: tuple[np.ndarray, ...]) -> di
 def test_same_law_as_resampling_rows() -> None:
     rows = people(400)
     by_rows = row_bootstrap(1000, 1, rows)
-    by_counts = collect(resample(rows[:2], *rows[2:], *NAMES, resamples=4000, seed=2))
+    by_counts = collect(resample(coded(rows), resamples=4000, seed=2))
     assert by_counts.keys() == by_rows.keys()
     for name, values in by_counts.items():
         assert stats.ks_2samp(values, by_rows[name]).pvalue > 1e-3, name
@@ -114,10 +116,9 @@ def test_undecided_slots_complete_the_law() -> None:
 
 def test_chunks_do_not_change_the_law_nor_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = people(300)
-    given_ = (rows[:2], *rows[2:], *NAMES)
-    whole = collect(resample(*given_, resamples=900, seed=0))
+    whole = collect(resample(coded(rows), resamples=900, seed=0))
     monkeypatch.setattr(intervals, "_CHUNK", 10_000)
-    chunks = list(resample(*given_, resamples=900, seed=0))
+    chunks = list(resample(coded(rows), resamples=900, seed=0))
     assert len(chunks) > 3
     assert sum(len(reference.n) for reference, _ in chunks) == 900
     for name, values in collect(iter(chunks)).items():
@@ -126,7 +127,7 @@ def test_chunks_do_not_change_the_law_nor_the_number(monkeypatch: pytest.MonkeyP
 
 def test_resamples_agree_with_the_tables_they_stand_for() -> None:
     rows = people(200)
-    for reference, candidate in resample(rows[:2], *rows[2:], *NAMES, resamples=50):
+    for reference, candidate in resample(coded(rows), resamples=50):
         assert reference.n.shape == (50, 3, 3)  # resamples, groups and the unknown, classes
         np.testing.assert_array_equal(reference.n, candidate.n)
         for counts in (reference, candidate):
@@ -149,36 +150,18 @@ def test_undefined_resamples_are_dropped_and_counted() -> None:
     )
 
 
-def test_holm_by_hand() -> None:
-    found = holm(np.array([0.01, np.nan, 0.04, 0.03, 0.005]))
-    assert found == pytest.approx([0.03, math.nan, 0.06, 0.06, 0.02], nan_ok=True)
-    assert holm(np.array([0.6, 0.9])) == pytest.approx([1, 1])
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(deadline=None)
-def test_holm_rejects_as_the_step_down_does(p: list[float]) -> None:
-    adjusted = holm(np.array(p))
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    still = True
-    for rank, i in enumerate(order):
-        still = still and p[i] * (len(p) - rank) <= 0.05
-        assert (adjusted[i] <= 0.05) == still
-
-
 @pytest.mark.parametrize(("resamples", "seed"), [(0, 0), (10, -1)])
 def test_bad_options_are_refused(resamples: int, seed: int) -> None:
     rows = people(20)
     with pytest.raises(InputError, match="resamples must be at least 1 and seed at least 0"):
-        next(resample(rows[:2], *rows[2:], *NAMES, resamples=resamples, seed=seed))
+        next(resample(coded(rows), resamples=resamples, seed=seed))
 
 
 def test_many_classes_are_drawn_by_what_matters_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = people(400)
-    given_ = (rows[:2], *rows[2:], *NAMES)
-    whole = collect(resample(*given_, resamples=4000, seed=0))
-    monkeypatch.setattr(intervals, "_MOST_DISTINCT", 5)
-    drawn = list(resample(*given_, resamples=4000, seed=1))
+    whole = collect(resample(coded(rows), resamples=4000, seed=0))
+    monkeypatch.setattr(outcomes, "_MOST_DISTINCT", 5)
+    drawn = list(resample(coded(rows), resamples=4000, seed=1))
     assert all((c.n.sum((1, 2)) == 400).all() for pair in drawn for c in pair)
     reduced = collect(iter(drawn))
     within = {"accuracy", "cwv", "mcd", "accuracy_gap", "equal_opportunity", "worst_cell_accuracy"}
@@ -187,12 +170,12 @@ def test_many_classes_are_drawn_by_what_matters_of_them(monkeypatch: pytest.Monk
     for name in ("demographic_parity", "equalized_odds", "change equalized_odds"):
         assert np.std(reduced[name]) == pytest.approx(np.std(whole[name]), rel=0.2), name
         assert reduced[name].mean() == pytest.approx(whole[name].mean(), abs=0.02), name
-    assert list(leave_one_out(*given_)) == []
+    assert list(leave_one_out(coded(rows))) == []
 
 
 def test_leaving_one_out_is_a_count_less_one() -> None:
     rows = people(60)
-    chunks = list(leave_one_out(rows[:2], *rows[2:], *NAMES))
+    chunks = list(leave_one_out(coded(rows)))
     left = [
         (before.correct[k], after.predicted[k], int(times[k]))
         for (before, after), times in chunks

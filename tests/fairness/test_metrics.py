@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairsparse.fairness.calibration import CALIBRATIONS
-from fairsparse.fairness.counts import Confusion, Counts
+from fairsparse.fairness.counts import Counts
 from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.metric import Rates, evaluate
 from fairsparse.fairness.metrics import METRICS, measure
+from fairsparse.fairness.outcomes import Confusion
 from fairsparse.types import InputError
 
 # Eight people: a has 3 of 4 right (TPR 1/2, FPR 0), b has 2 of 4 right (TPR 1, FPR 2/3).

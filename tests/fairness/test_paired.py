@@ -5,17 +5,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from fairsparse.fairness.intervals import holm
 from fairsparse.fairness.paired import (
     Pairs,
-    benjamini_hochberg,
     exact,
     excess_drop,
     excess_test,
@@ -142,10 +139,3 @@ def test_no_examples_give_no_number() -> None:
     assert math.isnan(excess_drop(none, some)[0].item())
     assert math.isnan(excess_test(none, some).item())
     assert math.isnan(no_worse(none, 0.01).item())
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=20, deadline=None)
-def test_adjustments_are_statsmodels(p: list[float]) -> None:
-    for ours, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
-        assert ours(np.array(p)) == pytest.approx(multipletests(p, method=method)[1])

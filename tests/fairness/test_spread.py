@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.counts import Confusion
 from fairsparse.fairness.metrics import measure
+from fairsparse.fairness.outcomes import Confusion
 from fairsparse.fairness.spread import Spread, objective, spread
 from fairsparse.types import InputError, Predictions
 

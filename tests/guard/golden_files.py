@@ -33,7 +33,7 @@ MEASURED = re.compile(
 """Paths below which a trained network shows."""
 SIZES = {"n", "step", "epoch", "sparsity", "resamples", "seed", "gap_limit"}
 """Figures there that do not depend on it."""
-WORDS = {"masks", "content", "worst_cell", "how"}
+WORDS = {"masks", "content", "worst_cell", "how", "finding"}
 """Texts there that do."""
 LENGTHS = re.compile(r"(?<=record/history/)\d+")
 """Lists there whose length does: a search decides at which step a round begins."""

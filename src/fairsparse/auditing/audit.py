@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from fairsparse.auditing import findings
 from fairsparse.auditing.calibration import COLUMNS, calibration
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.auditing.findings import LOST_MORE
+from fairsparse.auditing.findings import LOST_MORE, Contrast
 from fairsparse.auditing.labels import (
     attributes,
     column,
@@ -23,7 +23,8 @@ from fairsparse.auditing.labels import (
     predicted,
 )
 from fairsparse.fairness.counts import Array
-from fairsparse.types import InputError
+from fairsparse.fairness.outcomes import Outcomes
+from fairsparse.types import UNKNOWN, InputError
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,7 @@ class Audit:
         Measures of how unequally a drop falls have a ``candidate`` alone.
     cells : DataFrame
         A row for each candidate, attribute (``class``, an attribute, a crossing, or class x
-        attribute) and cell, as `CellChange` has it, with ``p_no_worse``, adjusted p-values over
-        all tests of the audit, Benjamini and Hochberg's ``q`` of the excess, and a ``finding``.
+        attribute) and cell, as `CellChange` has it, with ``p_no_worse`` besides.
     overall : DataFrame
         A row for each candidate: churn, agreement (Cohen's kappa), flips.
     calibration : DataFrame
@@ -56,6 +56,9 @@ class Audit:
         for all, with both models' expected calibration error, the ``floor`` that a calibrated model
         would have, overconfidence with its interval, and the ``change`` of it with its interval, p
         and adjusted p-value.
+    contrasts : dict
+        Candidate -> ``class`` or attribute -> `Contrast`: counts of both models, and every
+        estimate.
     notes : tuple of str
         What did not match, and what was left out.
     """
@@ -69,6 +72,7 @@ class Audit:
     cells: pd.DataFrame
     overall: pd.DataFrame
     calibration: pd.DataFrame
+    contrasts: dict[str, dict[str, Contrast]] = field(repr=False)
     notes: tuple[str, ...] = ()
 
     @property
@@ -133,24 +137,18 @@ def audit(
     if len(outputs) != 1 + len(several):
         raise InputError("a candidate cannot be called 'reference'; rename it")
     arrays = {name: predicted(name, value, class_names) for name, value in outputs.items()}
-    for name, found in arrays.items():
-        if len(found) != len(true):
+    for name, array in arrays.items():
+        if len(array) != len(true):
             raise InputError(
-                f"{name} has {len(found):,} predictions and y {len(true):,} labels; give one for"
+                f"{name} has {len(array):,} predictions and y {len(true):,} labels; give one for"
                 " each example, in the same order"
             )
     names, codes = encode({"y": true, **arrays}, class_names)
-    given = attributes(groups, len(true))
-    examples = Examples(codes["y"], names, {k: group_codes(v) for k, v in given.items()})
+    coded = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
+    examples = Examples(codes["y"], names, coded)
+    sure = {k: c for k, v in outputs.items() if (c := confidence(v)) is not None}
     rest = {name: codes[name] for name in several}
-    sure = {name: confidence(value) for name, value in outputs.items()}
-    return audit_codes(
-        codes["reference"],
-        rest,
-        examples,
-        Settings(**settings),
-        confidence={name: values for name, values in sure.items() if values is not None},
-    )
+    return audit_codes(codes["reference"], rest, examples, Settings(**settings), confidence=sure)
 
 
 def audit_codes(
@@ -166,17 +164,19 @@ def audit_codes(
     `confidence` is what ``reference`` and candidates give to what they predict, (N,), where known.
     """
     crossed = examples.crossed(settings.depth)
-    sure = confidence or {}
+    sure, nobody = confidence or {}, np.full(len(examples.y), UNKNOWN)
+    contrasts: dict[str, dict[str, Contrast]] = {}
     measures, cells, overall, calibrated = [], [], [], [pd.DataFrame(columns=list(COLUMNS))]
     for name, codes in candidates.items():
-        flips = findings.overall(reference, codes, examples)
-        overall.append({"candidate_name": name, **flips})
-        measures.append(findings.measures(name, reference, codes, examples, flips, settings))
-        cells.append(findings.cells(name, reference, codes, examples, crossed, settings))
+        both = Outcomes.of([reference, codes], examples.y, nobody, examples.class_names)
+        overall.append({"candidate_name": name, **findings.overall(both)})
+        contrasts[name], frame = findings.contrasts(both, examples, crossed, settings)
+        cells.append(_of(name, frame))
+        measures.append(_of(name, findings.measures(contrasts[name])))
         if "reference" in sure and name in sure:
-            both = np.stack([sure["reference"], sure[name]])
-            right = np.stack([reference, codes]) == examples.y
-            table, gaps = calibration(name, both, right, examples, crossed, settings)
+            shares = np.stack([sure["reference"], sure[name]])
+            right = np.stack(both.predicted) == both.true
+            table, gaps = calibration(name, shares, right, examples, crossed, settings)
             calibrated.append(table)
             measures.append(pd.DataFrame(gaps))
     table, rows, sureness = (_together(frames) for frames in (measures, cells, calibrated))
@@ -194,8 +194,14 @@ def audit_codes(
         cells=rows,
         overall=pd.DataFrame(overall),
         calibration=sureness,
+        contrasts=contrasts,
         notes=tuple(notes),
     )
+
+
+def _of(candidate: str, frame: pd.DataFrame) -> pd.DataFrame:
+    frame.insert(0, "candidate_name", candidate)
+    return frame
 
 
 def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,24 @@ from fairsparse.auditing.audit import Audit
 from fairsparse.auditing.document import document, safe_csv
 from fairsparse.auditing.labels import CLASS
 from fairsparse.auditing.report import environment
-from fairsparse.auditing.tables import FOLD, Entry, Table
-from fairsparse.auditing.words import between, number, percent, points
+from fairsparse.auditing.tables import (
+    FOLD,
+    MOST_ROWS,
+    Entry,
+    Table,
+    bare,
+    bounded,
+    cell_table,
+    estimate,
+    measure,
+    p_value,
+)
+from fairsparse.auditing.words import between, percent, points
 from fairsparse.checkpoint import write_json, write_text
+from fairsparse.fairness.degradations import DEGRADATIONS
 
-MOST_ROWS = 200
-"""Cells of one table of a page; the rest is in cells.csv."""
 _PICTURED = 20
+MODELS = ("reference", "candidate")
 
 
 def write(audit: Audit, folder: Path) -> Path:
@@ -66,7 +78,6 @@ def html(audit: Audit) -> str:
 
 def _candidate(audit: Audit, name: str) -> dict[str, Any]:
     measures, cells = sentences.of(audit, name)
-    kinds = list(dict.fromkeys(cells["attribute"]))
     return {
         "name": name,
         "paragraphs": sentences.paragraphs(audit, name),
@@ -75,7 +86,10 @@ def _candidate(audit: Audit, name: str) -> dict[str, Any]:
             _measures(measures[measures["attribute"] == a], a)
             for a in dict.fromkeys(measures["attribute"])
         ],
-        "cells": [_cells(cells[cells["attribute"] == kind], kind) for kind in kinds],
+        "cells": [
+            cell_table([c for c in cells if c["kind"] == kind], kind, MODELS, "cells.csv")
+            for kind in dict.fromkeys(c["kind"] for c in cells)
+        ],
         "calibration": _calibration(audit.calibration[audit.calibration["candidate_name"] == name]),
     }
 
@@ -84,22 +98,14 @@ def _ranking(audit: Audit) -> Table:
     rows: list[list[Entry]] = []
     for name in audit.candidates:
         measures, cells = sentences.of(audit, name)
-        accuracy = measures[measures["measure"] == "accuracy"].iloc[0]
-        tested = cells[cells["excess_p"].notna()]
-        worst = tested.loc[tested["excess_drop"].idxmax()] if len(tested) else None
+        accuracy = measures[measures["measure"] == "accuracy"].to_dict("records")[0]
+        worst = next(iter(sentences.by_excess(cells)), None)
         rows.append(
             [
                 name,
-                (
-                    points(accuracy["change"], sign="+"),
-                    between(
-                        accuracy["change_low"],
-                        accuracy["change_high"],
-                        lambda v: points(v, sign="+"),
-                    ),
-                ),
-                str(int((cells["finding"] == sentences.LOST_MORE).sum())),
-                "–" if worst is None else (points(worst["excess_drop"]), sentences.name(worst)),
+                estimate(_estimates(accuracy)["change"], words.change_form("accuracy")),
+                str(sum(cell["finding"] == sentences.LOST_MORE for cell in cells)),
+                (points(worst["excess_drop"]), sentences.name(worst)) if worst else "–",
                 sentences.headline(audit, name),
             ]
         )
@@ -109,63 +115,24 @@ def _ranking(audit: Audit) -> Table:
 
 
 def _measures(frame: pd.DataFrame, attribute: str) -> Table:
-    rows: list[list[Entry]] = []
-    for row in frame.to_dict("records"):
-        metric = row["measure"]
-        form, shift = words.value_form(metric), words.change_form(metric)
-        entries: list[Entry] = [(words.label(metric), _about(row))]
-        has_reference = "reference" in row and row["reference"] == row["reference"]
-        for role, how in (("reference", form), ("candidate", form), ("change", shift)):
-            if role != "candidate" and not has_reference:
-                entries.append("–")
-            elif not words.defined(row[role]):
-                entries.append(words.UNDEFINED)
-            else:
-                bounds = between(row[f"{role}_low"], row[f"{role}_high"], how)
-                entries.append((how(row[role]), bounds))
-        entries.append(words.p_value(row["p_adjusted"]) if row["p"] == row["p"] else "–")
-        rows.append(entries)
+    rows = [
+        measure(row["measure"], _estimates(row), row["p_adjusted"])
+        for row in frame.to_dict("records")
+    ]
     whose = "classes" if attribute == CLASS else attribute
     caption = f"Measures over {whose}, with 95 % intervals"
-    return Table(caption, ["measure", "reference", "candidate", "change", "adjusted p"], rows)
+    return Table(caption, ["measure", *MODELS, "change", "adjusted p"], rows)
 
 
-def _about(row: dict[str, Any]) -> str:
-    text = words.about(row["measure"]).summary
-    floor = row.get("floor")
-    if floor is not None and floor == floor:
-        text += f" Sampling alone makes about {words.value_form(row['measure'])(floor)} of it."
-    if row["how"] == "all cells at once":
-        text += " Interval: all cells at once."
-    return text
-
-
-def _cells(frame: pd.DataFrame, kind: str) -> Table:
-    ordered = frame.sort_values("excess_drop", ascending=False, na_position="last", kind="stable")
-    rows: list[list[Entry]] = []
-    for row in ordered.head(MOST_ROWS).to_dict("records"):
-        rows.append(
-            [
-                row["cell"],
-                f"{row['n']:,}",
-                percent(row["reference"], 1),
-                percent(row["candidate"], 1),
-                _bounded(row["drop"], row["low"], row["high"]),
-                _bounded(row["excess_drop"], row["excess_low"], row["excess_high"]),
-                f"{row['lost']:,} / {row['gained']:,}",
-                _p(row["p_adjusted"]),
-                _p(row["excess_p_adjusted"]),
-                row["finding"],
-            ]
-        )
-    title = f"By {kind}: {words.plural(len(frame), 'cell')}, the largest excess drop first"
-    if len(frame) > MOST_ROWS:
-        title += f"; the first {MOST_ROWS}, all are in cells.csv"
-    head = [
-        kind, "n", "reference", "candidate", "drop, points", "excess drop, points",
-        "lost / gained", "adjusted p of flips", "adjusted p of excess", "finding",
-    ]  # fmt: skip
-    return Table(title, head, rows, text=(9,), folded=title if len(rows) > FOLD else "")
+def _estimates(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """What a row says of reference, candidate and change; a degradation has the candidate alone."""
+    roles = ("candidate",) if row["measure"] in DEGRADATIONS else (*MODELS, "change")
+    estimates: dict[str, Any] = {
+        role: {"value": row[role], "low": row[f"{role}_low"], "high": row[f"{role}_high"]}
+        for role in roles
+    }
+    estimates["candidate"] |= {"floor": row.get("floor"), "how": row["how"]}
+    return estimates
 
 
 def _calibration(frame: pd.DataFrame) -> Table | None:
@@ -179,11 +146,11 @@ def _calibration(frame: pd.DataFrame) -> Table | None:
             f"{row['n']:,}",
         ]
         for role in ("reference", "candidate", "change"):
-            entries.append(_bounded(row[role], row[f"{role}_low"], row[f"{role}_high"]))
+            entries.append(bounded(row[role], row[f"{role}_low"], row[f"{role}_high"]))
         for role in ("reference", "candidate"):
-            floor = f"floor {_bare(row[f'{role}_floor'])}"
-            entries.append((_bare(row[f"{role}_ece"]), floor))
-        rows.append([*entries, _p(row["p_adjusted"])])
+            floor = f"floor {bare(row[f'{role}_floor'])}"
+            entries.append((bare(row[f"{role}_ece"]), floor))
+        rows.append([*entries, p_value(row["p_adjusted"])])
     title = "Confidence less accuracy, and expected calibration error (ECE), in points"
     head = [
         "whose", "n", "reference", "candidate", "change", "ECE, reference", "ECE, candidate",
@@ -192,28 +159,11 @@ def _calibration(frame: pd.DataFrame) -> Table | None:
     return Table(title, head, rows, folded=title if len(rows) > FOLD else "")
 
 
-def _p(value: float) -> str:
-    return "–" if value != value else words.p_value(value)
-
-
-def _bounded(value: float, low: float, high: float) -> Entry:
-    if not words.defined(value):
-        return words.UNDEFINED
-    return _bare(value), between(low, high, _bare)
-
-
-def _bare(value: words.Number) -> str:
-    return number(value if value is None else 100 * value, ".1f")
-
-
-def _plot(name: str, cells: pd.DataFrame) -> dict[str, Any] | None:
-    shown = cells[cells["excess_p"].notna()]
-    shown = shown.sort_values("excess_drop", ascending=False, kind="stable").head(_PICTURED)
-    if shown.empty:
+def _plot(name: str, cells: Sequence[sentences.Cell]) -> dict[str, Any] | None:
+    worst = sentences.by_excess(cells)[:_PICTURED]
+    if not worst:
         return None
-    rows = [
-        {**row, "name": f"{row['attribute']}: {row['cell']}"} for row in shown.to_dict("records")
-    ]
+    rows = [{**cell, "name": sentences.name(cell)} for cell in worst]
     first = rows[0]
     caption = (
         f"The {words.plural(len(rows), 'cell')} that lost most beyond the overall drop: accuracy"
@@ -249,12 +199,12 @@ def summary(audit: Audit) -> str:
         for paragraph in sentences.paragraphs(audit, name):
             lines += [escape(paragraph), ""] if paragraph else []
         lines += _measure_grid(measures)
-        behind = cells[cells["finding"].isin([sentences.LOST_MORE, "lost"])]
-        if len(behind):
-            ordered = behind.sort_values("excess_drop", ascending=False)
+        by_excess = sentences.by_excess(cells)
+        behind = [c for c in by_excess if c["finding"] in (sentences.LOST_MORE, "lost")]
+        if behind:
             lines += _grid(
                 ["cell", "n", "drop", "95 % interval", "excess", "95 % interval", "finding"],
-                [_cell_line(row) for row in ordered.head(20).to_dict("records")],
+                [_cell_line(cell) for cell in behind[:20]],
             )
     lines += [escape(note) for note in audit.notes]
     return "\n".join(lines).rstrip() + "\n"
@@ -298,12 +248,12 @@ def _measure_line(row: dict[str, Any]) -> list[str]:
         values = ["–", form(row["candidate"]), "–"]
         bounds = between(row["candidate_low"], row["candidate_high"], form)
     over = "all" if words.about(row["measure"]).cells == "all" else row["attribute"]
-    return [words.label(row["measure"]), over, *values, bounds, _p(row["p_adjusted"])]
+    return [words.label(row["measure"]), over, *values, bounds, p_value(row["p_adjusted"])]
 
 
-def _cell_line(row: dict[str, Any]) -> list[str]:
+def _cell_line(row: sentences.Cell) -> list[str]:
     return [
-        f"{row['attribute']}: {row['cell']}",
+        sentences.name(row),
         f"{row['n']:,}",
         points(row["drop"]),
         between(row["low"], row["high"], points),

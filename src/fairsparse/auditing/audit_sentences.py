@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 import pandas as pd
 
@@ -12,22 +14,31 @@ from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.auditing.labels import CLASS
 from fairsparse.auditing.words import SPACE, percent, points
 
+Cell: TypeAlias = Mapping[str, Any]
+"""A row of an audit's cells, its attribute called kind and its cell name, as in runs' records."""
 
-def of(audit: Audit, candidate: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+
+def of(audit: Audit, candidate: str) -> tuple[pd.DataFrame, list[Cell]]:
     """The measures and the cells of one candidate."""
-    return (
-        audit.measures[audit.measures["candidate_name"] == candidate],
-        audit.cells[audit.cells["candidate_name"] == candidate],
+    measures, rows = (
+        frame[frame["candidate_name"] == candidate] for frame in (audit.measures, audit.cells)
     )
+    return measures, cells(rows)
+
+
+def cells(rows: pd.DataFrame) -> list[Cell]:
+    """Rows of cells, one by one."""
+    named = rows.rename(columns={"attribute": "kind", "cell": "name"})
+    return cast(list[Cell], named.to_dict("records"))
 
 
 def paragraphs(audit: Audit, candidate: str) -> list[str]:
     """A few short paragraphs about one candidate."""
-    measures, cells = of(audit, candidate)
+    measures, rows = of(audit, candidate)
     return [
         _overall(audit, candidate, measures),
-        _behind(cells),
-        _shown(audit, cells),
+        behind(rows),
+        _shown(audit, rows),
         _gaps(audit, measures),
         _confidence(audit, candidate),
     ]
@@ -35,19 +46,18 @@ def paragraphs(audit: Audit, candidate: str) -> list[str]:
 
 def headline(audit: Audit, candidate: str) -> str:
     """One sentence."""
-    _, cells = of(audit, candidate)
-    behind = int((cells["finding"] == LOST_MORE).sum())
-    if behind:
-        return f"{words.plural(behind, 'cell')} lost more than others"
-    lost = int((cells["finding"] == "lost").sum())
+    findings = Counter(cell["finding"] for cell in of(audit, candidate)[1])
+    more, lost = findings[LOST_MORE], findings["lost"]
+    if more:
+        return f"{words.plural(more, 'cell')} lost more than others"
     if lost:
         return f"no cell is shown to have lost more than others; {words.plural(lost, 'cell')} lost"
     return "no cell is shown to have lost"
 
 
-def name(row: pd.Series) -> str:
+def name(cell: Cell) -> str:
     """A cell with its attribute, as a text names it."""
-    return f"{row['attribute']}: {row['cell']}"
+    return f"{cell['kind']}: {cell['name']}"
 
 
 def _overall(audit: Audit, candidate: str, measures: pd.DataFrame) -> str:
@@ -68,43 +78,49 @@ def _overall(audit: Audit, candidate: str, measures: pd.DataFrame) -> str:
     return f"{text} {doubt}".strip()
 
 
-def _behind(cells: pd.DataFrame) -> str:
-    tested = cells[cells["excess_p"].notna()]
-    if tested.empty:
+def by_excess(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that were tested, the largest excess drop first."""
+    tested = [cell for cell in cells if words.defined(cell["excess_p"])]
+    return sorted(tested, key=lambda cell: -cell["excess_drop"])
+
+
+def behind(cells: Sequence[Cell]) -> str:
+    """Which cells lost more than the others."""
+    tested = by_excess(cells)
+    if not tested:
         return "No cell is large enough to be tested."
-    behind = tested[tested["finding"] == LOST_MORE].sort_values("excess_drop", ascending=False)
+    lost = [cell for cell in tested if cell["finding"] == LOST_MORE]
     among = words.plural(len(tested), "cell")
-    if behind.empty:
-        worst = tested.loc[tested["excess_drop"].idxmax()]
+    if not lost:
         return (
             f"Of {among} that were tested, none is shown to have lost more than the others. Most"
-            f" beyond the overall drop lost “{name(worst)}”: {_excess(worst)}. That is no proof"
-            " that nobody lost more: a difference within the interval would not have been found."
+            f" beyond the overall drop lost “{name(tested[0])}”: {_excess(tested[0])}. That is no"
+            " proof that nobody lost more: a difference within the interval would not have been"
+            " found."
         )
-    first = behind.iloc[0]
+    first = lost[0]
     text = (
-        f"Of {among} that were tested, {len(behind):,} lost more than the others. Most lost"
+        f"Of {among} that were tested, {len(lost):,} lost more than the others. Most lost"
         f" “{name(first)}”: from {percent(first['reference'])} to {percent(first['candidate'])},"
         f" beyond the overall drop {_excess(first)}."
     )
-    if len(behind) > 1:
-        others = [f"“{name(row)}”" for _, row in behind.iloc[1:].iterrows()]
-        text += f" The others are {words.listing(others, 6)}."
+    if len(lost) > 1:
+        text += f" The others are {words.listing([f'“{name(cell)}”' for cell in lost[1:]], 6)}."
     return text
 
 
-def _excess(row: pd.Series) -> str:
-    bounds = words.between(row["excess_low"], row["excess_high"], points)
-    p = row["excess_p_adjusted"]
+def _excess(cell: Cell) -> str:
+    bounds = words.between(cell["excess_low"], cell["excess_high"], points)
+    p = cell["excess_p_adjusted"]
     equals = "" if p < 0.001 else "=" + SPACE
     return (
-        f"{points(row['excess_drop'])} (n{SPACE}={SPACE}{row['n']:,}, 95{SPACE}% interval {bounds},"
-        f" adjusted p{SPACE}{equals}{words.p_value(p)})"
+        f"{points(cell['excess_drop'])} (n{SPACE}={SPACE}{cell['n']:,}, 95{SPACE}% interval"
+        f" {bounds}, adjusted p{SPACE}{equals}{words.p_value(p)})"
     )
 
 
-def _shown(audit: Audit, cells: pd.DataFrame) -> str:
-    counts = cells["finding"].value_counts()
+def _shown(audit: Audit, cells: Sequence[Cell]) -> str:
+    counts = Counter(cell["finding"] for cell in cells)
     margin = points(audit.settings.margin, 1)
     parts = [
         f"{counts[finding]:,} {says}"
@@ -116,7 +132,7 @@ def _shown(audit: Audit, cells: pd.DataFrame) -> str:
             ("too few", f"have fewer than {audit.settings.least} examples and were not tested"),
             ("empty", "have no examples"),
         )
-        if counts.get(finding, 0)
+        if counts[finding]
     ]
     if not parts:
         return ""
@@ -163,7 +179,7 @@ def _confidence(audit: Audit, candidate: str) -> str:
     if changed.empty:
         return f"{text} For no group is it shown to have changed."
     ordered = changed.sort_values("change", ascending=False)
-    told = [f"“{name(row)}” by {points(row['change'], sign='+')}" for _, row in ordered.iterrows()]
+    told = [f"“{name(row)}” by {points(row['change'], sign='+')}" for row in cells(ordered)]
     return f"{text} It changed beyond chance for {words.listing(told, 4)}."
 
 

@@ -1,43 +1,39 @@
-"""Who is served worse by one model than by another: a paired comparison of their predictions."""
+"""Who is served worse by one model than by another: an audit of two, by one attribute."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, cast, get_args
+from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 
-from fairsparse.fairness.counts import (
-    Array,
-    Labels,
-    as_codes,
-    cell_names,
-    fold,
-    share,
-)
+from fairsparse.auditing.audit import Audit, audit_codes
+from fairsparse.auditing.examples import Examples, Settings
+from fairsparse.auditing.labels import CLASS
+from fairsparse.auditing.scored import of_network
+from fairsparse.fairness.counts import Array, Labels
 from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.estimates import Estimate, estimate, tally
-from fairsparse.fairness.intervals import holm
+from fairsparse.fairness.estimates import ROLES, Estimate
 from fairsparse.fairness.metrics import FairnessReport, lacking, measure_counts, plain
-from fairsparse.fairness.paired import (
-    Pairs,
-    benjamini_hochberg,
-    excess_drop,
-    excess_test,
-    mcnemar,
-    paired_drop,
-)
+from fairsparse.fairness.outcomes import as_codes
+from fairsparse.types import UNKNOWN, Predictions
 
+GROUP, CANDIDATE = "group", "candidate"
 CellKind = Literal["class", "group", "class x group"]
 
 
 class MetricChange(TypedDict):
-    """A metric of both models, and candidate minus reference."""
+    """A metric of both models, and candidate minus reference.
+
+    ``p`` tests that nothing changed, by drawing; ``p_adjusted`` is over all tests of the audit.
+    """
 
     reference: Estimate
     candidate: Estimate
     change: Estimate
+    p: float
+    p_adjusted: float
 
 
 class CellChange(TypedDict):
@@ -47,8 +43,9 @@ class CellChange(TypedDict):
     interval ``low`` .. ``high``, ``excess_drop`` is the drop beyond the overall one, with its
     interval; ``gained`` counts wrong -> right and ``lost`` right -> wrong. ``p`` is McNemar's exact
     p-value of the flips, ``excess_p`` that of a permutation test of the excess drop; both have
-    Holm's adjustment, and the excess also Benjamini and Hochberg's (``excess_q``), over the cells
-    of the same kind.
+    Holm's adjustment, and the excess also Benjamini and Hochberg's (``excess_q``), over all tests
+    of the audit. They are NaN for a cell that is too small to be tested. ``finding`` is what all
+    this tells.
     """
 
     kind: CellKind
@@ -69,6 +66,7 @@ class CellChange(TypedDict):
     excess_p: float
     excess_p_adjusted: float
     excess_q: float
+    finding: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Comparison:
     undefined : dict
         Degradation metric that is NaN -> names of the cells without examples.
     cells : tuple of CellChange
-        Every class, then every group, then every class within a group.
+        Every class, then every named group, then every class within a group.
     resamples, seed : int
         Of the intervals.
     """
@@ -119,11 +117,9 @@ def compare(
     group: Labels,
     class_names: Sequence[str],
     group_names: Sequence[str] = (),
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    **settings: Any,
 ) -> Comparison:
-    """Compare two models' predicted classes on the same examples.
+    """Compare two models' predicted classes on the same examples, as `audit` does.
 
     Parameters
     ----------
@@ -132,87 +128,103 @@ def compare(
     y, group : ndarray or Tensor of int, shape (N,)
         True classes; groups ``0 .. G-1``, -1 where unknown.
     class_names, group_names : sequence of str
-    resamples : int, at least 1
-        Of the paired bootstrap behind every interval.
-    seed : int, at least 0
+    **settings
+        Of `Settings`: margin, least, resamples, seed, alpha.
 
     Raises
     ------
     InputError
-        Without examples, for lengths that differ, for codes without a name, and for a number of
-        resamples or a seed out of range.
+        Without examples, for lengths that differ, for codes without a name, and for settings out
+        of range.
     """
-    n, known, names = len(y), len(group_names), (class_names, group_names)
-    was, now, true = (as_codes("classes", v, n, class_names) for v in (reference, candidate, y))
-    (before, after), pairs = tally([was, now], true, group, *names)
-    assert pairs is not None
-    estimates = estimate([was, now], true, group, *names, resamples=resamples, seed=seed)
-    degradation = {name: estimates[name] for name in DEGRADATIONS if name in estimates}
-    before_report, after_report = (measure_counts(c, *names) for c in (before, after))
+    examples = _examples(y, group, class_names, group_names)
+    codes = [
+        as_codes("predicted classes", p, len(examples.y), class_names)
+        for p in (reference, candidate)
+    ]
+    return _comparison(codes, examples, Settings(**settings))
+
+
+def compare_networks(
+    reference: Predictions,
+    candidate: Predictions,
+    class_names: Sequence[str],
+    group_names: Sequence[str] = (),
+    **settings: Any,
+) -> Comparison:
+    """Compare two networks by their logits on the same examples.
+
+    Their confidence is tested with the rest, as in an audit of the run that holds them. Other
+    parameters and errors are those of `compare`.
+    """
+    examples = _examples(reference.y, reference.group, class_names, group_names)
+    scored = [of_network(p.logits.numpy())[0] for p in (reference, candidate)]
+    sure = [s.confidence for s in scored]
+    return _comparison([s.largest for s in scored], examples, Settings(**settings), sure)
+
+
+def _examples(
+    y: Labels, group: Labels, class_names: Sequence[str], group_names: Sequence[str]
+) -> Examples:
+    groups = as_codes("groups", group, len(y), group_names, UNKNOWN)
+    attributes = {GROUP: (groups, tuple(group_names))} if group_names else {}
+    true = as_codes("true classes", y, len(y), class_names)
+    return Examples(true, tuple(class_names), attributes)
+
+
+def _comparison(
+    predicted: Sequence[Array],
+    examples: Examples,
+    settings: Settings,
+    confidence: Sequence[Array] | None = None,
+) -> Comparison:
+    """Of reference and candidate; their confidence where both have one."""
+    sure = dict(zip(("reference", CANDIDATE), confidence or (), strict=False))
+    reference, candidate = predicted
+    return view(audit_codes(reference, {CANDIDATE: candidate}, examples, settings, confidence=sure))
+
+
+def view(audit: Audit) -> Comparison:
+    """What an audit of one candidate, by one attribute at most, says."""
+    (contrasts,) = audit.contrasts.values()
+    rows = {row["measure"]: row for row in audit.measures.to_dict("records")}
+    *_, last = contrasts  # the attribute, if there is one
+    before, after = contrasts[last].counts
+    names = (audit.class_names, audit.attributes.get(GROUP, ()))
+
+    def estimates(metric: str) -> dict[str, Estimate]:
+        return contrasts[rows[metric]["attribute"] if metric in rows else last].estimates
+
+    def changed(metric: str) -> MetricChange:
+        of = estimates(metric)
+        roles = {role: of[f"{role} {metric}"] for role in (*ROLES, "change")}
+        tests = {p: rows.get(metric, {}).get(p, np.nan) for p in ("p", "p_adjusted")}
+        return cast(MetricChange, {**roles, **tests})
+
+    degradation = {name: estimates(name)[name] for name in DEGRADATIONS if name in rows}
+    reports = [measure_counts(counts, *names) for counts in (before, after)]
     return Comparison(
-        n=n,
-        churn=float((was != now).mean()),
-        reference=before_report,
-        candidate=after_report,
-        metrics={
-            name: MetricChange(
-                reference=estimates[f"reference {name}"],
-                candidate=estimates[f"candidate {name}"],
-                change=estimates[f"change {name}"],
-            )
-            for name in before_report.values
-        },
+        n=audit.n,
+        churn=float(audit.overall["churn"].iloc[0]),
+        reference=reports[0],
+        candidate=reports[1],
+        metrics={metric: changed(metric) for metric in reports[0].values},
         degradation=degradation,
         undefined={
             name: lacking(before, *names, DEGRADATIONS[name])
-            for name, found in degradation.items()
-            if np.isnan(found["value"])
+            for name, one in degradation.items()
+            if np.isnan(one["value"])
         },
-        cells=tuple(
-            cell
-            for kind in get_args(CellKind)
-            for cell in changes(
-                kind,
-                cell_names(kind, *names),
-                Pairs(*(fold(x, known, kind) for x in pairs)),
-                Pairs(*(fold(x, known, "all") for x in pairs)),
-            )
-        ),
-        resamples=resamples,
-        seed=seed,
+        cells=tuple(_cells(audit, len(names[1]))),
+        resamples=audit.settings.resamples,
+        seed=audit.settings.seed,
     )
 
 
-def changes(kind: Any, names: Sequence[str], pairs: Pairs, everyone: Pairs) -> list[CellChange]:
-    """What changed for each of the cells (K,) of one kind; `everyone` is of shape (1,)."""
-    found = change_columns(pairs, everyone)
-    for test in ("p", "excess_p"):
-        found[f"{test}_adjusted"] = holm(found[test])
-    found["excess_q"] = benjamini_hochberg(found["excess_p"])
-    rows = zip(names, *(column.tolist() for column in found.values()), strict=True)
-    return [
-        cast(CellChange, {"kind": kind, **dict(zip(["name", *found], row, strict=True))})
-        for row in rows
-    ]
-
-
-def change_columns(pairs: Pairs, everyone: Pairs) -> dict[str, Array]:
-    """Counts, rates, intervals and p-values of cells (K,), not adjusted for their number."""
-    n = pairs.n
-    drop = paired_drop(pairs)
-    excess, bounds = excess_drop(pairs, everyone)
-    return {
-        "n": n,
-        "reference": share(pairs.both + pairs.lost, n),
-        "candidate": share(pairs.both + pairs.gained, n),
-        "drop": pairs.drop,
-        "low": drop.low,
-        "high": drop.high,
-        "excess_drop": excess,
-        "excess_low": bounds.low,
-        "excess_high": bounds.high,
-        "gained": pairs.gained,
-        "lost": pairs.lost,
-        "p": np.where(n > 0, mcnemar(pairs.lost, pairs.gained), np.nan),
-        "excess_p": excess_test(pairs, everyone),
-    }
+def _cells(audit: Audit, groups: int) -> Iterator[CellChange]:
+    """Cells of classes, named groups, and classes within them, in the audit's order."""
+    classes = len(audit.class_names)
+    for kind, size in ((CLASS, classes), (GROUP, groups), (f"{CLASS} x {GROUP}", classes * groups)):
+        rows = audit.cells[audit.cells["attribute"] == kind].head(size)
+        for row in rows.rename(columns={"attribute": "kind", "cell": "name"}).to_dict("records"):
+            yield cast(CellChange, {key: row[key] for key in CellChange.__annotations__})

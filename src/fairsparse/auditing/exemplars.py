@@ -30,8 +30,8 @@ from fairsparse.auditing.labels import (
     predicted,
     text,
 )
+from fairsparse.fairness.adjust import holm
 from fairsparse.fairness.counts import Array, share
-from fairsparse.fairness.intervals import holm
 from fairsparse.fairness.paired import wilson
 from fairsparse.types import InputError
 

@@ -5,144 +5,175 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fairsparse.auditing.compare import change_columns
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.labels import CLASS
-from fairsparse.fairness.counts import Array, fold
+from fairsparse.fairness.adjust import benjamini_hochberg, holm
+from fairsparse.fairness.counts import Array, Counts, cell_names, share
 from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.estimates import Estimate, change_tests, estimate, tally
-from fairsparse.fairness.intervals import holm
+from fairsparse.fairness.estimates import Estimate, change_tests, estimate
 from fairsparse.fairness.metric import Score
 from fairsparse.fairness.metrics import METRICS
-from fairsparse.fairness.paired import Pairs, benjamini_hochberg, mcnemar, no_worse
-from fairsparse.types import UNKNOWN
+from fairsparse.fairness.outcomes import Outcomes
+from fairsparse.fairness.paired import (
+    Pairs,
+    excess_drop,
+    excess_test,
+    mcnemar,
+    no_worse,
+    paired_drop,
+)
 
 LABEL = "unknown"
 """The name of the row of those whose group is not known."""
 
 
-def overall(reference: Array, candidate: Array, examples: Examples) -> dict[str, Any]:
-    y, n = examples.y, len(examples.y)
-    same = float((reference == candidate).mean())
-    size = len(examples.class_names)
-    chance = float(
-        np.bincount(reference, minlength=size) @ np.bincount(candidate, minlength=size) / n**2
-    )
+@dataclass(frozen=True)
+class Contrast:
+    """Two models on the same examples, by the groups of one attribute or by classes alone.
+
+    Parameters
+    ----------
+    counts : tuple of Counts
+        Of reference and candidate.
+    estimates : dict
+        Of both models, their changes, and degradations, as `estimate` names them.
+    p : dict
+        Metric -> p-value of its change, not adjusted.
+    """
+
+    counts: tuple[Counts, ...]
+    estimates: dict[str, Estimate]
+    p: dict[str, float]
+
+    @classmethod
+    def of(cls, outcomes: Outcomes, settings: Settings) -> Contrast:
+        """Estimate and test every metric of two models."""
+        draws, seed = settings.resamples, settings.seed
+        assert outcomes.combinations  # before two threads ask for them
+        with ThreadPoolExecutor(1) as pool:  # neither intervals nor tests wait for the other
+            tests = pool.submit(change_tests, outcomes, draws=draws, seed=seed + 1)
+            estimates = estimate(outcomes, resamples=draws, seed=seed)
+            p = tests.result()
+        flips = outcomes.pairs
+        exact = float(mcnemar(flips.lost.sum(), flips.gained.sum()))
+        p |= {metric: exact for metric in p if isinstance(METRICS[metric].interval, Score)}
+        return cls(outcomes.counts, estimates, p)
+
+
+def overall(both: Outcomes) -> dict[str, Any]:
+    """How often two models agree, and how they part."""
+    (_, true, (first, second)), times = both.distinct
+    n, size = len(both.true), len(both.class_names)
+    same = float(times[first == second].sum() / n)
+    said = [np.bincount(codes, times, size).astype(np.int64) for codes in (first, second)]
+    chance = float(said[0] @ said[1] / n**2)
+    wrong = (first != true) & (second != true) & (first != second)
     return {
         "n": n,
         "churn": 1 - same,
         "kappa": (same - chance) / (1 - chance) if chance < 1 else math.nan,
-        "lost": int(((reference == y) & (candidate != y)).sum()),
-        "gained": int(((reference != y) & (candidate == y)).sum()),
-        "both_wrong_differently": int(
-            ((reference != y) & (candidate != y) & (reference != candidate)).sum()
-        ),
+        "lost": int(both.pairs.lost.sum()),
+        "gained": int(both.pairs.gained.sum()),
+        "both_wrong_differently": int(times[wrong].sum()),
     }
 
 
-def measures(
-    name: str,
-    reference: Array,
-    candidate: Array,
-    examples: Examples,
-    flips: Mapping[str, Any],
-    settings: Settings,
-) -> pd.DataFrame:
-    """Every measure of classes, and of each attribute's groups."""
-    none = (np.full(len(examples.y), UNKNOWN), ())
-    rows: list[dict[str, Any]] = []
-    for attribute, (group, names) in {CLASS: none, **examples.attributes}.items():
-        given = ([reference, candidate], examples.y, group, examples.class_names, names)
-        draws, seed = settings.resamples, settings.seed
-        with ThreadPoolExecutor(1) as pool:  # beside the intervals: neither waits for the other
-            tests = pool.submit(
-                change_tests, reference, candidate, *given[1:], draws=draws, seed=seed + 1
-            )
-            found = estimate(*given, resamples=draws, seed=seed)
-            p = tests.result()
-        for metric in METRICS:
-            if metric in p and METRICS[metric].told_of(groups=attribute != CLASS):
-                exact = isinstance(METRICS[metric].interval, Score)
-                one = mcnemar(flips["lost"], flips["gained"]) if exact else p[metric]
-                rows.append(_measure(name, attribute, metric, found, float(one)))
-        for metric in DEGRADATIONS:
-            if metric in found and DEGRADATIONS[metric].told_of(groups=attribute != CLASS):
-                rows.append(_degradation(name, attribute, metric, found))
-    return pd.DataFrame(rows)
-
-
-def _measure(
-    name: str, attribute: str, metric: str, found: Mapping[str, Estimate], p: float
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"candidate_name": name, "attribute": attribute, "measure": metric}
-    for role in ("reference", "candidate", "change"):
-        one = found[f"{role} {metric}"]
-        row |= {role: one["value"], f"{role}_low": one["low"], f"{role}_high": one["high"]}
-    one = found[f"candidate {metric}"]
-    return {**row, "floor": one["floor"], "how": one["how"], "p": p}
-
-
-def _degradation(
-    name: str, attribute: str, metric: str, found: Mapping[str, Estimate]
-) -> dict[str, Any]:
-    one = found[metric]
-    return {
-        "candidate_name": name,
-        "attribute": attribute,
-        "measure": metric,
-        "candidate": one["value"],
-        "candidate_low": one["low"],
-        "candidate_high": one["high"],
-        "how": one["how"],
-        "p": math.nan,
-    }
-
-
-def cells(
-    name: str,
-    reference: Array,
-    candidate: Array,
+def contrasts(
+    both: Outcomes,
     examples: Examples,
     crossed: Mapping[str, tuple[Array, tuple[str, ...]]],
     settings: Settings,
+) -> tuple[dict[str, Contrast], pd.DataFrame]:
+    """Contrasts by class and by each attribute, and the cells of these and of crossings.
+
+    `both` are the outcomes of two models, by no attribute. Cells are every class, group, crossed
+    group, and class within a group of one attribute.
+    """
+    done = {CLASS: Contrast.of(both, settings)}
+    frames = [_cells(CLASS, both.class_names, both.pairs.fold(0, "class"), both.pairs, settings)]
+    for attribute, groups in crossed.items():
+        outcomes = both.by(*groups)
+        names, pairs = outcomes.group_names, outcomes.pairs
+        labels = (*names, f"{LABEL} group" if LABEL in names else LABEL)[: outcomes.shape[0]]
+        by_row = Pairs(*(x.sum(1) for x in pairs))  # a last row for the unknown
+        frames.append(_cells(attribute, labels, by_row, pairs, settings))
+        if attribute in examples.attributes:
+            done[attribute] = Contrast.of(outcomes, settings)
+            kind = f"{CLASS} x {attribute}"
+            inner = pairs.fold(len(names), "class x group")
+            labels = cell_names("class x group", both.class_names, names)
+            frames.append(_cells(kind, labels, inner, pairs, settings))
+    return done, pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+
+
+def _cells(
+    kind: str, names: tuple[str, ...], pairs: Pairs, table: Pairs, settings: Settings
 ) -> pd.DataFrame:
-    """Every class, group, crossed group, and class within a group of one attribute."""
-    y, classes = examples.y, examples.class_names
-    frames = []
-    none = (np.full(len(y), UNKNOWN), ())
-    for attribute, (group, names) in {CLASS: none, **crossed}.items():
-        _, pairs = tally([reference, candidate], y, group, classes, names)
-        assert pairs is not None
-        everyone = Pairs(*(fold(x, len(names), "all") for x in pairs))
-        if attribute == CLASS:
-            shown = {CLASS: (classes, Pairs(*(x[0] for x in pairs)))}
-        else:
-            unknown = LABEL if LABEL not in names else f"{LABEL} group"
-            labels = (*names, unknown)[: len(pairs.both)]
-            shown = {attribute: (labels, Pairs(*(x.sum(1) for x in pairs)))}
-            if attribute in examples.attributes:
-                inner = tuple(f"{c} | {g}" for g in names for c in classes)
-                flat = Pairs(*(x[: len(names)].reshape(-1) for x in pairs))
-                shown[f"{CLASS} x {attribute}"] = (inner, flat)
-        for kind, (labels, of) in shown.items():
-            if not labels:
-                continue
-            columns = change_columns(of, everyone)
-            columns["p_no_worse"] = no_worse(of, settings.margin)
-            small = of.n < settings.least
-            for test in ("p", "excess_p", "p_no_worse"):
-                columns[test] = np.where(small, np.nan, columns[test])
-            frame = pd.DataFrame({"cell": labels, **columns})
-            frame.insert(0, "attribute", kind)
-            frames.append(frame)
-    result = pd.concat(frames, ignore_index=True)
-    result.insert(0, "candidate_name", name)
-    return result
+    """Counts, rates, intervals and p-values of cells (K,), not adjusted for their number.
+
+    `table` (G', C) holds all examples.
+    """
+    everyone = table.fold(0, "all")
+    n = pairs.n
+    drop = paired_drop(pairs)
+    excess, bounds = excess_drop(pairs, everyone)
+    small = n < settings.least
+    tests = {
+        "p": mcnemar(pairs.lost, pairs.gained),
+        "excess_p": excess_test(pairs, everyone),
+        "p_no_worse": no_worse(pairs, settings.margin),
+    }
+    return pd.DataFrame(
+        {
+            "attribute": kind,
+            "cell": names,
+            "n": n,
+            "reference": share(pairs.both + pairs.lost, n),
+            "candidate": share(pairs.both + pairs.gained, n),
+            "drop": pairs.drop,
+            "low": drop.low,
+            "high": drop.high,
+            "excess_drop": excess,
+            "excess_low": bounds.low,
+            "excess_high": bounds.high,
+            "gained": pairs.gained,
+            "lost": pairs.lost,
+            **{test: np.where(small, np.nan, p) for test, p in tests.items()},
+        }
+    )
+
+
+def measures(contrasts: Mapping[str, Contrast]) -> pd.DataFrame:
+    """Every measure of classes, and of each attribute's groups."""
+    rows: list[dict[str, Any]] = []
+    for attribute, contrast in contrasts.items():
+        for registry, name in ((METRICS, "change {}"), (DEGRADATIONS, "{}")):
+            rows += [
+                _measure(attribute, metric, contrast)
+                for metric in registry
+                if name.format(metric) in contrast.estimates
+                and registry[metric].told_of(groups=attribute != CLASS)
+            ]
+    return pd.DataFrame(rows)
+
+
+def _measure(attribute: str, metric: str, contrast: Contrast) -> dict[str, Any]:
+    """The row of a metric: reference, candidate and change; of a degradation one number."""
+    roles = {role: f"{role} {metric}" for role in ("reference", "candidate", "change")}
+    if metric not in METRICS:
+        roles = {"candidate": metric}
+    row: dict[str, Any] = {"attribute": attribute, "measure": metric}
+    for role, name in roles.items():
+        one = contrast.estimates[name]
+        row |= {role: one["value"], f"{role}_low": one["low"], f"{role}_high": one["high"]}
+    one = contrast.estimates[roles["candidate"]]
+    return {**row, "floor": one["floor"], "how": one["how"], "p": contrast.p.get(metric, math.nan)}
 
 
 LOST_MORE = "lost more than others"
@@ -164,7 +195,7 @@ def adjust(
     cells["excess_q"] = benjamini_hochberg(cells["excess_p"].to_numpy())
     cells["p_no_worse_adjusted"] = holm(cells["p_no_worse"].to_numpy())
     changed = cells["p_adjusted"] < settings.alpha
-    found = np.select(
+    cells["finding"] = np.select(
         [
             cells["n"] == 0,
             cells["n"] < settings.least,
@@ -176,4 +207,3 @@ def adjust(
         ["empty", "too few", LOST_MORE, "lost", "gained", "no worse"],
         "data do not tell",
     )
-    cells["finding"] = found

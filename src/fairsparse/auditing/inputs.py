@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairsparse.auditing.labels import TOLERANCE
-from fairsparse.auditing.networks import MODELS, is_model, probabilities, scores
+from fairsparse.auditing.networks import MODELS, is_model, scores
 from fairsparse.auditing.pictures import pixels
-from fairsparse.auditing.scored import reduced
+from fairsparse.auditing.scored import of_network
 from fairsparse.auditing.sources import (
     READERS,
     Coded,
@@ -161,8 +160,7 @@ def read_any(
     if not np.isfinite(found).all():
         at = int((~np.isfinite(found)).any(1).argmax())
         raise InputError(f"{path}: its scores are not a number, first for example {at + 1}")
-    shares, were = probabilities(found, TOLERANCE)
-    if not were and notes is not None:
+    said, logits = of_network(found)
+    if logits and notes is not None:
         notes.append(f"The scores of {path} were taken for logits.")
-    said = reduced(shares.astype(np.float32))
     return replace(given.about, path=path, scores=said, classes=names, attributes={})

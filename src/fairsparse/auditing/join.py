@@ -125,38 +125,19 @@ def join(
         mine = attributes if not (sources or groups or given) else ()
         sources[name] = read_any(path, columns, mine, given, class_names, notes)
     several = list(sources.values())
-    if groups:
-        about = read(groups, columns, attributes or None)
-    else:
-        about = given.about if given else several[0]
     place = given.about if given else several[0]
+    about = read(groups, columns, attributes or None) if groups else place
     everyone = list({id(s): s for s in (*several, about, place)}.values())
     rows = _join(several, everyone, notes)
-    truth = next((s for s in everyone if s.truth is not None), None)
-    if truth is None:
-        raise InputError(
-            f"no file has the true classes (column '{columns.truth}'); name it with --truth"
-        )
-    y = _labels(truth.truth, rows[id(truth)], f"{truth.path}: {columns.truth}")
-    for source in everyone:
-        if source is not truth and source.truth is not None:
-            at = rows[id(source)]
-            here = at >= 0  # a file of groups may lack some
-            theirs = _labels(source.truth, at[here], source.path)
-            _agree(truth.path, source.path, Coded(y.codes[here], y.names), theirs)
+    y = _truth(everyone, rows, columns)
     for source in several:
         _check_scores(source, renormalise)
-    predicted = {
-        name: _predictions(s, columns, rows[id(s)], f"{s.path}: {columns.prediction}")
-        for name, s in sources.items()
-    }
+    predicted = {name: _predictions(s, columns, rows[id(s)]) for name, s in sources.items()}
     names = _classes([y, *predicted.values()], several, class_names)
     sure = {name: _confidence(s, rows[id(s)]) for name, s in sources.items()}
-    found = {
-        name: _group_codes(column, rows[id(about)]) for name, column in about.attributes.items()
-    }
+    belong = {k: (_at(c, rows[id(about)]), c.names) for k, c in about.attributes.items()}
     return Joined(
-        Examples(recoded(y, names), names, found),
+        Examples(recoded(y, names), names, belong),
         {name: recoded(column, names) for name, column in predicted.items()},
         {name: c for name, c in sure.items() if c is not None},
         rows[id(place)],
@@ -212,9 +193,31 @@ def _join(
     return joined
 
 
+def _truth(everyone: Sequence[Source], rows: Mapping[int, Array], columns: Columns) -> Coded:
+    """The true classes, on which all that have any agree."""
+    truth = next((s for s in everyone if s.truth is not None), None)
+    if truth is None:
+        raise InputError(
+            f"no file has the true classes (column '{columns.truth}'); name it with --truth"
+        )
+    y = _labels(truth.truth, rows[id(truth)], f"{truth.path}: {columns.truth}")
+    for source in everyone:
+        if source is not truth and source.truth is not None:
+            at = rows[id(source)]
+            here = at >= 0  # a file of groups may lack some
+            theirs = _labels(source.truth, at[here], source.path)
+            _agree(truth.path, source.path, Coded(y.codes[here], y.names), theirs)
+    return y
+
+
+def _at(column: Coded, rows: Array) -> Array:
+    """Codes (N,) of a column at rows, -1 where there is none."""
+    return np.where(rows >= 0, column.codes[rows], UNKNOWN).astype(np.int64)
+
+
 def _labels(column: Coded | None, rows: Array, what: str) -> Coded:
     assert column is not None
-    codes = np.where(rows >= 0, column.codes[rows], UNKNOWN)
+    codes = _at(column, rows)
     missing = int((codes < 0).sum())
     if missing:
         raise InputError(f"{what} is empty in {missing:,} of {len(codes):,} rows; leave them out")
@@ -250,9 +253,9 @@ def _check_scores(source: Source, renormalise: bool) -> None:
         )
 
 
-def _predictions(source: Source, columns: Columns, rows: Array, what: str) -> Coded:
+def _predictions(source: Source, columns: Columns, rows: Array) -> Coded:
     if source.prediction is not None:
-        return _labels(source.prediction, rows, what)
+        return _labels(source.prediction, rows, f"{source.path}: {columns.prediction}")
     if source.scores is None:
         raise InputError(
             f"{source.path}: has neither a column '{columns.prediction}' nor columns that begin"
@@ -300,9 +303,3 @@ def _classes(
 
 def _used(column: Coded) -> list[str]:
     return [column.names[i] for i in np.unique(column.codes)]
-
-
-def _group_codes(column: Coded, rows: Array) -> tuple[Array, tuple[str, ...]]:
-    names = ordered(column.names)
-    table = np.array([*(names.index(n) for n in column.names), UNKNOWN], np.int64)
-    return np.where(rows >= 0, table[column.codes[rows]], UNKNOWN), names

@@ -126,12 +126,16 @@ def attributes(groups: Any, n: int) -> dict[str, Any]:
     return found
 
 
+def in_order(codes: Array, labels: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
+    """Codes of `labels`, -1 where unknown, as codes of the same names in order; "" is unknown."""
+    names = ordered({*labels} - {""})
+    position = {name: i for i, name in enumerate(names)}
+    table = np.array([*(position.get(label, UNKNOWN) for label in labels), UNKNOWN], np.int64)
+    return table[codes], names
+
+
 def group_codes(values: Any) -> tuple[Array, tuple[str, ...]]:
     """Codes of groups, -1 where unknown, and their names."""
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-    codes, found = pd.factorize(pd.Series(array))
-    labels = [text(v) for v in found]
-    names = ordered(set(labels) - {""})
-    position = {v: names.index(v) if v else UNKNOWN for v in labels}
-    table = np.array([*(position[v] for v in labels), UNKNOWN], np.int64)
-    return table[codes], names
+    codes, labels = pd.factorize(pd.Series(array))
+    return in_order(codes, [text(label) for label in labels])

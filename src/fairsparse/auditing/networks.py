@@ -137,19 +137,6 @@ def scores(path: str, n: int, batch: Callable[[Array], Inputs]) -> Array:
     )
 
 
-def probabilities(scores: Array, tolerance: float) -> tuple[Array, bool]:
-    """Probabilities of scores (N, C): as they are, or by softmax where they are not; and which.
-
-    >>> probabilities(np.array([[0.25, 0.75]]), 1e-3)[1], probabilities(np.zeros((1, 2)), 1e-3)
-    (True, (array([[0.5, 0.5]]), False))
-    """
-    sums = np.abs(scores.sum(1, dtype=np.float64) - 1)
-    if scores.min() >= 0 and sums.max() <= tolerance:
-        return scores, True
-    shifted = np.exp(scores - scores.max(1, keepdims=True))
-    return shifted / shifted.sum(1, keepdims=True), False
-
-
 def _named(x: Inputs) -> dict[str, Tensor]:
     return {"x": x} if isinstance(x, Tensor) else dict(x)
 

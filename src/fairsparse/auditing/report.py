@@ -10,6 +10,7 @@ import jinja2
 import yaml
 
 from fairsparse.auditing import controls, plots, sweep_plots, sweep_tables, tables, words
+from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.sentences import budget, run_paragraphs, tolerance
 from fairsparse.auditing.sweep import Sweep, cell_table, gather, shared
 from fairsparse.auditing.words import Record
@@ -69,6 +70,7 @@ def run_report(record: Record) -> str:
             controls=controls.of_run(record),
             resamples=f"{audit['resamples']:,}",
             cell_tables=tables.cells(record),
+            least=Settings().least,
             layer_plot={
                 "svg": plots.layers(
                     layers, f"Sparsity of {words.plural(len(layers), 'layer')}, {spread}."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import special
 
 from fairsparse.auditing.labels import TOLERANCE
 from fairsparse.fairness.counts import Array
@@ -77,6 +78,20 @@ def reduced(scores: Array, chosen: Array | None = None) -> Scored:
         _rows(strange, total),
         _rows(off, total),
     )
+
+
+def of_network(scores: Array) -> tuple[Scored, bool]:
+    """Reduce what a network gives, probabilities or logits (N, C); and whether it gave logits.
+
+    >>> of_network(np.array([[0.25, 0.75]]))[1], of_network(np.zeros((1, 2)))[0].confidence.tolist()
+    (False, [0.5])
+    """
+    off = np.abs(scores.sum(1, dtype=np.float64) - 1)
+    logits = bool(scores.min() < 0 or off.max() > TOLERANCE)
+    shares = special.softmax(scores, axis=1) if logits else scores
+    largest = scores.argmax(1)  # not of shares, which may be equal where logits are not
+    done = reduced(shares.astype(np.float32), largest)
+    return replace(done, largest=largest.astype(np.int32)), logits
 
 
 def _rows(faulty: Array, value: Array) -> Rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fairsparse.auditing import words
+from fairsparse.auditing.audit_sentences import behind
 from fairsparse.auditing.words import SPACE, Record, interval, percent, points
 from fairsparse.fairness.budget import MEASURES, Budget
 
@@ -25,7 +26,7 @@ def run_paragraphs(record: Record) -> list[str]:
     doubt = words.doubt(change["low"], change["high"], "whether accuracy changed")
     paragraphs = [
         " ".join([_done(record), cost, doubt]),
-        _most_lost(record),
+        behind(words.cells_of(record)),
         _gap(record),
         given_up(record),
         tolerance(record),
@@ -65,26 +66,6 @@ def _dense(record: Record) -> str:
     return (
         f"{text} The worst served {words.noun(worst['kind'])} is “{worst['name']}”, with an"
         f" accuracy of {percent(worst['candidate'])} (n{SPACE}={SPACE}{worst['n']:,})."
-    )
-
-
-def _most_lost(record: Record) -> str:
-    cells = [c for c in words.by_drop(words.cells_of(record)) if words.defined(c["drop"])]
-    if not cells:
-        return ""
-    cell, p = cells[0], cells[0]["p_adjusted"]
-    among = words.plural(len(cells), words.noun(cell["kind"]))
-    if cell["drop"] <= 0:
-        return f"Of {among}, not one lost accuracy."
-    tell = words.doubt(cell["low"], cell["high"], "whether it lost any")
-    if not tell and p is not None and p >= 0.05:
-        tell = f"As the largest of {among}, such a drop may still be chance."
-    equals = "" if p is not None and p < 0.001 else "=" + SPACE
-    return (
-        f"Of {among}, “{cell['name']}” lost most: {points(cell['drop'])}, from"
-        f" {percent(cell['reference'])} to {percent(cell['candidate'])} (n{SPACE}={SPACE}"
-        f"{cell['n']:,}, {interval(cell, points)}, adjusted p{SPACE}{equals}{words.p_value(p)})."
-        f" {tell}"
     )
 
 

@@ -24,8 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from fairsparse.auditing.labels import text
-from fairsparse.auditing.scored import Scored, reduced, together
+from fairsparse.auditing.labels import in_order, text
+from fairsparse.auditing.scored import Scored, of_network, reduced, together
 from fairsparse.auditing.words import listing
 from fairsparse.fairness.counts import Array
 from fairsparse.registry import nearest
@@ -58,6 +58,11 @@ class Coded:
 
     codes: Array
     names: tuple[str, ...]
+
+    def in_order(self) -> Coded:
+        """The same with its names in order."""
+        codes, names = in_order(self.codes, self.names)
+        return Coded(codes.astype(np.int32), names)
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ def _table(
         done.get(columns.prediction),
         together(scores) if scores else None,
         classes,
-        {k: v for k, v in done.items() if k not in own},
+        {k: v.in_order() for k, v in done.items() if k not in own},
     )
 
 
@@ -340,7 +345,7 @@ def of_arrays(
         coded.get(columns.prediction),
         None,
         classes,
-        {k: v for k, v in coded.items() if k in chosen},
+        {k: v.in_order() for k, v in coded.items() if k in chosen},
     )
 
 
@@ -362,14 +367,13 @@ def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
     if about["group_names"]:
         name = " x ".join(about["attributes"]) or "group"
         found[name] = Coded(group.astype(np.int32), tuple(about["group_names"]))
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
     return Source(
         f"{folder}:{role}",
         len(y),
         None,
         Coded(y.astype(np.int32), classes),
         None,
-        reduced((shifted / shifted.sum(1, keepdims=True)).astype(np.float32)),
+        of_network(logits)[0],
         classes,
         found,
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from fairsparse.auditing import words
-from fairsparse.auditing.words import Number, Record, between, number, percent, points
+from fairsparse.auditing.words import Number, Record, between, number, percent
 
 Entry: TypeAlias = str | tuple[str, str] | dict[str, str]
 """A text, a text with a small line below it, or a link (``text``, ``href``)."""
 
 FOLD = 20
 """Longer tables are shown on demand."""
+MOST_ROWS = 200
+"""Cells of one table of a page."""
 
 
 @dataclass(frozen=True)
@@ -47,40 +50,61 @@ def measures(record: Record) -> Table:
     for metric in words.ordered(audit["metrics"]):
         if not grouped and not words.about(metric).told_of(groups=False):
             continue
-        found = audit["metrics"][metric]
-        row: list[Entry] = [_named(metric, audit["candidate"]["undefined"])]
-        for role in ("reference", "candidate"):
-            row.append(estimate(found[role], words.value_form(metric)))
-        row.append(estimate(found["change"], words.change_form(metric)))
-        row.append(words.reading(metric, found["change"]))
-        rows.append(row)
-    head = ["measure", "dense", "sparse", "change", "reading"]
+        estimates = audit["metrics"][metric]
+        note = _undefined(metric, audit["candidate"]["undefined"])
+        row = measure(metric, estimates, estimates.get("p_adjusted"), note)
+        rows.append([*row, words.reading(metric, estimates["change"])])
+    head = ["measure", "dense", "sparse", "change", "adjusted p", "reading"]
     caption = f"Dense and sparse network on {audit['n']:,} test examples, with 95 % intervals"
     unknown = audit["candidate"]["n_unknown"]
     if unknown:
         caption += f"; the group of {unknown:,} of them is unknown, and they count in no group"
-    return Table(caption, head, rows, text=(4,))
+    return Table(caption, head, rows, text=(5,))
 
 
-def _named(metric: str, undefined: dict[str, list[str]]) -> Entry:
-    note = words.about(metric).summary
-    if metric in undefined:
-        note += f" It is {words.lacking(undefined[metric])}."
-    return words.label(metric), note
+def measure(
+    metric: str, estimates: Mapping[str, Any], p: Number = None, note: str = ""
+) -> list[Entry]:
+    """The row of a measure: reference, candidate, change, adjusted p; dashes for what it lacks."""
+    value, change = words.value_form(metric), words.change_form(metric)
+    candidate = estimates["candidate"]
+    about = words.about(metric).summary
+    if words.defined(candidate.get("floor")):
+        about += f" Sampling alone makes about {value(candidate['floor'])} of it."
+    if candidate.get("how") == "all cells at once":
+        about += " Interval: all cells at once."
+    forms = {"reference": value, "candidate": value, "change": change}
+    return [
+        (words.label(metric), about + note),
+        *(estimate(estimates[r], form) if r in estimates else "–" for r, form in forms.items()),
+        p_value(p),
+    ]
 
 
-def estimate(found: dict[str, Number], form: Callable[[Number], str]) -> Entry:
+def _undefined(metric: str, undefined: dict[str, list[str]]) -> str:
+    return f" It is {words.lacking(undefined[metric])}." if metric in undefined else ""
+
+
+def p_value(p: Number) -> str:
+    """An adjusted p-value; a dash where there was no test."""
+    return words.p_value(p) if words.defined(p) else "–"
+
+
+def estimate(one: Mapping[str, Number], form: Callable[[Number], str]) -> Entry:
     """A value with its interval below it."""
-    if not words.defined(found["value"]):
+    if not words.defined(one["value"]):
         return words.UNDEFINED
-    return form(found["value"]), between(found["low"], found["high"], form)
+    return form(one["value"]), between(one["low"], one["high"], form)
 
 
 def degradation(record: Record) -> Table:
     """How unequally the drop in accuracy falls on the cells."""
     audit = record["audit"]
     rows: list[list[Entry]] = [
-        [_named(m, audit["undefined"]), estimate(audit["degradation"][m], words.value_form(m))]
+        [
+            (words.label(m), words.about(m).summary + _undefined(m, audit["undefined"])),
+            estimate(audit["degradation"][m], words.value_form(m)),
+        ]
         for m in words.ordered(audit["degradation"])
     ]
     rows.append([("churn", "Share of the predictions that differ."), percent(audit["churn"])])
@@ -92,46 +116,59 @@ def degradation(record: Record) -> Table:
 
 
 def cells(record: Record) -> list[Table]:
-    """A table of cells for each kind, the largest drop first."""
-    head = [
-        "",
-        "n",
-        "dense",
-        "sparse",
-        "drop, points",
-        "95 % interval",
-        "lost",
-        "gained",
-        "adjusted p",
-    ]
-    found = []
+    """A table of cells for each kind."""
+    tables = []
     for kind in ("class", "group", "class x group"):
-        chosen = [c for c in record["audit"]["cells"] if c["kind"] == kind]
-        if not chosen:
-            continue
-        title = f"By {kind}: {words.plural(len(chosen), 'cell')}, the largest drop first"
-        folded = title if len(chosen) > FOLD else ""
-        rows = [_cell(cell) for cell in words.by_drop(chosen)]
-        found.append(Table(title, [kind, *head[1:]], rows, folded=folded))
-    return found
+        chosen = [cell for cell in record["audit"]["cells"] if cell["kind"] == kind]
+        if chosen:
+            tables.append(cell_table(chosen, kind, ("dense", "sparse"), "record.json"))
+    return tables
 
 
-def _cell(cell: dict[str, Any]) -> list[Entry]:
+def cell_table(
+    rows: Sequence[Mapping[str, Any]], kind: str, models: tuple[str, str], file: str
+) -> Table:
+    """Cells of one kind, the largest excess drop first; more than `MOST_ROWS` are in a file."""
+
+    def excess(cell: Mapping[str, Any]) -> float:
+        return -cell["excess_drop"] if words.defined(cell["excess_drop"]) else math.inf
+
+    title = f"By {kind}: {words.plural(len(rows), 'cell')}, the largest excess drop first"
+    if len(rows) > MOST_ROWS:
+        title += f"; the first {MOST_ROWS}, all are in {file}"
+    head = [
+        kind, "n", *models, "drop, points", "excess drop, points", "lost / gained",
+        "adjusted p of flips", "adjusted p of excess", "finding",
+    ]  # fmt: skip
+    entries = [_cell(cell) for cell in sorted(rows, key=excess)[:MOST_ROWS]]
+    return Table(title, head, entries, text=(9,), folded=title if len(entries) > FOLD else "")
+
+
+def _cell(cell: Mapping[str, Any]) -> list[Entry]:
     return [
         cell["name"],
         f"{cell['n']:,}",
         percent(cell["reference"], 1),
         percent(cell["candidate"], 1),
-        _bare(cell["drop"]),
-        between(cell["low"], cell["high"], _bare),
-        f"{cell['lost']:,}",
-        f"{cell['gained']:,}",
-        words.p_value(cell["p_adjusted"]),
+        bounded(cell["drop"], cell["low"], cell["high"]),
+        bounded(cell["excess_drop"], cell["excess_low"], cell["excess_high"]),
+        f"{cell['lost']:,} / {cell['gained']:,}",
+        p_value(cell["p_adjusted"]),
+        p_value(cell["excess_p_adjusted"]),
+        cell.get("finding", "–"),
     ]
 
 
-def _bare(value: Number) -> str:
-    return points(value, 1).split(words.SPACE)[0]
+def bounded(value: Number, low: Number, high: Number) -> Entry:
+    """A difference in points, without the unit, with its interval below it."""
+    if not words.defined(value):
+        return words.UNDEFINED
+    return bare(value), between(low, high, bare)
+
+
+def bare(value: Number) -> str:
+    """A difference in points, without the unit."""
+    return number(value if value is None else 100 * value, ".1f")
 
 
 def layers(record: Record) -> Table:

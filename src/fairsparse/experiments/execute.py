@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fairsparse._version import __version__
-from fairsparse.auditing.compare import compare
+from fairsparse.auditing.compare import compare_networks
 from fairsparse.checkpoint import Stages
 from fairsparse.data import Task
 from fairsparse.data.files.tokens import Tokens
@@ -131,16 +131,9 @@ def execute(
     )
     trainer, outcome, before, after = made.trainer, made.outcome, made.before, made.after
     data = describe(task)
-    test = before["test"]
-    comparison = compare(
-        test.logits.argmax(1),
-        after["test"].logits.argmax(1),
-        test.y,
-        test.group,
-        task.class_names,
-        task.group_names,
-        resamples=resamples,
-        seed=seed,
+    names = (task.class_names, task.group_names)
+    comparison = compare_networks(
+        before["test"], after["test"], *names, resamples=resamples, seed=seed
     )
     record = {
         "fairsparse": __version__,

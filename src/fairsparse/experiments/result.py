@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fairsparse.auditing.report import run_report
 from fairsparse.checkpoint import read_tensors, write_bytes, write_json, write_tensors, write_text
 from fairsparse.experiments.config import to_yaml
-from fairsparse.fairness.counts import Confusion
+from fairsparse.fairness.outcomes import Confusion
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.models import build
 from fairsparse.training import State

@@ -11,9 +11,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.counts import Array, Confusion, Counts, gap
+from fairsparse.fairness.counts import Array, Counts, gap
 from fairsparse.fairness.intervals import percentile, resample
 from fairsparse.fairness.notions import Notion
+from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.registry import Registry
 from fairsparse.types import InputError, Predictions
 
@@ -122,11 +123,11 @@ class Budget:
         The bound is the 95th percentile of a paired bootstrap over examples.
         """
         models = [p.logits.argmax(1) for p in (dense, sparse)]
-        facts = (dense.y, dense.group, cells.class_names, cells.group_names)
-        counted = [Confusion.count(model, *facts).counts for model in models]
-        chunks = resample(models, *facts, resamples=resamples, seed=seed)
+        both = Outcomes.of(models, dense.y, dense.group, cells.class_names, cells.group_names)
+        dense_counts, sparse_counts = both.counts
+        chunks = resample(both, resamples=resamples, seed=seed)
         drawn = [self.of(before, after, cells.definition) for before, after in chunks]
         return Bounded(
-            float(self.of(counted[0], counted[1], cells.definition)),
+            float(self.of(dense_counts, sparse_counts, cells.definition)),
             float(percentile(np.concatenate(drawn), high=CONFIDENCE).high),
         )

@@ -15,40 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from fairsparse.types import UNKNOWN, InputError
-
 Array: TypeAlias = npt.NDArray[Any]
 Labels: TypeAlias = Array | Tensor | Sequence[int]
 Kind = Literal["all", "class", "group", "class x group", "outcome x group"]
-
-
-def as_codes(what: str, values: Labels, n: int, names: Sequence[str], lowest: int = 0) -> Array:
-    """Return `values` as int64 (N,), or raise `InputError` unless they are `n` codes of `names`."""
-    codes = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if codes.shape != (n,) or n == 0 or codes.dtype.kind not in "iu":
-        raise InputError(
-            f"{what} must be whole numbers, one for each of the {n} examples, and at least one;"
-            f" got {codes.dtype} of shape {codes.shape}"
-        )
-    low, high = int(codes.min()), int(codes.max())
-    if low < lowest or high >= len(names):
-        raise InputError(
-            f"{what} go from {low} to {high}; allowed are {lowest} .. {len(names) - 1}"
-            f" ({len(names)} names): check the codes against the names"
-        )
-    return codes.astype(np.int64, copy=False)
-
-
-def group_rows(group: Array, known: int) -> tuple[Array, int]:
-    """Return each example's row of a table, and the number of rows.
-
-    Rows are the known groups (one row for everyone when there are none), then the unknown group if
-    any example has it.
-    """
-    if known == 0:
-        return np.zeros_like(group), 1
-    unknown = group == UNKNOWN
-    return np.where(unknown, known, group), known + int(unknown.any())
 
 
 def share(part: Array, whole: Array) -> Array:
@@ -113,19 +82,6 @@ class Counts:
         """Reduce confusion tables (..., G', C, C) to the counts."""
         return cls(table.sum(-1), np.diagonal(table, axis1=-2, axis2=-1), table.sum(-2), known)
 
-    @classmethod
-    def count(
-        cls, row: Array, true: Array, predicted: Array, shape: tuple[int, int], known: int
-    ) -> Counts:
-        """Count examples (N,) from codes, without a table of all pairs of classes."""
-
-        def table(of: Array) -> Array:
-            return np.bincount(of, minlength=shape[0] * shape[1]).reshape(shape)
-
-        cell = row * shape[1] + true
-        right = predicted == true
-        return cls(table(cell), table(cell[right]), table(row * shape[1] + predicted), known)
-
     @property
     def grouped(self) -> bool:
         """Whether there are groups to compare, that is, two."""
@@ -185,68 +141,6 @@ class CellAccuracy(NamedTuple):
     name: str
     n: int
     accuracy: float
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Counts of group, true and predicted class; tables of shards add up.
-
-    Parameters
-    ----------
-    table : ndarray of int64, shape (G', C, C)
-        ``[group, true, predicted]``; the named groups (one row for everyone when there are none),
-        then the unknown group if present.
-    class_names, group_names : tuple of str
-    unknown : bool
-        Whether the last row is the unknown group.
-    """
-
-    table: Array
-    class_names: tuple[str, ...]
-    group_names: tuple[str, ...] = ()
-    unknown: bool = False
-
-    @classmethod
-    def count(
-        cls,
-        predicted: Labels,
-        y: Labels,
-        group: Labels,
-        class_names: Sequence[str],
-        group_names: Sequence[str] = (),
-    ) -> Confusion:
-        """Count examples from codes, each (N,); a group of -1 is unknown.
-
-        Raises
-        ------
-        InputError
-            Without examples, for lengths that differ, and for codes without a name.
-        """
-        n, n_classes, known = len(y), len(class_names), len(group_names)
-        true = as_codes("true classes", y, n, class_names)
-        pred = as_codes("predicted classes", predicted, n, class_names)
-        row, n_rows = group_rows(as_codes("groups", group, n, group_names, UNKNOWN), known)
-        cell = (row * n_classes + true) * n_classes + pred
-        table = np.bincount(cell, minlength=n_rows * n_classes**2)
-        table = table.reshape(n_rows, n_classes, n_classes)
-        return cls(table, tuple(class_names), tuple(group_names), n_rows > max(1, known))
-
-    def __add__(self, other: Confusion) -> Confusion:
-        names = (self.class_names, self.group_names)
-        if names != (other.class_names, other.group_names):
-            raise InputError(
-                "confusion tables with different class or group names cannot be added:"
-                f" {names} and {(other.class_names, other.group_names)}; count with the same names"
-            )
-        big, small = (self, other) if self.unknown else (other, self)
-        table = big.table.copy()
-        table[: len(small.table)] += small.table
-        return Confusion(table, *names, big.unknown)
-
-    @property
-    def counts(self) -> Counts:
-        """The counts that metrics take."""
-        return Counts.of(self.table, len(self.group_names))
 
 
 def cell_accuracies(

@@ -55,7 +55,7 @@ def _relative(reference: Counts, candidate: Counts) -> tuple[Array, Array]:
 def _cells(pairs: Pairs, known: int, kind: Kind) -> Pairs:
     """What two models did in the cells of a kind; in classes where there are no groups."""
     cells: Kind = kind if known >= 2 or kind == "all" else "class"
-    return Pairs(*(fold(x, known, cells) for x in pairs))
+    return pairs.fold(known, cells)
 
 
 def _range_of_drops(kind: Kind) -> Together:

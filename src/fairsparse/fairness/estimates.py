@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 import numpy as np
 
 from fairsparse.fairness import ranges
-from fairsparse.fairness.counts import Array, Counts, Labels, as_codes, group_rows
+from fairsparse.fairness.counts import Array, Counts
 from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.intervals import (
     Interval,
@@ -24,12 +25,13 @@ from fairsparse.fairness.intervals import (
     resample,
     swap,
 )
-from fairsparse.fairness.metric import Corrected, Rates, Score, Together, evaluate
+from fairsparse.fairness.metric import Corrected, Metric, Rates, Score, Together, evaluate
 from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.fairness.paired import Bounds, Pairs, exact, paired_drop, wilson
-from fairsparse.types import UNKNOWN
 
 How = Literal["score", "corrected", "BCa", "percentile", "all cells at once"]
+_TOGETHER: How = "all cells at once"
 ROLES = ("reference", "candidate")
 _BIASED = 0.25
 """Resamples that lie further than this many deviations off were pulled there by cells alike."""
@@ -50,151 +52,129 @@ class Estimate(TypedDict):
     floor: float
 
 
-def tally(
-    predictions: Sequence[Labels],
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-) -> tuple[list[Counts], Pairs | None]:
-    """Count what each model predicted and, of two, what both did, by group and true class.
-
-    Parameters are those of `resample`.
-
-    Returns
-    -------
-    list of Counts
-        One for each model, (G', C).
-    Pairs or None
-        (G', C), where there are two.
-    """
-    n, known, n_classes = len(y), len(group_names), len(class_names)
-    row, n_rows = group_rows(as_codes("groups", group, n, group_names, UNKNOWN), known)
-    true = as_codes("true classes", y, n, class_names)
-    codes = [as_codes("predicted classes", p, n, class_names) for p in predictions]
-    shape = (n_rows, n_classes)
-    counts = [Counts.count(row, true, code, shape, known) for code in codes]
-    if len(codes) != 2:
-        return counts, None
-    before, after = (code == true for code in codes)
-    cell = row * n_classes + true
-
-    def table(at: Array) -> Array:
-        return np.bincount(cell[at], minlength=n_rows * n_classes).reshape(shape)
-
-    return counts, Pairs(
-        table(before & after),
-        table(before & ~after),
-        table(~before & after),
-        table(~before & ~after),
-    )
-
-
-def estimate(
-    predictions: Sequence[Labels],
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> dict[str, Estimate]:
+def estimate(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
     """Estimate every metric of one model, or of two on the same examples.
 
-    Parameters are those of `resample`, for one model or two.
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Of one model or two.
+    resamples, seed : int
+        As `resample` takes them, which raises `InputError` for others.
 
     Returns
     -------
     dict
         ``reference m`` for every metric m, and for two models ``candidate m``, ``change m``, and
         every degradation metric.
-
-    Raises
-    ------
-    InputError
-        As `resample` does.
     """
-    given = (predictions, y, group, class_names, group_names)
-    counts, pairs = tally(*given)
-    drawn = _bootstrap(resample(*given, resamples=resamples, seed=seed))
-    skew = _accelerations(leave_one_out(*given))
-    point = {name: float(value) for name, value in _statistics(counts).items()}
+    samples = _Samples.of(outcomes, resamples, seed)
+    pairs = outcomes.pairs if len(outcomes.predicted) == 2 else None
+    estimates: dict[str, Estimate] = {}
+    for name in evaluate(METRICS, outcomes.counts[0]):
+        metric, outstanding = METRICS[name], True
+        for role, counts in zip(ROLES, outcomes.counts, strict=False):
+            one = _of_model(samples, metric, role, counts)
+            outstanding &= one["how"] != _TOGETHER
+            estimates[f"{role} {name}"] = one
+        if pairs is not None:
+            estimates[f"change {name}"] = _of_change(samples, metric, pairs, outstanding)
+    if pairs is not None:
+        groups = len(outcomes.group_names)
+        for name in evaluate(DEGRADATIONS, *outcomes.counts):
+            estimates[name] = _of_drops(samples, DEGRADATIONS[name], pairs, groups)
+    return estimates
 
-    def bootstrapped(name: str, corrected: bool) -> tuple[Interval, How]:
-        if corrected:
-            return bca(drawn[name], point[name], skew.get(name, 0.0)), "BCa"
-        return percentile(drawn[name]), "percentile"
 
-    found: dict[str, Estimate] = {}
+@dataclass(frozen=True)
+class _Samples:
+    """Every statistic of the data, of the resamples (R,), and its acceleration, by name."""
 
-    def add(name: str, bounds: Interval | Bounds, how: How, *, floor: float = math.nan) -> None:
-        missing = float(np.isnan(drawn[name]).mean())
+    point: dict[str, float]
+    drawn: dict[str, Array]
+    skew: dict[str, float]
+
+    @classmethod
+    def of(cls, outcomes: Outcomes, resamples: int, seed: int) -> _Samples:
+        """Draw resamples, and leave out each example."""
+        drawn = _bootstrap(resample(outcomes, resamples=resamples, seed=seed))
+        point = {name: float(value) for name, value in _statistics(outcomes.counts).items()}
+        return cls(point, drawn, _accelerations(leave_one_out(outcomes)))
+
+    def within(
+        self, name: str, bounds: Interval | Bounds, how: How, floor: float = math.nan
+    ) -> Estimate:
+        """The estimate of a statistic with this interval."""
+        missing = float(np.isnan(self.drawn[name]).mean())
         low, high = float(bounds.low), float(bounds.high)
-        found[name] = Estimate(
-            value=point[name], low=low, high=high, dropped=missing, how=how, floor=floor
+        return Estimate(
+            value=self.point[name], low=low, high=high, dropped=missing, how=how, floor=floor
         )
 
-    for metric in evaluate(METRICS, counts[0]):
-        kind, outstanding = METRICS[metric].interval, True
-        for role, c in zip(ROLES, counts, strict=False):
-            name = f"{role} {metric}"
-            if isinstance(kind, Score):
-                add(name, wilson(c.correct.sum(), c.n.sum()), "score")
-            elif isinstance(kind, Corrected):
-                add(name, _variance(drawn, point, role, kind, metric == kind.plain), "corrected")
-            elif not isinstance(kind, Rates):
-                add(name, *bootstrapped(name, True))
-            else:
-                hits, n = kind.counts(c)
-                together, floor = _all_cells(hits, n, METRICS[metric].better == "higher")
-                stands = _stands_out(point[name], floor, hits, drawn[name])
-                outstanding &= stands
-                if stands:
-                    add(name, *bootstrapped(name, True), floor=floor)
-                else:
-                    add(name, together, _TOGETHER, floor=floor)
-        if pairs is None:
-            continue
-        name = f"change {metric}"
-        if isinstance(kind, Score):
-            drop = paired_drop(Pairs(*(x.sum() for x in pairs)))
-            add(name, Bounds(-drop.high, -drop.low), "score")
-        elif isinstance(kind, Corrected):
-            add(name, _variance(drawn, point, "change", kind, False), "corrected")
-        else:
-            add(name, *bootstrapped(name, outstanding))
-    if pairs is not None:
-        for metric in evaluate(DEGRADATIONS, *counts):
-            kind = DEGRADATIONS[metric].interval
-            if isinstance(kind, Together):
-                add(metric, kind.bounds(pairs, len(group_names)), _TOGETHER)
-            else:
-                add(metric, *bootstrapped(metric, True))
-    return found
+    def bootstrapped(self, name: str, floor: float = math.nan) -> Estimate:
+        """The estimate of a statistic with the BCa interval."""
+        bounds = bca(self.drawn[name], self.point[name], self.skew.get(name, 0.0))
+        return self.within(name, bounds, "BCa", floor)
+
+    def variance(self, role: str, metric: Metric, of: Corrected) -> Estimate:
+        """The estimate of a variance over classes, or its change, around the value without bias.
+
+        The corrected variance of resamples scatters about the variance of the data, as that of the
+        data does about the true one.
+        """
+        corrected, plain = (f"{role} {m}" for m in (of.corrected, of.plain))
+        low, high, dropped = percentile(self.drawn[corrected] - self.point[plain])
+        shift = self.point[corrected]
+        least = 0.0 if role in ROLES and metric.name == of.plain else -np.inf
+        bounds = Interval(np.maximum(shift + low, least), np.maximum(shift + high, least), dropped)
+        return self.within(f"{role} {metric.name}", bounds, "corrected")
 
 
-def change_tests(
-    reference: Labels,
-    candidate: Labels,
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Two-sided p-value of every metric's change, by swapping the models on half the examples.
+def _of_model(samples: _Samples, metric: Metric, role: str, counts: Counts) -> Estimate:
+    """A metric of one model, whose counts these are."""
+    name, kind = f"{role} {metric.name}", metric.interval
+    if isinstance(kind, Score):
+        return samples.within(name, wilson(counts.correct.sum(), counts.n.sum()), "score")
+    if isinstance(kind, Corrected):
+        return samples.variance(role, metric, kind)
+    if not isinstance(kind, Rates):
+        return samples.bootstrapped(name)
+    hits, n = kind.counts(counts)
+    together, floor = _all_cells(hits, n, metric.better == "higher")
+    if _stands_out(samples.point[name], floor, hits, samples.drawn[name]):
+        return samples.bootstrapped(name, floor)
+    return samples.within(name, together, _TOGETHER, floor)
 
-    Exact but for the number of draws; NaN where a metric is undefined. Parameters are those of
-    `swap`.
+
+def _of_change(samples: _Samples, metric: Metric, pairs: Pairs, outstanding: bool) -> Estimate:
+    """The change of a metric; whether it stands out from sampling in both models."""
+    name, kind = f"change {metric.name}", metric.interval
+    if isinstance(kind, Score):
+        drop = paired_drop(Pairs(*(x.sum() for x in pairs)))
+        return samples.within(name, Bounds(-drop.high, -drop.low), "score")
+    if isinstance(kind, Corrected):
+        return samples.variance("change", metric, kind)
+    if outstanding:
+        return samples.bootstrapped(name)
+    return samples.within(name, percentile(samples.drawn[name]), "percentile")
+
+
+def _of_drops(samples: _Samples, metric: Metric, pairs: Pairs, groups: int) -> Estimate:
+    """A metric of how unequally a drop falls."""
+    if isinstance(metric.interval, Together):
+        return samples.within(metric.name, metric.interval.bounds(pairs, groups), _TOGETHER)
+    return samples.bootstrapped(metric.name)
+
+
+def change_tests(outcomes: Outcomes, *, draws: int = 2000, seed: int = 0) -> dict[str, float]:
+    """Two-sided p-value of every metric's change, by swapping two models on half the examples.
+
+    Exact but for the number of draws; NaN where a metric is undefined.
     """
-    given = (y, group, class_names, group_names)
-    counts, _ = tally([reference, candidate], *given)
-    measured = {name: float(v) for name, v in _statistics(counts).items() if name[:7] == "change "}
+    values = _statistics(outcomes.counts)
+    measured = {name: float(v) for name, v in values.items() if name[:7] == "change "}
     beyond = dict.fromkeys(measured, 1)
-    for drawn in swap(reference, candidate, *given, draws=draws, seed=seed):
+    for drawn in swap(outcomes, draws=draws, seed=seed):
         before, after = (evaluate(METRICS, c) for c in drawn)
         for name, value in measured.items():
             metric = name.removeprefix("change ")
@@ -206,17 +186,14 @@ def change_tests(
     }
 
 
-_TOGETHER: How = "all cells at once"
-
-
 def _statistics(counts: Sequence[Counts]) -> dict[str, Array]:
     values = [evaluate(METRICS, c) for c in counts]
-    found = {f"{role} {m}": v[m] for role, v in zip(ROLES, values, strict=False) for m in v}
+    named = {f"{role} {m}": v[m] for role, v in zip(ROLES, values, strict=False) for m in v}
     if len(counts) == 2:
         before, after = values
-        found |= {f"change {name}": after[name] - before[name] for name in before}
-        found |= evaluate(DEGRADATIONS, *counts)
-    return found
+        named |= {f"change {name}": after[name] - before[name] for name in before}
+        named |= evaluate(DEGRADATIONS, *counts)
+    return named
 
 
 def _bootstrap(chunks: Iterator[tuple[Counts, ...]]) -> dict[str, Array]:
@@ -233,21 +210,6 @@ def _accelerations(chunks: Iterator[tuple[tuple[Counts, ...], Array]]) -> dict[s
         name: acceleration(np.concatenate([p[name] for p, _ in parts]), times)
         for name in parts[0][0]
     }
-
-
-def _variance(
-    drawn: dict[str, Array], point: dict[str, float], role: str, of: Corrected, positive: bool
-) -> Interval:
-    """Interval of a variance over classes, or its change, around the value without bias.
-
-    The corrected variance of resamples scatters about the variance of the data, as that of the data
-    does about the true one.
-    """
-    corrected, plain = (f"{role} {m}" for m in (of.corrected, of.plain))
-    low, high, dropped = percentile(drawn[corrected] - point[plain])
-    shift = point[corrected]
-    least = 0.0 if positive else -np.inf
-    return Interval(np.maximum(shift + low, least), np.maximum(shift + high, least), dropped)
 
 
 def _all_cells(hits: Array, n: Array, smallest: bool) -> tuple[Bounds, float]:

@@ -1,4 +1,4 @@
-"""A paired bootstrap on counts, and how many tests are allowed for.
+"""A paired bootstrap on counts, and the intervals that it gives.
 
 A bootstrap resample of n examples enters the metrics through counts alone, and the counts of the
 observed combinations (group, true class, predicted classes) are multinomial. They are drawn as
@@ -23,14 +23,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import stats
 
-from fairsparse.fairness.counts import Array, Counts, Labels, as_codes, group_rows
-from fairsparse.types import UNKNOWN, InputError
+from fairsparse.fairness.counts import Array, Counts
+from fairsparse.fairness.outcomes import Outcomes
+from fairsparse.types import InputError
 
 LOW, HIGH = 0.025, 0.975
 """Quantiles that bound a 95 % interval."""
@@ -39,7 +40,6 @@ MAX_DROPPED = 0.05
 """An interval is NaN when a larger share of the resamples leaves the statistic undefined."""
 
 _CHUNK = 2**22  # combinations x resamples held at once: about 40 MB
-_MOST_DISTINCT = 2**18  # more combinations than these are reduced to what matters of them
 _JACKKNIFE = 2**26  # combinations x features that the acceleration may cost
 _SLOTS = 2**16
 _UNDECIDED = 255
@@ -56,46 +56,15 @@ class Interval(NamedTuple):
     dropped: Array
 
 
-class _Combinations(NamedTuple):
-    """Distinct examples: how often each occurs, ascending, and what each adds to the counts.
-
-    ``effect`` is a matrix (features, K). Features are n, then correct and predicted of each model,
-    each flat (G', C).
-    """
-
-    times: Array
-    effect: sparse.csc_array
-    shape: tuple[int, int]
-    known: int
-
-    def counts(self, sums: Array) -> tuple[Counts, ...]:
-        """One `Counts` for each model from sums of features (R, features)."""
-        n, *rest = np.moveaxis(sums.reshape(len(sums), -1, *self.shape), 1, 0)
-        return tuple(
-            Counts(n, correct, predicted, self.known)
-            for correct, predicted in zip(rest[::2], rest[1::2], strict=True)
-        )
-
-
 def resample(
-    predictions: Sequence[Labels],
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0
 ) -> Iterator[tuple[Counts, ...]]:
     """Yield bootstrap resamples of the examples, a chunk at a time.
 
     Parameters
     ----------
-    predictions : sequence of (N,)
-        Predicted classes of each model; all models meet the same resampled examples.
-    y, group : (N,)
-        True classes; groups, -1 where unknown.
-    class_names, group_names : sequence of str
+    outcomes : Outcomes
+        Of any number of models; all of them meet the same resampled examples.
     resamples : int, at least 1
         In total, over all chunks.
     seed : int, at least 0
@@ -108,14 +77,14 @@ def resample(
     Raises
     ------
     InputError
-        For too few resamples, and as `Confusion.count` does.
+        For too few resamples or a negative seed.
     """
     if resamples < 1 or seed < 0:
         raise InputError(
             f"resamples must be at least 1 and seed at least 0; got {resamples} and {seed}"
         )
     rng = np.random.default_rng(seed)
-    parts = _combine(predictions, y, group, class_names, group_names)
+    parts = outcomes.combinations
     size = max(1, _CHUNK // max(max(part.effect.shape) for part in parts))
     for start in range(0, resamples, size):
         drawn = min(size, resamples - start)
@@ -123,16 +92,10 @@ def resample(
         yield parts[0].counts(np.ascontiguousarray(sum(sums).T))
 
 
-def leave_one_out(
-    predictions: Sequence[Labels],
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-) -> Iterator[tuple[tuple[Counts, ...], Array]]:
+def leave_one_out(outcomes: Outcomes) -> Iterator[tuple[tuple[Counts, ...], Array]]:
     """Yield the counts without one example of each distinct combination, a chunk at a time.
 
-    Parameters are those of `resample`. Nothing is yielded where there are too many combinations.
+    Nothing is yielded where there are too many combinations.
 
     Yields
     ------
@@ -141,10 +104,9 @@ def leave_one_out(
     ndarray of int, shape (K',)
         How many examples are like the one left out.
     """
-    parts = _combine(predictions, y, group, class_names, group_names)
-    part = parts[0]
+    part, *more = outcomes.combinations
     features, distinct = part.effect.shape
-    if len(parts) > 1 or features * distinct > _JACKKNIFE:
+    if more or features * distinct > _JACKKNIFE:
         return
     total = part.effect @ part.times
     size = max(1, _CHUNK // features)
@@ -153,25 +115,14 @@ def leave_one_out(
         yield part.counts(without), part.times[start : start + size]
 
 
-def swap(
-    reference: Labels,
-    candidate: Labels,
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Iterator[tuple[Counts, ...]]:
-    """Yield the counts of both models with a random half of their differences swapped.
+def swap(outcomes: Outcomes, *, draws: int = 2000, seed: int = 0) -> Iterator[tuple[Counts, ...]]:
+    """Yield the counts of two models with a random half of their differences swapped.
 
     If it makes no difference which model said what, the data are as likely as any of these; so the
-    rank of a measured change among the drawn ones is an exact test. Other parameters are those of
-    `resample`.
+    rank of a measured change among the drawn ones is an exact test.
     """
     rng = np.random.default_rng(seed)
-    parts = _combine([reference, candidate], y, group, class_names, group_names)
+    parts = outcomes.combinations
     size = max(1, _CHUNK // max(max(part.effect.shape) for part in parts))
     total = sum((part.effect @ part.times for part in parts), np.zeros((), np.int64))
     moves = []
@@ -185,85 +136,6 @@ def swap(
         for turned, times in moves:
             sums += turned @ halves(times, sums.shape[1], rng)
         yield parts[0].counts(np.ascontiguousarray(sums.T))
-
-
-def _combine(
-    predictions: Sequence[Labels],
-    y: Labels,
-    group: Labels,
-    class_names: Sequence[str],
-    group_names: Sequence[str],
-) -> list[_Combinations]:
-    n, known, n_classes = len(y), len(group_names), len(class_names)
-    row, n_rows = group_rows(as_codes("groups", group, n, group_names, UNKNOWN), known)
-    true = as_codes("true classes", y, n, class_names)
-    predicted = [as_codes("predicted classes", p, n, class_names) for p in predictions]
-    shape = (n_rows, n_classes)
-    columns = [row, true, *predicted]
-    codes, times = np.unique(
-        np.ravel_multi_index(columns, (n_rows, *[n_classes] * (len(columns) - 1))),
-        return_counts=True,
-    )
-    if len(codes) > _MOST_DISTINCT:
-        return _reduced(row, true, predicted, shape, known)
-    order = np.argsort(times, kind="stable")
-    row, true, *predicted = np.unravel_index(
-        codes[order], (n_rows, *[n_classes] * (len(columns) - 1))
-    )
-    everyone = np.arange(len(codes))
-    cell = row * n_classes + true
-    entries = [(cell, everyone)]
-    for pred in predicted:
-        right = np.flatnonzero(pred == true)
-        entries += [(cell[right], right), (row * n_classes + pred, everyone)]
-    return [_Combinations(times[order], _effect(entries, shape, len(codes)), shape, known)]
-
-
-def _reduced(
-    row: Array, true: Array, predicted: Sequence[Array], shape: tuple[int, int], known: int
-) -> list[_Combinations]:
-    """Which models were right, by group and true class; false positives, by predicted class."""
-    models, cells = len(predicted), shape[0] * shape[1]
-    cell = row * shape[1] + true
-    right = sum(((p == true).astype(np.int64) << i for i, p in enumerate(predicted)), 0 * true)
-    hits = np.bincount((cell << models) + right, minlength=cells << models)
-    # a false positive of several models at once is one combination: they stay paired
-    first = 0 * hits
-    for i, pred in enumerate(predicted):
-        wrong = pred != true
-        same = np.zeros_like(true)
-        earlier = np.zeros(len(true), bool)
-        for j, other in enumerate(predicted):
-            alike = other == pred
-            same |= alike.astype(np.int64) << j
-            earlier |= alike & (j < i)
-        at = wrong & ~earlier
-        first += np.bincount(
-            ((row * shape[1] + pred)[at] << models) + same[at], minlength=cells << models
-        )
-    parts = []
-    for counts, false in ((hits, False), (first, True)):
-        code = np.flatnonzero(counts)
-        code = code[np.argsort(counts[code], kind="stable")]
-        every, where, pattern = np.arange(len(code)), code >> models, code & ((1 << models) - 1)
-        entries = [(where[:0] if false else where, every[:0] if false else every)]
-        for i in range(models):
-            has = np.flatnonzero(pattern >> i & 1)
-            held = (where[has], has)
-            entries += [(where[:0], every[:0]) if false else held, held]
-        parts.append(_Combinations(counts[code], _effect(entries, shape, len(code)), shape, known))
-    return parts
-
-
-def _effect(
-    entries: Sequence[tuple[Array, Array]], shape: tuple[int, int], distinct: int
-) -> sparse.csc_array:
-    """The matrix (features, K) with a one at each (cell, combination) of each feature's entries."""
-    size = shape[0] * shape[1]
-    feature = np.concatenate([i * size + cells for i, (cells, _) in enumerate(entries)])
-    column = np.concatenate([at for _, at in entries])
-    ones = np.ones(len(feature), np.int32)
-    return sparse.csc_array((ones, (feature, column)), shape=(len(entries) * size, distinct))
 
 
 def multinomial(times: Array, size: int, rng: np.random.Generator) -> Array:
@@ -290,7 +162,8 @@ def multinomial(times: Array, size: int, rng: np.random.Generator) -> Array:
             break
     examples = np.repeat(np.arange(len(times), dtype=np.int32), times)
     extra = examples[rng.integers(0, n, missing.sum())]
-    np.add.at(drawn, (extra, np.repeat(np.arange(size), missing)), np.int32(1))
+    for column, some in enumerate(np.split(extra, np.cumsum(missing[:-1]))):
+        drawn[:, column] += np.bincount(some, minlength=len(times)).astype(np.int32)
     return drawn
 
 
@@ -406,17 +279,3 @@ def acceleration(left_out: Array, times: Array) -> float:
     apart = np.average(values, weights=weights) - values
     spread = (weights * apart**2).sum() ** 1.5
     return float((weights * apart**3).sum() / (6 * spread)) if spread > 0 else 0.0
-
-
-def holm(p: Array) -> Array:
-    """Adjust p-values (K,) for testing all of them; NaN stays NaN and counts as no test.
-
-    >>> holm(np.array([0.01, 0.04, 0.03])).round(6).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    tested = np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    adjusted = np.full(len(p), np.nan)
-    factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
-    return adjusted

@@ -26,7 +26,6 @@ import numpy as np
 from fairsparse.fairness.counts import (
     Array,
     CellAccuracy,
-    Confusion,
     Counts,
     Kind,
     cell_accuracies,
@@ -44,6 +43,7 @@ from fairsparse.fairness.metric import (
     declaring,
     evaluate,
 )
+from fairsparse.fairness.outcomes import Confusion
 from fairsparse.registry import Registry
 
 METRICS: Registry[Metric] = Registry("metric", sort=False)

@@ -13,7 +13,6 @@ References
 .. [4] Zou and Donner, "Construction of confidence limits about effect measures: a general
    approach", 2008.
 .. [5] Clopper and Pearson, "The use of confidence or fiducial limits", 1934.
-.. [6] Benjamini and Hochberg, "Controlling the false discovery rate", 1995.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from fairsparse.fairness.counts import Array, share
+from fairsparse.fairness.counts import Array, Kind, fold, share
 
 LEVEL = 0.95
 """Coverage of every interval."""
@@ -53,6 +52,10 @@ class Pairs(NamedTuple):
     def drop(self) -> Array:
         """Accuracy of the first model less that of the second."""
         return share(self.lost - self.gained, self.n)
+
+    def fold(self, known: int, kind: Kind) -> Pairs:
+        """Counts (..., G', C) summed into the cells of `kind`, as `counts.fold` does."""
+        return Pairs(*(fold(x, known, kind) for x in self))
 
     def total(self) -> Pairs:
         """All counts summed over the last axis, which is kept."""
@@ -240,17 +243,3 @@ def no_worse(pairs: Pairs, margin: float) -> Array:
     variance = n * (2 * gain + margin * (1 - margin))
     z = (lost - gained - n * margin) / np.sqrt(np.maximum(variance, 1e-300))
     return np.where(n > 0, stats.norm.cdf(z), np.nan)
-
-
-def benjamini_hochberg(p: Array) -> Array:
-    """Adjust p-values (K,) so that findings below a level are false at that rate [6]_; NaN stays.
-
-    >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, np.nan])).round(6).tolist()
-    [0.03, 0.04, 0.04, nan]
-    """
-    tested = np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    adjusted = np.full(len(p), np.nan)
-    factors = len(order) / np.arange(1, len(order) + 1)
-    adjusted[order] = np.minimum(1, np.minimum.accumulate((p[order] * factors)[::-1])[::-1])
-    return adjusted

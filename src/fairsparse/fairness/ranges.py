@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special, stats
 
 from fairsparse.fairness.counts import Array, share
 from fairsparse.fairness.paired import LEVEL, Bounds, wilson
@@ -37,13 +37,7 @@ def pairs_quantile(cells: int, families: int = 1) -> float:
     (1.96, 3.314)
     """
     level = LEVEL ** (1 / families)
-    density = stats.norm.pdf(_GRID) * cells
-
-    def missing(q: float) -> float:
-        inside = special.ndtr(_GRID) - special.ndtr(_GRID - q)
-        return float(np.trapezoid(density * inside ** (cells - 1), _GRID)) - level
-
-    return float(optimize.brentq(missing, 0.1, 20.0)) / 2**0.5
+    return float(stats.studentized_range.ppf(level, cells, np.inf)) / 2**0.5
 
 
 def each_quantile(cells: int) -> float:

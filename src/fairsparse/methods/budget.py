@@ -9,7 +9,8 @@ from torch import nn
 
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.counts import Confusion, Counts
+from fairsparse.fairness.counts import Counts
+from fairsparse.fairness.outcomes import Outcomes
 from fairsparse.training import Trainer
 
 Limit = Annotated[
@@ -50,4 +51,4 @@ class Judge:
     def _counts(self, model: nn.Module) -> Counts:
         logits, y, group = self.trainer.predict(model, self.data.val)
         names = (self.data.class_names, self.data.group_names)
-        return Confusion.count(logits.argmax(1), y, group, *names).counts
+        return Outcomes.of([logits.argmax(1)], y, group, *names).counts[0]
