@@ -75,7 +75,7 @@ def program(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
 def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Blocks of a page build on each other: files in one folder, names in one module.
     monkeypatch.chdir(tmp_path)
-    for registry in (METHODS, METRICS, DATASETS):
+    for registry in (METHODS, METRICS, DATASETS, NOTIONS):
         monkeypatch.setattr(registry, "_items", dict(registry._items))
     module = ModuleType(page.stem)
     monkeypatch.setitem(sys.modules, page.stem, module)
