@@ -51,6 +51,7 @@ def measure(folder: Path, side: int, workers: int) -> dict[str, Any]:
     import torch
 
     from fairsparse import DATASETS, MODELS, Cells, Recipe, Trainer
+    from fairsparse.training import Loop
 
     def peak() -> float:
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
@@ -65,7 +66,7 @@ def measure(folder: Path, side: int, workers: int) -> dict[str, Any]:
     trainer = Trainer(recipe, Cells("class", task.class_names, task.group_names))
     model = MODELS["small-cnn"](task.input_shape, task.n_classes)
     began = time.perf_counter()
-    trainer.fit(model, task.train, stage="dense")
+    Loop(trainer, model, task.train, stage="dense").finish()
     trained = time.perf_counter() - began
     trainer.predict(model, task.test)
     images = sum(len(getattr(task, s)) for s in ("train", "cal", "val", "test"))

@@ -28,7 +28,7 @@ from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
 from fairsparse.masks.criteria import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.training import Recipe
 

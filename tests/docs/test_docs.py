@@ -26,7 +26,7 @@ from fairsparse.fairness.budget import Budget
 from fairsparse.fairness.cells import Notion
 from fairsparse.fairness.metrics import DEGRADATIONS, METRICS
 from fairsparse.methods import METHODS
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.training import Recipe
 
