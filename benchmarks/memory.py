@@ -47,6 +47,7 @@ def measure(folder: Path, side: int, workers: int) -> dict[str, Any]:
     import torch
 
     from fairsparse import DATASETS, MODELS, Cells, Recipe, Trainer
+    from fairsparse.training import Loop
 
     began = time.perf_counter()
     options = {"groups": ("place",), "cache": folder / "cache"}
@@ -58,7 +59,7 @@ def measure(folder: Path, side: int, workers: int) -> dict[str, Any]:
     trainer = Trainer(recipe, Cells("class", task.class_names, task.group_names))
     model = MODELS["small-cnn"](task.input_shape, task.n_classes)
     began = time.perf_counter()
-    trainer.fit(model, task.train, stage="dense")
+    Loop(trainer, model, task.train, stage="dense").finish()
     trained = time.perf_counter() - began
     trainer.predict(model, task.test)
     images = sum(len(getattr(task, s)) for s in ("train", "cal", "val", "test"))

@@ -36,7 +36,7 @@ from fairsparse.methods.evidence import conflict_points
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.safecompress import SafeCompress
-from fairsparse.methods.stages import Round
+from fairsparse.methods.stages import Dense, Round, Run
 from fairsparse.models import build
 from fairsparse.training import Loop, Recipe, Trainer, in_turn
 
@@ -110,17 +110,10 @@ def conflict_round() -> dict[str, float]:
     method = Ballot(sparsity=0.9)
     points = dict.fromkeys(range(1, 5), state)
     parent = Round(MaskSet.dense(method.weights(model)), state, {}, points)
+    run = Run(model, some, setting, Dense(points, 4, val=None))
 
     def measure() -> None:
-        conflict_points(
-            model,
-            method.weights(model),
-            some,
-            setting,
-            parent,
-            method.conflict_share,
-            method.fair_loss,
-        )
+        conflict_points(run, method.weights(model), parent, method.conflict_share, method.fair_loss)
 
     def epoch() -> None:
         for _ in Loop(trainer(1), model, some.train, stage="speed"):
@@ -142,7 +135,7 @@ def search() -> dict[str, float]:
 
         def whole() -> None:
             model.load_state_dict(dense.final)
-            method.run(model, some, setting, dense)
+            method.run(Run(model, some, setting, dense))
 
         return whole
 
@@ -166,12 +159,13 @@ def moving_masks() -> dict[str, float]:
         model = build("small-cnn", (1, 28, 28), 10)
         setting.place(model)
         masks = select(scorers.magnitude(method.weights(model)), 0.9, scope="erk")
+        parts = Run(model, some, setting, Dense({}, 0, val=None))
 
         def whole() -> None:
             loop = Loop(setting, model, some.train, stage="speed", masks=masks)
             loop.advance(100)
             if updates:
-                (loop.masks,) = method.candidates(loop, masks, some, 0.5)
+                (loop.masks,) = method.candidates(loop, masks, parts, 0.5)
             loop.advance(100)
 
         return whole

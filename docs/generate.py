@@ -31,7 +31,7 @@ from fairsparse.fairness.notions import NOTIONS
 from fairsparse.masks.criteria import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.registry import parameters
 from fairsparse.training import Recipe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.base import Method
-from fairsparse.methods.stages import Dense, train_dense
+from fairsparse.methods.stages import Run, train_dense
 from fairsparse.training import Recipe, State, Trainer
 
 # on such small tensors a second thread costs more than it brings
@@ -112,17 +111,11 @@ def trainer_for(
     return Trainer(Recipe(**options), cells, seed, Stages(folder), parent=f"tiny {seed}")
 
 
-@dataclass
-class Bench:
-    """A trained dense network and all that a method is given."""
-
-    model: nn.Module
-    data: TrainData
-    trainer: Trainer
-    dense: Dense
+class Bench(Run):
+    """All that a method is given, with a trained dense network."""
 
     def run(self, method: Method) -> Any:
-        return method.run(self.model, self.data, self.trainer, self.dense)
+        return method.run(self)
 
     def weights(self, method: Method) -> dict[str, Tensor]:
         return method.weights(self.model)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.training import Loop, in_turn, state_of
+from fairsparse.training import Loop, Trainer, in_turn, state_of
 from helpers import SHAPES, equal, network, tiny, trainer_for
 
 DATA = tiny(SHAPES["conv"])
@@ -132,26 +132,29 @@ def test_noise_is_the_same_for_all_who_go_on_from_a_point_and_new_further_on() -
     assert not torch.equal(one, first)
 
 
+def ordered(trainer: Trainer, order: str) -> Loop:
+    loop = Loop(trainer, network("conv"), DATA.train, stage=order, start=3, stop=16)
+    loop.order = order
+    return loop
+
+
 def test_loops_in_turn_end_as_each_one_alone() -> None:
     ends, histories = [], []
     for order in ("order", "other"):
-        trainer, model = trainer_for(DATA, epochs=3), network("conv")
-        loop = Loop(trainer, model, DATA.train, stage=order, order=order, start=3, stop=16)
+        trainer = trainer_for(DATA, epochs=3)
+        loop = ordered(trainer, order)
         logs = list(loop)
-        ends.append(state_of(model))
+        ends.append(state_of(loop.model))
         histories.append(trainer.history)
         assert [log.step for log in logs] == [6, 12, 16]
     assert not equal(*ends)
-    trainer, models = trainer_for(DATA, epochs=3), [network("conv") for _ in range(2)]
-    loops = [
-        Loop(trainer, model, DATA.train, stage=order, order=order, start=3, stop=16)
-        for model, order in zip(models, ("order", "other"), strict=True)
-    ]
+    trainer = trainer_for(DATA, epochs=3)
+    loops = [ordered(trainer, order) for order in ("order", "other")]
     epochs = list(in_turn(*loops))
     assert [[log.step for log in logs] for logs in epochs] == [[6, 6], [12, 12], [16, 16]]
     assert trainer.steps == 2 * 13
     for i in range(2):
-        assert equal(state_of(models[i]), ends[i])
+        assert equal(state_of(loops[i].model), ends[i])
         assert trainer.history[i::2] == histories[i]
 
 

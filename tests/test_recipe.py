@@ -124,7 +124,7 @@ def test_every_step_draws_its_own_augmentation() -> None:
 def test_augmenting_what_is_not_an_image_is_an_input_error() -> None:
     data = tiny()
     with pytest.raises(InputError, match=r"augment .* images .* got .*\(32, 8\)"):
-        trainer_for(data, augment=("flip",)).fit(network("mlp"), data.train, stage="x")
+        Loop(trainer_for(data, augment=("flip",)), network("mlp"), data.train, stage="x").finish()
 
 
 def test_seeds_of_different_purposes_differ() -> None:

@@ -35,10 +35,10 @@ def test_a_run_from_a_snapshot_ends_where_the_full_run_does(k: int) -> None:
     data = tiny(SHAPES["conv"])
     trainer = trainer_for(data, epochs=3, augment=("crop", "flip"), momentum=0.0, warmup=0.3)
     full = network("conv")
-    states = trainer.fit(full, data.train, stage="full", snapshots={k})
+    states = Loop(trainer, full, data.train, stage="full", snapshots={k}).finish()
     again = network("conv", seed=1)
     again.load_state_dict(states[k])
-    trainer.fit(again, data.train, stage="again", start=k)
+    Loop(trainer, again, data.train, stage="again", start=k).finish()
     assert equal(state_of(full), state_of(again))
     assert not equal(states[k], state_of(full))
 
@@ -48,7 +48,7 @@ def test_the_snapshot_is_the_state_after_that_many_steps() -> None:
     trainer = trainer_for(data)
     model = network("mlp")
     untouched = state_of(model)
-    states = trainer.fit(model, data.train, stage="x", snapshots={0, 5, 12})
+    states = Loop(trainer, model, data.train, stage="x", snapshots={0, 5, 12}).finish()
     assert equal(states[0], untouched)
     assert equal(states[12], state_of(model))
     stopped = network("mlp")
@@ -62,8 +62,9 @@ def test_order_and_seed_decide_what_is_seen() -> None:
 
     def end(seed: int = 0, order: str = "order") -> dict[str, Tensor]:
         model = network("mlp")
-        for _ in Loop(trainer_for(data, seed=seed), model, data.train, stage="x", order=order):
-            pass
+        loop = Loop(trainer_for(data, seed=seed), model, data.train, stage="x")
+        loop.order = order
+        loop.finish()
         return state_of(model)
 
     assert equal(end(), end())
@@ -90,8 +91,8 @@ def test_an_epoch_sees_every_example_at_most_once() -> None:
 def test_warm_up_after_a_rewind_and_the_two_factors() -> None:
     data = tiny()
     trainer = trainer_for(data, epochs=3, schedule="constant", lr=0.2)
-    loop = Loop(trainer, network("mlp"), data.train, stage="x", start=4, warm=4)
-    loop.base_factor = 0.5
+    loop = Loop(trainer, network("mlp"), data.train, stage="x", start=4)
+    loop.warm, loop.base_factor = 4, 0.5
     rates: list[float] = []
     loop.optimizer.register_step_pre_hook(
         lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
@@ -108,7 +109,7 @@ def test_clipping_bounds_the_step_by_rate_times_norm() -> None:
         trainer = trainer_for(data, epochs=1, batch_size=192, lr=0.5, grad_clip=clip, **PLAIN)
         model = network("mlp")
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-        trainer.fit(model, data.train, stage="x")
+        Loop(trainer, model, data.train, stage="x").finish()
         after = nn.utils.parameters_to_vector(model.parameters()).detach()
         return float((after - before).norm())
 
@@ -144,7 +145,7 @@ def test_pruned_weights_take_no_part_in_the_clipped_norm() -> None:
     masks = thin(model)
     masks.apply_(model)
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-    trainer.fit(model, data.train, stage="x", masks=masks)
+    Loop(trainer, model, data.train, stage="x", masks=masks).finish()
     after = nn.utils.parameters_to_vector(model.parameters()).detach()
     assert float((after - before).norm()) == pytest.approx(1e-3, rel=1e-3)
 
@@ -175,7 +176,7 @@ def test_bf16_runs_in_bf16_and_keeps_float32_weights() -> None:
             (output.dtype, inputs[0].is_contiguous(memory_format=torch.channels_last))
         )
     )
-    trainer.fit(model, data.train, stage="x")
+    Loop(trainer, model, data.train, stage="x").finish()
     logits = trainer.predict(model, data.val).logits
     assert inside == {(torch.bfloat16, True)}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -189,7 +190,7 @@ def test_channels_last_changes_the_layout_and_not_the_result() -> None:
     for channels_last in (False, True):
         model = network("conv")
         trainer = trainer_for(data, channels_last=channels_last)
-        trainer.fit(model, data.train, stage="x", masks=thin(model))
+        Loop(trainer, model, data.train, stage="x", masks=thin(model)).finish()
         ends.append((model, trainer.predict(model, data.val).logits))
     weight = ends[1][0].get_parameter("4.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)
@@ -200,7 +201,7 @@ def test_a_loss_that_is_not_finite_is_an_input_error() -> None:
     data = tiny()
     trainer = trainer_for(data, lr=1e30, schedule="constant")
     with pytest.raises(InputError, match=r"wild: the loss became (nan|inf) in epoch 0; lower"):
-        trainer.fit(network("mlp"), data.train, stage="wild")
+        Loop(trainer, network("mlp"), data.train, stage="wild").finish()
 
 
 def test_a_loop_that_diverges_hands_over_its_last_good_state() -> None:
@@ -250,7 +251,7 @@ def test_weights_that_are_not_finite_are_told_before_a_loss_shows_them(
 def test_a_start_outside_the_schedule_is_refused() -> None:
     data = tiny()
     with pytest.raises(ValueError, match="start is 12; the schedule has 12 steps"):
-        trainer_for(data).fit(network("mlp"), data.train, stage="x", start=12)
+        Loop(trainer_for(data), network("mlp"), data.train, stage="x", start=12).finish()
 
 
 @pytest.mark.parametrize("notion", ["class", "demographic-parity", "group"])
@@ -261,7 +262,7 @@ def test_the_log_of_an_epoch_says_what_happened(notion: str) -> None:
     data = type(full)(train, full.cal, full.val, ("c0", "c1"), full.group_names)
     trainer = trainer_for(data, notion=notion, epochs=1, batch_size=len(train), lr=1e-12, **PLAIN)
     model = network("mlp", classes=2)
-    trainer.fit(model, train, stage="still")
+    Loop(trainer, model, train, stage="still").finish()
     logits = model(train.x).detach()
     right = logits.argmax(1) == train.y
     value = logits.argmax(1) == 1 if notion == "demographic-parity" else right
@@ -279,7 +280,7 @@ def test_an_epoch_without_a_known_cell_invents_no_number() -> None:
     data = tiny(groups=2)
     unknown = Split(data.train.x, data.train.y, torch.full_like(data.train.group, -1))
     trainer = trainer_for(data, notion="group", epochs=1)
-    trainer.fit(network("mlp"), unknown, stage="x")
+    Loop(trainer, network("mlp"), unknown, stage="x").finish()
     (log,) = trainer.history
     assert log["worst"] is None
     assert log["worst_cell"] is None
@@ -291,7 +292,7 @@ def test_progress_is_told_several_times_an_epoch_and_at_the_end() -> None:
     trainer = trainer_for(data, epochs=1, batch_size=8)
     told: list[tuple[str, int, int]] = []
     trainer.progress = lambda stage, step, total, now: told.append((stage, step, total))
-    trainer.fit(network("mlp"), data.train, stage="x")
+    Loop(trainer, network("mlp"), data.train, stage="x").finish()
     assert told == [("x", 10, 24), ("x", 20, 24), ("x", 24, 24)]
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fairsparse.masks.maskset import MaskSet, prunable
     from fairsparse.masks.select import select
     from fairsparse.methods import METHODS, Method, Outcome
-    from fairsparse.methods.refine import Refinement
+    from fairsparse.methods.refinement import Refinement
     from fairsparse.models import MODELS
     from fairsparse.training import Recipe, Trainer
     from fairsparse.types import Batch, InputError, Predictions
@@ -97,7 +97,7 @@ _HOMES = {
     "masks.maskset": ("MaskSet", "prunable"),
     "masks.select": ("select",),
     "methods": ("METHODS", "Method", "Outcome"),
-    "methods.refine": ("Refinement",),
+    "methods.refinement": ("Refinement",),
     "models": ("MODELS",),
     "training": ("Recipe", "Trainer"),
     "types": ("Batch", "InputError", "Predictions"),

@@ -28,7 +28,7 @@ from fairsparse.fairness.degradations import DEGRADATIONS
 from fairsparse.fairness.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.training import Recipe
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from fairsparse.masks.select import select
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.budget import Judge
-from fairsparse.methods.refine import Refinement
-from fairsparse.methods.stages import Round
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run
 from fairsparse.training import state_of
 from helpers import bench, equal
 
@@ -28,10 +28,7 @@ class Script:
 
         def play(
             method: Ballot,
-            model: Any,
-            data: Any,
-            trainer: Any,
-            dense: Any,
+            run: Run,
             parent: Round,
             level: float,
             weight: float,
@@ -43,7 +40,7 @@ class Script:
             }
             masks = select(scores, level, within=parent.masks, scope="layerwise")
             mark = float(len(script.calls) + 1)
-            state = {n: torch.full_like(t, mark) for n, t in dense.final.items()}
+            state = {n: torch.full_like(t, mark) for n, t in run.dense.final.items()}
             drop = next(script.drops)
             script.calls.append(
                 {"level": level, "weight": weight, "strength": strength, "from": parent}
@@ -59,7 +56,7 @@ class Script:
         """Let rounds miss a budget as scripted."""
         found = iter(gaps)
 
-        def play(judge: Any, model: Any) -> dict[str, Any]:
+        def play(judge: Any) -> dict[str, Any]:
             gap = next(found)
             return {"gap": gap, "gap_limit": limit, "feasible": gap <= limit}
 

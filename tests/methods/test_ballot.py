@@ -58,9 +58,7 @@ def first_selection(method: Ballot, **options: Any) -> tuple[Any, MaskSet, dict[
     case = bench(method, **options)
     dense = MaskSet.dense(case.weights(method))
     parent = Round(dense, case.dense.final, {}, {12: case.dense.final})
-    masks, facts = method.select(
-        case.model, case.data, case.trainer, parent, method.sparsity, method.lambda_conflict
-    )
+    masks, facts = method.select(case, parent, method.sparsity, method.lambda_conflict)
     return case, masks, facts
 
 

@@ -18,7 +18,7 @@ from fairsparse.masks.bilevel import Bilevel
 from fairsparse.masks.channels import channels
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import n_kept
-from fairsparse.methods import train_dense
+from fairsparse.methods import Run, train_dense
 from fairsparse.methods.bifp import Bifp
 from fairsparse.training import state_of
 from fairsparse.types import InputError
@@ -309,7 +309,7 @@ def test_the_term_narrows_the_gap_it_is_about(form: Any, strong: float) -> None:
         method = Bifp(
             sparsity=0.6, search=1.0, form=form, lambda_mask=lam, lambda_weight=lam, tau=0.02
         )
-        method.run(model, data, trainer, dense)
+        method.run(Run(model, data, trainer, dense))
         predictions = trainer.predict(model, data.train)
         right = predictions.logits.softmax(1).gather(1, predictions.y[:, None])[:, 0]
         a, b = (float(right[predictions.group == g].mean()) for g in (0, 1))
@@ -346,7 +346,7 @@ def test_what_is_not_finite_stops_with_one_line() -> None:
     x[5] = torch.nan
     data = replace(case.data, train=replace(case.data.train, x=x))
     with pytest.raises(InputError, match="lower") as caught:
-        Bifp().run(case.model, data, case.trainer, case.dense)
+        replace(case, data=data).run(Bifp())
     assert "\n" not in str(caught.value)
     case = bench(Bifp())
     with pytest.raises(InputError, match="scores are no longer finite; lower mask_lr") as caught:
@@ -363,7 +363,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     def never(*args: Any) -> None:
         raise AssertionError("it ran again")
 
-    monkeypatch.setattr(Bifp, "_learn", never)
+    monkeypatch.setattr(Bifp, "make", never)
     second, again = learned(method, "conv", folder=tmp_path)
     assert again.masks == outcome.masks
     assert again.rounds == outcome.rounds

@@ -131,7 +131,7 @@ def test_the_dense_network_answers_for_the_inputs_the_sparse_one_saw(
     case = bench(method, "conv", augment=("crop", "flip"))
     asked: list[Tensor] = []
     shown: list[Tensor] = []
-    dense, batch = pruned.frozen(case.model, case.trainer), Trainer.training_batch
+    dense, batch = pruned.frozen(case), Trainer.training_batch
     answers: list[Tensor] = []
 
     def watched(*given: Any) -> Any:
@@ -168,7 +168,7 @@ def test_a_frozen_network_stays_as_it_was() -> None:
     case.model.eval()
     expected = case.model(x).detach()
     case.model.train()
-    reference = pruned.frozen(case.model, case.trainer)
+    reference = pruned.frozen(case)
     assert case.model.training
     case.model.load_state_dict(network("conv", seed=3).state_dict())
     state = torch.get_rng_state()

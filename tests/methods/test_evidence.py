@@ -23,9 +23,9 @@ def test_the_search_takes_the_first_stable_candidate(monkeypatch: pytest.MonkeyP
     asked: list[int] = []
     errors = {1: [0.3, 0.5, 0.3], 2: [0.3, 0.31, 0.3]}
 
-    def line(model: Any, data: Any, trainer: Any, a: Any, b: Any) -> list[float]:
+    def line(run: Any, a: Any, b: Any) -> list[float]:
         assert not equal(a, b)
-        asked.append(int(trainer.history[-1]["stage"].split()[-1]))
+        asked.append(int(run.trainer.history[-1]["stage"].split()[-1]))
         return errors.get(asked[-1], [0.3, 0.4, 0.3])
 
     monkeypatch.setattr(evidence, "line_errors", line)
@@ -59,7 +59,7 @@ def test_line_errors_at_the_ends_are_those_of_the_networks() -> None:
     method = Ballot(rewind_at=0.25)
     case = bench(method)
     a, b = case.dense.states[0], case.dense.final
-    errors = evidence.line_errors(case.model, case.data, case.trainer, a, b, points=3)
+    errors = evidence.line_errors(case, a, b, points=3)
     expected = []
     for state in (a, b):
         case.model.load_state_dict(state)
@@ -74,9 +74,8 @@ def test_batch_statistics_are_measured_anew_along_the_line() -> None:
     case = bench(Ballot(rewind_at=0.25), "conv")
     state = case.dense.final
     astray = {n: t + 50 if "running" in n else t for n, t in state.items()}
-    arguments = case.model, case.data, case.trainer
-    assert evidence.line_errors(*arguments, astray, astray, points=2) == evidence.line_errors(
-        *arguments, state, state, points=2
+    assert evidence.line_errors(case, astray, astray, points=2) == evidence.line_errors(
+        case, state, state, points=2
     )
 
 
@@ -85,7 +84,7 @@ def test_cell_batches_hold_one_cell_each_and_favour_the_weak_ones(favour_weak: b
     case = bench(Ballot(rewind_at=0.25), groups=3, notion="class-group")
     cells, cal = case.trainer.cells, case.data.cal
     found = torch.zeros(len(cells))
-    for batch, weight in evidence.cell_batches(case.model, cal, case.trainer, favour_weak):
+    for batch, weight in evidence.cell_batches(case, favour_weak):
         (cell,) = cells.index(batch.y, batch.group).unique()
         assert cell >= 0
         assert len(batch.y) == 16

@@ -15,7 +15,7 @@ from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.select import n_kept, select
 from fairsparse.masks.subnet import Subnet
-from fairsparse.methods import fair_scratch, train_dense
+from fairsparse.methods import Run, fair_scratch, train_dense
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.ticket import randomize_
 from fairsparse.training import Loop, state_of
@@ -54,10 +54,11 @@ def test_the_network_is_never_written_to_while_scores_are_trained(
     seen: list[dict[str, Tensor]] = []
     plain = FairScratch._train
 
-    def train(self: FairScratch, subnet: Subnet, *args: Any) -> Any:
-        seen.append({n: p.clone() for n, p in subnet.model.named_parameters()})
-        log = plain(self, subnet, *args)
-        seen.append({n: p.clone() for n, p in subnet.model.named_parameters()})
+    def train(self: FairScratch, search: Run) -> Any:
+        network = search.model.model
+        seen.append({n: p.clone() for n, p in network.named_parameters()})
+        log = plain(self, search)
+        seen.append({n: p.clone() for n, p in network.named_parameters()})
         return log
 
     monkeypatch.setattr(FairScratch, "_train", train)
@@ -212,7 +213,7 @@ def test_every_term_searches_with_two_classes(term: Any, groups: int) -> None:
     trainer, model = trainer_for(data, notion="group", epochs=3), network("mlp", 2)
     dense = train_dense(model, data, trainer)
     method = FairScratch(sparsity=0.6, term=term, lam=0.2)
-    outcome = method.run(model, data, trainer, dense)
+    outcome = method.run(Run(model, data, trainer, dense))
     assert outcome.masks.n_kept == n_kept(0.6, outcome.masks.n_total)
     assert outcome.masks.is_applied(model)
     push = outcome.rounds[0].get("push")
@@ -229,7 +230,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
     def never(*args: Any) -> None:
         raise AssertionError("the search ran again")
 
-    monkeypatch.setattr(FairScratch, "_search", never)
+    monkeypatch.setattr(FairScratch, "make", never)
     second, again = searched(method, "conv", folder=tmp_path)
     assert again.masks == outcome.masks
     assert again.rounds == outcome.rounds

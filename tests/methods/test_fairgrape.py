@@ -14,10 +14,9 @@ from fairsparse.data.task import Split
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import select
 from fairsparse.masks.shares import balanced, pick
-from fairsparse.methods import fairgrape
 from fairsparse.methods.fairgrape import FairGrape, importances
 from fairsparse.training import Loop, state_of
-from helpers import SHAPES, Bench, bench, equal, fingerprint, network, tiny, trainer_for
+from helpers import Bench, bench, equal, fingerprint, network
 
 GROUPS: dict[str, Any] = {"groups": 3, "notion": "group"}
 ONCE: dict[str, Any] = {"sparsity": 0.5, "levels": (0.9,), "retrain": 0.0, "finetune": 0.0}
@@ -58,7 +57,7 @@ def test_importance_to_each_group(kind: str, batches: int) -> None:
     before = fingerprint(state_of(case.model))
     for w in weights.values():
         w.grad = torch.ones_like(w)
-    found = importances(case.model, weights, case.data.cal, case.trainer, batches, 0.5)
+    found = importances(case, weights, batches, 0.5)
     assert fingerprint(state_of(case.model)) == before
     assert all(bool((w.grad == 1).all()) for w in weights.values())
     expected = by_example(case, examples, weights)
@@ -72,7 +71,7 @@ def test_importance_squares_each_batch_and_averages() -> None:
     method = FairGrape()
     case = bench(method, **GROUPS)
     weights = case.weights(method)
-    few = importances(case.model, weights, case.data.cal, case.trainer, 40, 0.5)
+    few = importances(case, weights, 40, 0.5)
     own = case.data.cal.group == 1
     loss = F.cross_entropy(case.model(case.data.cal.x[own]), case.data.cal.y[own])
     name, w = next(iter(weights.items()))
@@ -88,12 +87,12 @@ def test_cells_without_examples_and_unknown_groups_are_left_out() -> None:
     method = FairGrape()
     case = bench(method, **GROUPS)
     weights, cal = case.weights(method), case.data.cal
-    whole = importances(case.model, weights, cal, case.trainer, 2, 0.5)
+    whole = importances(case, weights, 2, 0.5)
     cal.x[cal.group < 0] = 100.0
-    again = importances(case.model, weights, cal, case.trainer, 2, 0.5)
+    again = importances(case, weights, 2, 0.5)
     assert all(torch.equal(whole[name], again[name]) for name in weights)
     two = Split(cal.x, cal.y, torch.where(cal.group == 1, -1, cal.group))
-    found = importances(case.model, weights, two, case.trainer, 2, 0.5)
+    found = importances(replace(case, data=replace(case.data, cal=two)), weights, 2, 0.5)
     for name in weights:
         torch.testing.assert_close(found[name], whole[name][[0, 2]], rtol=0, atol=0)
 
@@ -125,7 +124,7 @@ def test_shares_move_less_than_in_a_ranking_of_the_sum() -> None:
     method = FairGrape(block=1)
     case = bench(method, **GROUPS)
     weights = case.weights(method)
-    found = importances(case.model, weights, case.data.cal, case.trainer, 8, 0.5)
+    found = importances(case, weights, 8, 0.5)
     whole = {name: values.sum(0) for name, values in found.items()}
     ranked = select(whole, 0.9, scope="layerwise")
     keep = {name: int(mask.sum()) for name, mask in ranked.items()}
@@ -155,33 +154,31 @@ def test_counts_are_those_of_the_scope(scope: Any, block: int | None) -> None:
 def test_one_cell_is_taylor_layer_by_layer() -> None:
     """A task of one group known: the ranking of ``(w g)^2`` over the same batches."""
     method = FairGrape(**ONCE)
-    data = tiny(SHAPES["mlp"], groups=2)
-    only = Split(data.cal.x, data.cal.y, torch.where(data.cal.group == 0, 0, -1))
-    trainer = trainer_for(data, notion="group")
-    model = network("mlp")
-    weights = method.weights(model)
-    found = importances(model, weights, only, trainer, method.batches, 0.5)
-    expected = select({n: v[0] for n, v in found.items()}, 0.5, scope="layerwise", floor=0.005)
     case = bench(method, groups=2, notion="group")
-    case.model.load_state_dict(model.state_dict())
-    outcome = replace(case, data=replace(case.data, cal=only)).run(method)
+    cal = case.data.cal
+    only = Split(cal.x, cal.y, torch.where(cal.group == 0, 0, -1))
+    case = replace(case, data=replace(case.data, cal=only))
+    case.model.load_state_dict(network("mlp").state_dict())
+    found = importances(case, case.weights(method), method.batches, 0.5)
+    expected = select({n: v[0] for n, v in found.items()}, 0.5, scope="layerwise", floor=0.005)
+    outcome = case.run(method)
     assert outcome.masks == expected
     assert outcome.rounds[0]["largest_shift"] == 0
 
 
 def test_rounds_train_and_each_in_its_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    orders = []
+    orders: list[str] = []
+    plain = Loop.finish
 
-    class Spied(Loop):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            orders.append(self.order)
+    def finish(loop: Loop) -> Any:
+        orders.append(loop.order)
+        return plain(loop)
 
-    monkeypatch.setattr(fairgrape, "Loop", Spied)
     settings: dict[str, Any] = {"sparsity": 0.7, "levels": (0.4,), "batches": 1}
     still, moving = (FairGrape(**settings, retrain=r, finetune=0.0) for r in (0.0, 0.5))
     cases = [bench(method, "conv", epochs=4) for method in (still, moving)]
     dense = [case.trainer.steps for case in cases]
+    monkeypatch.setattr(Loop, "finish", finish)
     for case, method in zip(cases, (still, moving), strict=True):
         case.run(method)
     spent = [case.trainer.steps - before for case, before in zip(cases, dense, strict=True)]

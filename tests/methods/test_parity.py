@@ -18,7 +18,7 @@ from fairsparse.methods import lth, magnitude
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.stages import rewind_step
 from fairsparse.training import State, state_of
 from helpers import bench, equal, network

@@ -15,9 +15,9 @@ from fairsparse.fairness.spread import objective, spread
 from fairsparse.methods import fold
 from fairsparse.methods.fold import choose_offsets, fold_offsets, unfold_
 from fairsparse.methods.pressure import Pressure, check_form, weighted_loss
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.stages import Dense
-from fairsparse.training import state_of
+from fairsparse.training import Loop, state_of
 from fairsparse.types import Batch, InputError, Predictions
 from helpers import equal, network, tiny, trainer_for
 
@@ -219,7 +219,7 @@ def test_forms_that_cannot_serve_a_notion_are_refused() -> None:
 def weak_class(data: Any) -> nn.Module:
     """A trained network whose last bias was turned against the last class."""
     model = network("mlp")
-    trainer_for(data, epochs=4).fit(model, data.train, stage="x")
+    Loop(trainer_for(data, epochs=4), model, data.train, stage="x").finish()
     with torch.no_grad():
         model[-1].bias[2] -= 1.5  # type: ignore[index]
     return model

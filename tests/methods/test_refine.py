@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from fairsparse.fairness.spread import Spread, objective, spread
-from fairsparse.methods import refine as module
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
-from fairsparse.methods.refine import Refinement, Watch, raised, refine
+from fairsparse.methods.refine import Watch, raised, refine
+from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.safecompress import SafeCompress
-from fairsparse.methods.stages import Dense
+from fairsparse.methods.stages import Dense, Run
 from fairsparse.training import Loop, state_of
 from fairsparse.types import InputError
 from helpers import bench, equal
@@ -136,7 +136,7 @@ def tickets(settings: Refinement, **recipe: Any) -> tuple[Any, dict[str, Any], L
     case = bench(LotteryTicket(rewind_at=0.0), "conv", **recipe)
     loop = Loop(case.trainer, case.model, case.data.train, stage="ticket", snapshots=range(99))
     case.model.load_state_dict(case.dense.states[0])
-    return case, refine(loop, case.data, case.dense, settings), loop
+    return case, refine(loop, case, settings), loop
 
 
 def test_off_is_plain_training() -> None:
@@ -194,7 +194,7 @@ def test_a_rewind_in_the_run_restores_the_best_epoch_at_half_the_rate(
     script = iter([good] + [bad] * 3 + [good] * 2)
     settings = Refinement(form="none", warmup=0, plateau=0, recalibrate=0)
     case = bench(LotteryTicket(rewind_at=0.0), epochs=10, schedule="constant", lr=0.1)
-    monkeypatch.setattr(module, "spread", lambda *_: next(script))
+    monkeypatch.setattr(Run, "spread", lambda *_: next(script))
     loop = Loop(case.trainer, case.model, case.data.train, stage="ticket")
     case.model.load_state_dict(case.dense.states[0])
     dense = replace(case.dense, val=good)
@@ -203,7 +203,7 @@ def test_a_rewind_in_the_run_restores_the_best_epoch_at_half_the_rate(
     monkeypatch.setattr(
         loop, "restore", lambda state: restored.append((loop.step, state)) or plain(state)
     )
-    log = refine(loop, case.data, dense, settings)
+    log = refine(loop, replace(case, dense=dense), settings)
     rates = [entry["lr"] for entry in case.trainer.history if entry["stage"] == "ticket"]
     assert rates == pytest.approx([0.1] * 9 + [0.05])
     assert log["rewinds"] == log["halvings"] == 1
@@ -216,10 +216,10 @@ def test_the_accuracy_lost_sets_the_next_pressure(
 ) -> None:
     for accuracy, after in ((0.797, 0.6), (0.792, 0.4), (0.78, 0.2)):
         case = bench(LotteryTicket(rewind_at=0.0))
-        monkeypatch.setattr(module, "spread", lambda *_, a=accuracy: seen(a))
+        monkeypatch.setattr(Run, "spread", lambda *_, a=accuracy: seen(a))
         loop = Loop(case.trainer, case.model, case.data.train, stage="x")
         dense = replace(case.dense, val=seen(0.8))
-        log = refine(loop, case.data, dense, Refinement(tolerance=0.01), strength=0.4)
+        log = refine(loop, replace(case, dense=dense), Refinement(tolerance=0.01), strength=0.4)
         monkeypatch.undo()
         assert log["strength"] == 0.4
         assert log["next_strength"] == pytest.approx(after)
@@ -232,11 +232,11 @@ def test_what_tickets_reached_sets_the_tolerance_and_ends_the_teaching(
     def run(reach: float | None, distill: float = 0.5) -> tuple[dict[str, Any], Any]:
         case = bench(LotteryTicket(rewind_at=0.0))
         case.model.load_state_dict(case.dense.states[0])
-        monkeypatch.setattr(module, "spread", lambda *_: seen(0.797))
+        monkeypatch.setattr(Run, "spread", lambda *_: seen(0.797))
         loop = Loop(case.trainer, case.model, case.data.train, stage="x")
         dense = replace(case.dense, val=seen(0.8))
         settings = Refinement(tolerance=0.01, distill=distill)
-        log = refine(loop, case.data, dense, settings, 0.4, reach=reach)
+        log = refine(loop, replace(case, dense=dense), settings, 0.4, reach=reach)
         monkeypatch.undo()
         return log, state_of(case.model)
 
@@ -262,7 +262,7 @@ def test_warm_up_is_counted_in_epochs() -> None:
     loop = Loop(case.trainer, case.model, case.data.train, stage="x")
     rates: list[float] = []
     loop.optimizer.register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
-    refine(loop, case.data, case.dense, replace(Refinement.off(), warmup=0.5))
+    refine(loop, case, replace(Refinement.off(), warmup=0.5))
     assert rates == pytest.approx([0.1 / 3, 0.2 / 3] + [0.1] * 10)
 
 
@@ -293,7 +293,7 @@ def test_gradual_pruning_under_a_refinement_that_is_off_is_gradual_pruning() -> 
 def test_no_epoch_is_kept_while_masks_still_move(monkeypatch: pytest.MonkeyPatch) -> None:
     # of 8 epochs the masks stay from the sixth on; the seventh is the best of the last three
     script = iter([seen(0.8, 0.03), seen(0.8, 0.01), seen(0.8, 0.02), seen(0.8, 0.01)])
-    monkeypatch.setattr(module, "spread", lambda *_: next(script))
+    monkeypatch.setattr(Run, "spread", lambda *_: next(script))
     restored: list[int] = []
     plain = Loop.restore
     monkeypatch.setattr(Loop, "restore", lambda loop, s: restored.append(id(s)) or plain(loop, s))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cosine
 from fairsparse.methods.safecompress import SafeCompress
-from fairsparse.methods.stages import Dense
+from fairsparse.methods.stages import Dense, Run
 from fairsparse.training import Loop, State, state_of
 from helpers import Bench, bench, network, tiny, trainer_for
 
@@ -130,7 +130,7 @@ def test_the_rules_against_autograd_by_hand(kind: str, dies: str) -> None:
     branches = tuple(b for b in ALL if b.startswith(dies) and "gradient" in b)
     method = SafeCompress(sparsity=0.6, interval=2, branches=branches)
     case, loop, masks = paused(method, kind)
-    found = dict(zip(branches, method.candidates(loop, masks, case.data, 0.3), strict=True))
+    found = dict(zip(branches, method.candidates(loop, masks, case, 0.3), strict=True))
     generator = case.trainer.generator("slopes", loop.step)
     batch = case.data.train.batch(torch.randint(192, (32,), generator=generator))
 
@@ -200,7 +200,8 @@ def test_layers_start_with_the_densities_of_the_worked_example(
     )
     data, model = tiny((3, 8, 8), classes=10), Layers()
     trainer = trainer_for(data, lr=1e-3)
-    states = {0: state_of(model), 12: state_of(model)}
-    masks = method.run(model, data, trainer, Dense(states, 12, val=None)).masks  # type: ignore[arg-type]
+    dense = Dense({0: state_of(model), 12: state_of(model)}, 12, val=None)  # type: ignore[arg-type]
+    run = Run(model, data, trainer, dense)
+    masks = method.run(run).masks
     for mask, share in zip((masks[f"{x}.weight"] for x in "abc"), expected, strict=True):
         assert float(mask.float().mean()) == pytest.approx(share, abs=0.5 / mask.numel() + 6e-4)

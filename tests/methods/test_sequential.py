@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from fairsparse.fairness.spread import Spread
-from fairsparse.methods import sequential as module
 from fairsparse.methods.fair_then_prune import FairThenPrune
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.prune_then_fair import PruneThenFair
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.sequential import Curve
+from fairsparse.methods.stages import Run
 from fairsparse.training import Loop, state_of
 from fairsparse.types import InputError
 from helpers import bench, dead_everywhere, equal, network
@@ -102,7 +102,7 @@ def test_the_plain_stage_after_fairness_has_the_plain_loss() -> None:
     fair = FairThenPrune(sparsity=0.0, refinement=method.refinement)
     # at sparsity 0 the plain stage alone moves the fair network: redo it for the pruned one
     again = bench(fair, "conv")
-    state = fair._fair(again.model, again.data, again.trainer, again.dense).state
+    state = fair._fair(again).state
     model.load_state_dict(state)
     loop = Loop(again.trainer, model, again.data.train, stage="x", masks=outcome.masks)
     loop.base_factor = method.lr_factor
@@ -114,7 +114,7 @@ def test_the_plain_stage_after_fairness_has_the_plain_loss() -> None:
 def test_going_on_from_the_trained_network_and_starting_anew_differ() -> None:
     from_dense = FairThenPrune(sparsity=0.5, fair_from="dense", fair_share=0.5, refinement=OFF)
     case = bench(from_dense)
-    state = from_dense._fair(case.model, case.data, case.trainer, case.dense).state
+    state = from_dense._fair(case).state
     model = network("mlp")
     model.load_state_dict(case.dense.final)
     loop = Loop(case.trainer, model, case.data.train, stage="x", start=6)
@@ -139,12 +139,11 @@ def test_steps_to_a_gap_are_those_after_which_it_is_first_reached(
         ((0.5, 0.5), 6, 6),
     ):
         script = iter([*map(seen, ranges, variances), seen(*end)])
-        monkeypatch.setattr(module, "spread", lambda *_, script=script: next(script))
-        dense = case.dense.__class__(case.dense.states, case.dense.total, seen(0.1, 0.01))
-        curve = Curve(case.trainer, case.data, dense)
+        monkeypatch.setattr(Run, "spread", lambda *_, script=script: next(script))
+        curve = Curve(replace(case, dense=replace(case.dense, val=seen(0.1, 0.01))))
         loop = Loop(case.trainer, case.model, case.data.train, stage="x")
-        assert len(list(curve.follow(case.model, loop))) == 4
-        facts = curve.facts(case.model)
+        assert len(list(curve.follow(loop))) == 4
+        facts = curve.facts()
         assert facts["steps"] == 24
         assert (facts["steps_to_range"], facts["steps_to_fair"]) == (steps_to_range, steps_to_fair)
         assert [e["steps"] for e in facts["epochs"]] == [6, 12, 18, 24]

@@ -12,7 +12,7 @@ from fairsparse.methods import ballot, lth
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.fold import fold_, last_bias
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.training import state_of
 from helpers import Bench, bench, equal
 

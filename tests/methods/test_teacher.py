@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.refine import Refinement, refine
+from fairsparse.methods.refine import refine
+from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.teacher import divergences, labels_alone, taught, with_errors
-from fairsparse.training import Loop, State, state_of
+from fairsparse.training import State, state_of
 from fairsparse.types import Batch
 from helpers import bench, equal
 
@@ -32,7 +33,8 @@ def trained(
     if wrong:
         data = replace(data, train=replace(train, y=(train.y + 1) % 3))
     dense = case.dense if answers is None else replace(case.dense, answers=lambda: answers)
-    refine(Loop(case.trainer, case.model, data.train, stage="x"), data, dense, settings)
+    run = replace(case, data=data, dense=dense)
+    refine(run.loop("x"), run, settings)
     return state_of(case.model)
 
 

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from fairsparse.data.task import Split
 from fairsparse.methods import trial
 from fairsparse.methods.membership import attack_accuracy
+from fairsparse.methods.stages import Dense, Run
 from fairsparse.methods.trial import Trial, Verdict, best, score
+from fairsparse.training import state_of
 from fairsparse.types import Predictions
 from helpers import network, tiny, trainer_for
 
@@ -118,10 +120,17 @@ def test_the_least_cost_within_the_tolerance_is_kept() -> None:
     assert best(found, dense, "lexicographic", 1.0, 0.1) == 0
 
 
-def test_fairness_is_measured_on_cal_relative_to_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+def given() -> Run:
+    """An untrained network in the place of the dense one."""
     data, model = tiny(), network("mlp")
-    trainer = trainer_for(data)
-    judge = Trial(model, data, trainer, "fairness")
+    dense = Dense({0: state_of(model)}, 0, val=None)  # type: ignore[arg-type]
+    return Run(model, data, trainer_for(data), dense)
+
+
+def test_fairness_is_measured_on_cal_relative_to_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = given()
+    data, model = run.data, run.model
+    judge = Trial(run, "fairness")
     assert judge.dense.cost == pytest.approx(1)
     # cal: 96 examples, 32 of each class; two classes right, half of the third
     logits = F.one_hot(data.cal.y, 3).float()
@@ -130,8 +139,8 @@ def test_fairness_is_measured_on_cal_relative_to_dense(monkeypatch: pytest.Monke
     means = torch.stack([(dense == data.cal.y)[data.cal.y == k].float().mean() for k in range(3)])
     held = Predictions(logits, data.cal.y, data.cal.group)
     asked = []
-    monkeypatch.setattr(trainer, "predict", lambda _, split: asked.append(split) or held)
-    verdict = judge(model)
+    monkeypatch.setattr(run.trainer, "predict", lambda _, split: asked.append(split) or held)
+    verdict = judge()
     assert asked == [data.cal]
     assert verdict.accuracy == pytest.approx(80 / 96)
     variance, width = 0.5**2 * 2 / 9, 0.5
@@ -140,11 +149,12 @@ def test_fairness_is_measured_on_cal_relative_to_dense(monkeypatch: pytest.Monke
 
 
 def test_every_model_is_attacked_on_the_same_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, seen = tiny(), []
+    run, seen = given(), []
+    data = run.data
     monkeypatch.setattr(trial, "attack_accuracy", lambda *a: seen.append(a) or 0.5)
-    trainer = trainer_for(data)
-    judge = Trial(network("mlp"), data, trainer, "membership")
-    assert judge(network("mlp", seed=1)).cost == 0.5
+    judge = Trial(run, "membership")
+    run.model.load_state_dict(network("mlp", seed=1).state_dict())
+    assert judge().cost == 0.5
     (members, others, seed), (members2, others2, seed2) = seen
     assert seed == seed2
     assert torch.equal(members.y, members2.y)
@@ -153,7 +163,7 @@ def test_every_model_is_attacked_on_the_same_examples(monkeypatch: pytest.Monkey
     # the network says of both what it says of the splits they are from
     net = network("mlp")
     for some, split in ((members, data.train), (others, data.cal)):
-        every = trainer.predict(net, split).logits
+        every = run.trainer.predict(net, split).logits
         distance = (some.logits[:, None] - every).abs().amax(2)
         assert float(distance.amin(1).max()) < 1e-5
         assert len(distance.argmin(1).unique()) == len(data.cal)

@@ -14,7 +14,7 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.thresholds import check_thresholds, fit_thresholds
 from fairsparse.methods import Dense
 from fairsparse.methods.fold import choose_offsets
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.refinement import Refinement
 from fairsparse.training import derive
 from fairsparse.types import Predictions
 

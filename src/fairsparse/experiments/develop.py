@@ -15,7 +15,7 @@ from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.spread import Spread, spread
 from fairsparse.masks.select import n_kept
-from fairsparse.methods import Dense, Method, Outcome, train_dense
+from fairsparse.methods import Dense, Method, Outcome, Run, train_dense
 from fairsparse.training import Progress, Recipe, Trainer
 from fairsparse.types import Predictions
 
@@ -79,7 +79,7 @@ def develop(
         dense = train_dense(model, task.training, trainer, wanted)
         dense_steps = trainer.steps
         before = {name: trainer.predict(model, getattr(task, name)) for name in splits}
-        outcome = method.run(model, task.training, trainer, dense)
+        outcome = method.run(Run(model, task.training, trainer, dense))
         verify(model, method, outcome)
         after = {name: trainer.predict(model, getattr(task, name)) for name in splits}
     model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -106,8 +106,8 @@ def verify(model: nn.Module, method: Method, outcome: Outcome) -> None:
     """Raise `RuntimeError` unless the method did what it was asked: counted, applied, nested."""
     masks = outcome.masks
     expected = n_kept(method.sparsity, masks.n_total)
-    may_stop = getattr(method, "infeasible", "continue") == "stop"
-    if masks.n_kept != expected and (outcome.status == "feasible" or not may_stop):
+    short = method.may_fall_short and outcome.status != "feasible"
+    if masks.n_kept != expected and not short:
         raise RuntimeError(f"the method kept {masks.n_kept} weights, {expected} were asked for")
     if set(masks) != set(method.weights(model)):
         raise RuntimeError("the method's masks do not cover exactly the prunable weights")

@@ -22,15 +22,8 @@ from fairsparse.experiments.result import Result, confusion
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.metrics import plain
 from fairsparse.fairness.spread import Spread, spread
-from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.schedules import levels
-from fairsparse.masks.select import select
-from fairsparse.methods import METHODS, Method
-from fairsparse.methods.criterion import as_selected
-from fairsparse.methods.fold import last_bias
-from fairsparse.methods.pressure import check_form
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods import Method
 from fairsparse.models import check_outputs
 from fairsparse.models.language import TextNetwork
 from fairsparse.training import Progress, Recipe, Trainer, augment
@@ -64,18 +57,8 @@ def check_fit(
                 f" {name} share, or coarser cells than '{cells.notion}'"
             )
     method.snapshots(Trainer(recipe, cells).total_steps(task.train))
-    weights = method.weights(model)
+    method.weights(model)  # raises where nothing can be pruned
     method.check(model, cells)
-    options = {key: getattr(method, key) for key in ("scope", "floor") if hasattr(method, key)}
-    if hasattr(method, "grouping"):
-        options["grouping"] = as_selected(method.grouping)
-    select(scorers.magnitude(weights), method.sparsity, **options)
-    levels(method.sparsity, explicit=getattr(method, "levels", ()))
-    refinement: Refinement | None = getattr(method, "refinement", None)
-    if refinement is not None:
-        check_form(refinement, cells)
-        if refinement.offsets:
-            last_bias(model)
 
 
 def check_tokens(model: nn.Module, task: Task) -> None:
@@ -142,7 +125,7 @@ def execute(
         "data": data,
         "model": describe_model(model, outcome.masks, task, model_info),
         "method": {
-            "name": _name(method),
+            "name": method.name,
             "summary": (type(method).__doc__ or "").strip().splitlines()[0],
             "reference": method.reference,
             "options": method.settings(),
@@ -238,10 +221,6 @@ def _counts(predictions: Predictions, data: dict[str, Any]) -> list[Any]:
 
 def _spread(value: Spread) -> dict[str, float]:
     return {"accuracy": value.accuracy, "variance": value.variance, "range": value.range}
-
-
-def _name(method: Method) -> str:
-    return next(name for name in METHODS if METHODS[name] is type(method))
 
 
 def _arrays(before: dict[str, Predictions], after: dict[str, Predictions]) -> dict[str, np.ndarray]:

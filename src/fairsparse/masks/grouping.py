@@ -21,6 +21,11 @@ class Pattern(NamedTuple):
     m: int
 
 
+def as_selected(grouping: str) -> str:
+    """The grouping by which `select` counts: channels are filters whose scores are shared."""
+    return "filter" if grouping == "channel" else grouping
+
+
 def parse(grouping: str) -> Pattern | None:
     """The pattern that a grouping such as ``2:4`` names; None for ``weight`` and ``filter``.
 

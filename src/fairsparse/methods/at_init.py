@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.criteria import AtInit
 from fairsparse.masks.select import Scope
-from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
-from fairsparse.methods.criterion import Grouping, check, masks_of
-from fairsparse.methods.refine import Refinement, refine
-from fairsparse.methods.stages import Dense, Round, stored
-from fairsparse.training import Loop, Trainer, state_of
+from fairsparse.methods.base import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
+from fairsparse.methods.criterion import Grouping, check_criterion, masks_of
+from fairsparse.methods.refine import refine
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import state_of
 
 
 @METHODS.register("init")
 @options
-class PruneAtInit(Method):
+class PruneAtInit(OneStage):
     """Prune the untrained network by a criterion and train what is left once, in full."""
 
     reference: ClassVar[str] = "Lee et al. 2019, arXiv:1810.02340; Wang et al. 2020; Tanaka et al."
     facts: ClassVar[Facts] = Facts("either", "option", "2")
     sparsity: Sparsity = 0.9
     criterion: Annotated[
-        AtInit, Field(description="what an untrained weight is worth; see methods.md")
+        AtInit,
+        Field(description="what an untrained weight is worth; see methods.md"),
+        Later("magnitude"),
     ] = "snip"
     grouping: Grouping = "weight"
     scope: Scope = "global"
@@ -38,22 +40,13 @@ class PruneAtInit(Method):
     prune_first: bool = False
     prune_last: bool = False
 
-    def check(self, model: nn.Module, cells: Cells) -> None:
+    def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` does not allow."""
-        super().check(model, cells)
-        check(self, model)
+        check_criterion(self, model)
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Prune `model` as it was before training, and train it."""
-
-        def make() -> Round:
-            model.load_state_dict(dense.states[0])
-            masks = masks_of(self, model, data, trainer, self.sparsity)
-            loop = Loop(trainer, model, data.train, stage=f"init {self.sparsity:g}", masks=masks)
-            log: dict[str, Any] = refine(loop, data, dense, self.refinement or Refinement.off())
-            return Round(masks, state_of(model), {"sparsity": masks.sparsity, **log})
-
-        key = trainer.stages.key(trainer.parent, "init", self.key_settings())
-        done = stored(trainer, key, make)
-        model.load_state_dict(done.state)
-        return Outcome(done.masks, rounds=[done.log])
+    def make(self, run: Run) -> Round:
+        """Prune the network as it was before training, and train it."""
+        run.model.load_state_dict(run.dense.states[0])
+        masks = masks_of(self, run, self.sparsity)
+        log = refine(run.loop(f"init {self.sparsity:g}", masks), run, self.refinement)
+        return Round(masks, state_of(run.model), {"sparsity": masks.sparsity, **log})

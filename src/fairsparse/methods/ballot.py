@@ -12,12 +12,11 @@ References
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.penalties import FairLoss
 from fairsparse.masks import conflict, scorers
 from fairsparse.masks.maskset import MaskSet
@@ -27,6 +26,7 @@ from fairsparse.methods.base import (
     METHODS,
     Facts,
     Floor,
+    Fraction,
     Levels,
     Method,
     Outcome,
@@ -37,9 +37,10 @@ from fairsparse.methods.budget import Judge, Limit
 from fairsparse.methods.evidence import Importance, conflict_points, importance, stable_rewind
 from fairsparse.methods.fold import unfold_
 from fairsparse.methods.pressure import MOST
-from fairsparse.methods.refine import Refinement, refine
-from fairsparse.methods.stages import Dense, Round, rewind_step, stored
-from fairsparse.training import Loop, Trainer, state_of
+from fairsparse.methods.refine import refine
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run, rewind_step
+from fairsparse.training import state_of
 from fairsparse.types import InputError
 
 
@@ -96,7 +97,7 @@ class Ballot(Method):
         Field(description="share of the schedule; default: stable start; search: look for it"),
     ] = None
     one_shot: Annotated[bool, Field(description="a single round at the target")] = False
-    fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
+    fraction: Fraction = 0.2
     levels: Levels = ()
     budget: Limit = None
     retries: Annotated[
@@ -129,19 +130,25 @@ class Ballot(Method):
     def _steps(self, total: int) -> set[int]:
         return {round(share * total) for share in self.points}
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Prune and train `model` in place, round by round."""
+    @property
+    def may_fall_short(self) -> bool:
+        """Whether the last good round may be returned in place of the last one."""
+        return self.infeasible == "stop"
+
+    def run(self, run: Run) -> Outcome:
+        """Prune and train the network in place, round by round."""
+        dense = run.dense
         search = self.rewind_at == "search"
         k = rewind_step(None if search else self.rewind_at, dense.total)  # type: ignore[arg-type]
-        masks = MaskSet.dense(self.weights(model))
         steps = self._steps(dense.total)
         if not search and k >= max(steps):
             raise InputError(
                 f"conflict is measured at {self.points} of the schedule, but tickets start at step"
                 f" {k} of {dense.total}; give a later point or a smaller rewind_at"
             )
-        parent = Round(masks, dense.final, {}, {step: dense.states[step] for step in steps})
-        key = self.rounds_key(trainer, "ballot")
+        points = {step: dense.states[step] for step in steps}
+        parent = Round(MaskSet.dense(self.weights(run.model)), dense.final, {}, points)
+        chain = run.chain(self.name, self.rounds_settings())
         plan = levels(self.sparsity, self.fraction, self.levels)
         strength, missed = self.refinement.strength, 0
         # without conflict and pressure there is nothing to halve: a retry would be the same round
@@ -149,31 +156,19 @@ class Ballot(Method):
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
         best: Round | None = None
-        judge = Judge(self.budget, model, data, trainer)
+        judge = Judge(self.budget, run)
         accurate = True
         for level in [self.sparsity] if self.one_shot else plan:
             if search and not rounds:
-                k = self._search(model, data, trainer, dense, parent, level, key)
+                find = partial(self._search, run, parent, level)
+                k = chain.branch().stage("search", level, make=find).log["step"]
             done, pressure, facts, feasible = parent, strength, {}, False
             for attempt in range(retries + 1):
-                weight = self.lambda_conflict / 2**attempt
                 last_try = attempt == retries > 0
-                key = trainer.stages.key(key, level, attempt)
-
-                def make(
-                    level: float = level,
-                    parent: Round = parent,
-                    weight: float = 0.0 if last_try else weight,
-                    strength: float = pressure,
-                    k: int = k,
-                ) -> Round:
-                    return self._round(
-                        model, data, trainer, dense, parent, level, weight, k, strength
-                    )
-
-                done = stored(trainer, key, make)
-                model.load_state_dict(done.state)
-                facts = judge(model)
+                weight = 0.0 if last_try else self.lambda_conflict / 2**attempt
+                make = partial(self._round, run, parent, level, weight, k, pressure)
+                done = chain.stage(level, attempt, make=make)
+                facts = judge()
                 accurate = done.log["val_drop"] <= self.tolerance
                 feasible = accurate and facts.get("feasible", True)
                 if feasible:
@@ -196,80 +191,42 @@ class Ballot(Method):
         if missed and self.infeasible == "stop" and best is not None:
             parent = best
             path = [m for m in path if parent.masks <= m]
-        model.load_state_dict(parent.state)
+        run.model.load_state_dict(parent.state)
         return Outcome(parent.masks, status, rounds, path)
 
-    def _search(
-        self,
-        model: nn.Module,
-        data: TrainData,
-        trainer: Trainer,
-        dense: Dense,
-        parent: Round,
-        level: float,
-        key: str,
-    ) -> int:
-        latest = min(dense.total / 5, max(parent.points))
-        candidates = sorted(s for s in self.snapshots(dense.total) if s < latest)
-
-        def make() -> Round:
-            first = self.select(model, data, trainer, parent, level, self.lambda_conflict)[0]
-            step = stable_rewind(model, data, trainer, dense, first, candidates)
-            return Round(first, state_of(model), {"step": step})
-
-        step: int = stored(trainer, trainer.stages.key(key, "search", level), make).log["step"]
-        return step
+    def _search(self, run: Run, parent: Round, level: float) -> Round:
+        latest = min(run.dense.total / 5, max(parent.points))
+        candidates = sorted(s for s in self.snapshots(run.dense.total) if s < latest)
+        first = self.select(run, parent, level, self.lambda_conflict)[0]
+        step = stable_rewind(run, first, candidates)
+        return Round(first, state_of(run.model), {"step": step})
 
     def _round(
-        self,
-        model: nn.Module,
-        data: TrainData,
-        trainer: Trainer,
-        dense: Dense,
-        parent: Round,
-        level: float,
-        weight: float,
-        k: int,
-        strength: float,
+        self, run: Run, parent: Round, level: float, weight: float, k: int, strength: float
     ) -> Round:
-        model.load_state_dict(parent.state)
-        masks, facts = self.select(model, data, trainer, parent, level, weight)
+        run.model.load_state_dict(parent.state)
+        masks, facts = self.select(run, parent, level, weight)
         if self.rewind == "lr":
-            model.load_state_dict(parent.state)
-            unfold_(model, parent.log)
+            run.model.load_state_dict(parent.state)
+            unfold_(run.model, parent.log)
         else:
-            model.load_state_dict(dense.states[k])
-        loop = Loop(
-            trainer,
-            model,
-            data.train,
-            stage=f"ballot {level:.4g}",
-            masks=masks,
-            start=k,
-            snapshots={step for step in self._steps(dense.total) if step > k},
-        )
+            run.model.load_state_dict(run.dense.states[k])
+        later = {step for step in self._steps(run.dense.total) if step > k}
+        loop = run.loop(f"ballot {level:.4g}", masks, k, snapshots=later)
         refinement = replace(self.refinement, tolerance=self.tolerance)
-        reach = parent.log.get("reach")
-        log: dict[str, Any] = refine(loop, data, dense, refinement, strength, reach=reach)
-        return Round(
-            masks, state_of(model), {"sparsity": masks.sparsity, **facts, **log}, loop.states
-        )
+        log = refine(loop, run, refinement, strength, reach=parent.log.get("reach"))
+        log = {"sparsity": masks.sparsity, **facts, **log}
+        return Round(masks, state_of(run.model), log, loop.states)
 
     def select(
-        self,
-        model: nn.Module,
-        data: TrainData,
-        trainer: Trainer,
-        parent: Round,
-        level: float,
-        weight: float,
+        self, run: Run, parent: Round, level: float, weight: float
     ) -> tuple[MaskSet, dict[str, Any]]:
         """Masks of the next round, and the facts of how they came about.
 
         Parameters
         ----------
-        model : nn.Module
-            At the end of the parent round.
+        run : Run
+            Its network is at the end of the parent round.
         parent : Round
             Its masks bound the new ones; its points are where conflict is measured.
         level : float
@@ -277,14 +234,13 @@ class Ballot(Method):
         weight : float
             Strength of conflict.
         """
-        weights = self.weights(model)
-        scores = importance(self.importance, model, weights, data.cal, trainer)
+        weights = self.weights(run.model)
+        scores = importance(self.importance, run, weights)
         plain = select(scores, level, within=parent.masks, scope=self.scope, floor=self.floor)
         masks, facts = plain, {"lambda": 0.0, "opposed_units": None, "decided_by_conflict": 0.0}
         if weight:
-            points = conflict_points(
-                model, list(weights), data, trainer, parent, self.conflict_share, self.fair_loss
-            )
+            measured = list(weights), parent, self.conflict_share, self.fair_loss
+            points = conflict_points(run, *measured)
             kappa = conflict.combine(
                 points,
                 weights,
@@ -318,6 +274,6 @@ class Ballot(Method):
             }
         if self.mask == "random":
             counts = {name: int(mask.sum()) for name, mask in masks.items()}
-            noise = scorers.random(weights, trainer.generator("random mask", level))
+            noise = scorers.random(weights, run.trainer.generator("random mask", level))
             masks = select(noise, level, within=parent.masks, scope=counts)
         return masks, facts

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.penalties import Form
-from fairsparse.fairness.spread import spread
 from fairsparse.masks.bilevel import Bilevel, ImplicitForm
 from fairsparse.masks.channels import check_channels
+from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import Scope, select
-from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
-from fairsparse.methods.criterion import Grouping, as_selected, coupling
+from fairsparse.methods.base import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
+from fairsparse.methods.criterion import Grouping, coupling
 from fairsparse.methods.evenness import Evenness
-from fairsparse.methods.stages import Dense, Round, stored
-from fairsparse.training import Loop, Trainer, in_turn, state_of
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import Loop, in_turn, state_of
 from fairsparse.types import InputError, Scores
 
 
 @METHODS.register("bifp")
 @options
-class Bifp(Method):
+class Bifp(OneStage):
     """Learn masks and weights in turn, from the dense network, with a fairness term in both.
 
     Each iteration trains the weights on one batch or several, under the masks of the highest
@@ -37,14 +36,15 @@ class Bifp(Method):
 
     reference: ClassVar[str] = "Dai et al. 2023, arXiv:2312.10181; Zhang et al. 2022 (BiP)"
     facts: ClassVar[Facts] = Facts("either", "cells", "1 + 2 search + finetune")
-    later: ClassVar[dict[str, Any]] = {"lower_steps": 1, "implicit_form": "derived"}
     sparsity: Sparsity = 0.9
     search: Annotated[
         float | None,
         Field(gt=0, le=1, description="share of the schedule; default: what finetune leaves"),
     ] = None
     lower_steps: Annotated[
-        int, Field(ge=1, le=100, description="steps of the weights for each step of the scores")
+        int,
+        Field(ge=1, le=100, description="steps of the weights for each step of the scores"),
+        Later(1),
     ] = 1
     finetune: Annotated[
         float, Field(ge=0, lt=1, description="share of the schedule after it, masks fixed")
@@ -58,7 +58,9 @@ class Bifp(Method):
         float, Field(ge=0, description="1/gamma: how far weights follow masks; 0: edge-popup")
     ] = 1e-4
     implicit_form: Annotated[
-        ImplicitForm, Field(description="as derived, or as BiP's released code computes it")
+        ImplicitForm,
+        Field(description="as derived, or as BiP's released code computes it"),
+        Later("derived"),
     ] = "derived"
     lambda_mask: Annotated[float, Field(ge=0, description="fairness term of the scores")] = 1.0
     lambda_weight: Annotated[float, Field(ge=0, description="fairness term of the weights")] = 1.0
@@ -77,9 +79,8 @@ class Bifp(Method):
     prune_first: bool = False
     prune_last: bool = False
 
-    def check(self, model: nn.Module, cells: Cells) -> None:
+    def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse shares that exceed the schedule, and a model whose channels cannot be followed."""
-        super().check(model, cells)
         if self.search is not None and self.search + self.finetune > 1:
             raise InputError(
                 f"bifp: search {self.search:g} and finetune {self.finetune:g} are shares of one"
@@ -93,61 +94,45 @@ class Bifp(Method):
         """Share of the schedule in which masks and weights are learned."""
         return 1 - self.finetune if self.search is None else self.search
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Prune and train `model` in place, or take the stored result."""
-        self.check(model, trainer.cells)
-        key = trainer.stages.key(trainer.parent, "bifp", self.key_settings())
-        done = stored(trainer, key, lambda: self._learn(model, data, trainer, dense))
-        model.load_state_dict(done.state)
-        return Outcome(done.masks, rounds=[done.log])
-
-    def _learn(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        stop = max(1, dense.total - round(self.finetune * dense.total))
-        start = max(0, stop - max(1, round(self.share * dense.total)))
-        net, lower, upper = self.loops(model, data, trainer, start, stop)
-        first = net.masks()
-        before = trainer.steps
+    def make(self, run: Run) -> Round:
+        """Learn masks and weights, then train the weights on under the masks that were learned."""
+        trainer, total = run.trainer, run.dense.total
+        stop = max(1, total - round(self.finetune * total))
+        start = max(0, stop - max(1, round(self.share * total)))
+        net, lower, upper = self.loops(run, start, stop)
+        first, before = net.masks(), trainer.steps
         for _ in in_turn(lower, upper, ahead=self.lower_steps):
             pass
         iterations = trainer.steps - before - (stop - start)
         masks = net.masks()
-        masks.apply_(model)
-        if stop < dense.total:
-            stage = f"{lower.stage} finetune"
-            loop = Loop(trainer, model, data.train, stage=stage, masks=masks, start=stop)
+        masks.apply_(run.model)
+        if stop < total:
+            loop = run.loop(f"{lower.stage} finetune", masks, stop)
             loop.base_factor, loop.loss = lower.base_factor, lower.loss
-            for _ in loop:
-                pass
-        trainer.recalibrate(model, data.train, self.recalibrate)
-        result = spread(trainer.cells, trainer.predict(model, data.val))
+            loop.finish()
+        trainer.recalibrate(run.model, run.data.train, self.recalibrate)
         kept = sum(int((first[n] & masks[n]).sum()) for n in masks)
         log = {
             "sparsity": masks.sparsity,
             "iterations": iterations,
-            "finetune_steps": dense.total - stop,
+            "finetune_steps": total - stop,
             "exchanged": 1 - kept / masks.n_kept,
-            "val_accuracy": result.accuracy,
-            "val_variance": result.variance,
-            "val_range": result.range,
-            "val_drop": dense.val.accuracy - result.accuracy,
+            **run.validated(run.spread(run.data.val)),
         }
-        return Round(masks, state_of(model), log)
+        return Round(masks, state_of(run.model), log)
 
-    def loops(
-        self, model: nn.Module, data: TrainData, trainer: Trainer, start: int, stop: int
-    ) -> tuple[Bilevel, Loop, Loop]:
+    def loops(self, run: Run, start: int, stop: int) -> tuple[Bilevel, Loop, Loop]:
         """The network with its scores, and the loops over weights and scores, to be run in turn."""
-        trainer.place(model)
-        choose = self._choose(model, data, trainer)
-        net = Bilevel(model, self.weights(model), choose, self.implicit, self.implicit_form)
-        term = Evenness(trainer, data.train, self.kappa, self.form, self.tau, self.memory)
+        trainer, train = run.trainer, run.data.train
+        trainer.place(run.model)
+        choose = self._choose(run)
+        net = Bilevel(run.model, self.weights(run.model), choose, self.implicit, self.implicit_form)
+        term = Evenness(trainer, train, self.kappa, self.form, self.tau, self.memory)
         stage = f"bifp {self.sparsity:g}"
-        lower = Loop(trainer, net.lower, data.train, stage=stage, start=start, stop=stop)
+        lower = Loop(trainer, net.lower, train, stage=stage, start=start, stop=stop)
         lower.base_factor, lower.loss = self.lr_factor, term.added(self.lambda_weight)
-        stage = f"{stage} scores"
-        upper = Loop(
-            trainer, net.upper, data.train, stage=stage, start=start, stop=stop, order="scores"
-        )
+        upper = Loop(trainer, net.upper, train, stage=f"{stage} scores", start=start, stop=stop)
+        upper.order = "scores"
         upper.optimizer = torch.optim.SGD(
             net.scores.values(), self.mask_lr, momentum=self.mask_momentum
         )
@@ -155,11 +140,9 @@ class Bifp(Method):
         upper.loss = term.added(self.lambda_mask)
         return net, lower, upper
 
-    def _choose(
-        self, model: nn.Module, data: TrainData, trainer: Trainer
-    ) -> Callable[[Scores], MaskSet]:
+    def _choose(self, run: Run) -> Callable[[Scores], MaskSet]:
         """How masks follow from scores: the highest, exactly as many as the sparsity leaves."""
-        couple = coupling(self.grouping, model, data, trainer)
+        couple = coupling(self.grouping, run)
 
         def choose(scores: Scores) -> MaskSet:
             if not all(bool(score.isfinite().all()) for score in scores.values()):

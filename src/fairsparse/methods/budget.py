@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field
-from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.budget import Budget
 from fairsparse.fairness.counts import Counts
 from fairsparse.fairness.outcomes import Outcomes
-from fairsparse.training import Trainer
+from fairsparse.methods.base import Key
+from fairsparse.methods.stages import Run
 
 Limit = Annotated[
-    Budget | None, Field(description="what a round may cost the cells on validation; see below")
+    Budget | None,
+    Field(description="what a round may cost the cells on validation; see below"),
+    Key.NEVER,
 ]
 
 
@@ -27,28 +28,23 @@ class Judge:
     ----------
     budget : Budget or None
         Without one, nothing is measured.
-    model : nn.Module
-        The dense network.
-    data : TrainData
-        Of which the validation split is predicted.
-    trainer : Trainer
+    run : Run
+        Its network is still the dense one.
     """
 
-    def __init__(
-        self, budget: Budget | None, model: nn.Module, data: TrainData, trainer: Trainer
-    ) -> None:
-        self.budget, self.data, self.trainer = budget, data, trainer
-        self.dense = self._counts(model) if budget is not None else None
+    def __init__(self, budget: Budget | None, run: Run) -> None:
+        self.budget, self.run = budget, run
+        self.dense = self._counts() if budget is not None else None
 
-    def __call__(self, model: nn.Module) -> dict[str, Any]:
+    def __call__(self) -> dict[str, Any]:
         """What a round's log says of the budget; empty without one."""
         if self.budget is None or self.dense is None:
             return {}
-        found = self.budget.of(self.dense, self._counts(model), self.trainer.cells.definition)
-        gap = float(found)
+        gap = float(self.budget.of(self.dense, self._counts(), self.run.cells.definition))
         return {"gap": gap, "gap_limit": self.budget.limit, "feasible": self.budget.keeps(gap)}
 
-    def _counts(self, model: nn.Module) -> Counts:
-        logits, y, group = self.trainer.predict(model, self.data.val)
-        names = (self.data.class_names, self.data.group_names)
+    def _counts(self) -> Counts:
+        data = self.run.data
+        logits, y, group = self.run.predict(data.val)
+        names = (data.class_names, data.group_names)
         return Outcomes.of([logits.argmax(1)], y, group, *names).counts[0]

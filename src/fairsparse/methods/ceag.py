@@ -6,10 +6,9 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.constraints import (
@@ -25,8 +24,8 @@ from fairsparse.methods.constraints import (
     rows,
 )
 from fairsparse.methods.pruned import Pruned, Schedule
-from fairsparse.methods.stages import Dense, Round
-from fairsparse.training import Trainer, cross_entropy, state_of
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import cross_entropy, state_of
 from fairsparse.types import Batch
 
 
@@ -39,7 +38,6 @@ class Ceag(Pruned):
     held to at most `eps` by Lagrange multipliers.
     """
 
-    label: ClassVar[str] = "ceag"
     reference: ClassVar[str] = "Hashemizadeh et al., ICLR 2024, arXiv:2310.20673"
     facts: ClassVar[Facts] = Facts("either", "cells", "2; 1 + finetune when one-shot")
     accuracy_only: ClassVar[bool] = True
@@ -53,18 +51,17 @@ class Ceag(Pruned):
         int, Field(ge=1, description="recent examples of a cell by which its accuracy is judged")
     ] = 40
 
-    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        """Prune `model` and fine-tune it under the constraints."""
-        cells = trainer.cells
-        self.check(model, cells)
-        before = measure(cells, trainer.predict(model, data.train))
+    def make(self, run: Run) -> Round:
+        """Prune the network and fine-tune it under the constraints."""
+        cells, train = run.cells, run.data.train
+        before = measure(cells, run.predict(train))
         lagrangian = Lagrangian(
-            cells, before, self.eps, self.dual_rate, self.memory, trainer.device
+            cells, before, self.eps, self.dual_rate, self.memory, run.trainer.device
         )
         epochs: list[dict[str, Any]] = []
-        for masks in self.train(model, data, trainer, dense, lagrangian, while_pruning=False):
+        for masks in self.train(run, lagrangian, while_pruning=False):
             epochs.append({"sparsity": masks.sparsity, **lagrangian.now()})
-        after = measure(cells, trainer.predict(model, data.train))
+        after = measure(cells, run.predict(train))
         psi = excess(before.accuracy - after.accuracy, before.share)
         largest, span = extremes(psi)
         log = {
@@ -78,7 +75,7 @@ class Ceag(Pruned):
             "psi": by_name(cells, psi),
             "epochs": epochs,
         }
-        return Round(masks, state_of(model), log)
+        return Round(masks, state_of(run.model), log)
 
 
 class Lagrangian:

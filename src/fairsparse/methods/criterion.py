@@ -9,25 +9,21 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.masks import criteria
 from fairsparse.masks.channels import channels, check_channels
 from fairsparse.masks.criteria import CRITERIA, CriterionName, Evidence
 from fairsparse.masks.graph import traced
-from fairsparse.masks.grouping import parse
+from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import Scope
 from fairsparse.masks.structure import shared
-from fairsparse.training import Trainer, cross_entropy
+from fairsparse.methods.base import Later
+from fairsparse.methods.stages import Run
+from fairsparse.training import cross_entropy
 from fairsparse.types import InputError, Scores
 
 _EXAMPLES = 512
 _BATCH = 64
-
-
-def as_selected(grouping: str) -> str:
-    """The grouping by which `select` counts: channels are filters whose scores are shared."""
-    return "filter" if grouping == "channel" else grouping
 
 
 def _grouping(value: Any) -> Any:
@@ -42,7 +38,9 @@ def _grouping(value: Any) -> Any:
     return value
 
 
-Criterion = Annotated[CriterionName, Field(description="what a weight is worth; see methods.md")]
+Criterion = Annotated[
+    CriterionName, Field(description="what a weight is worth; see methods.md"), Later("magnitude")
+]
 Grouping = Annotated[
     str,
     BeforeValidator(_grouping),
@@ -50,6 +48,7 @@ Grouping = Annotated[
         description="`weight`, `filter`, `channel` (filters that are added up go together), or n:m"
         " such as `2:4`"
     ),
+    Later("weight"),
 ]
 
 
@@ -69,29 +68,23 @@ class Scored(Protocol):
         """The weights of `model` that may be pruned, by name."""
 
 
-def masks_of(
-    method: Scored,
-    model: nn.Module,
-    data: TrainData,
-    trainer: Trainer,
-    sparsity: float,
-    within: MaskSet | None = None,
-) -> MaskSet:
-    """The masks that a method's criterion, grouping, scope and floor choose for `model` as it is.
+def masks_of(method: Scored, run: Run, sparsity: float, within: MaskSet | None = None) -> MaskSet:
+    """The masks that a method's criterion, grouping, scope and floor choose for the network.
 
     Criteria that need data see up to 512 random examples of cal, other ones at each sparsity.
     """
+    trainer, cal = run.trainer, run.data.cal
     batches = []
     if CRITERIA[method.criterion].needs != "nothing":
-        order = torch.randperm(len(data.cal), generator=trainer.generator("criterion", sparsity))
+        order = torch.randperm(len(cal), generator=trainer.generator("criterion", sparsity))
         chosen = order[:_EXAMPLES].tensor_split(max(1, min(_EXAMPLES, len(order)) // _BATCH))
-        batches = [trainer.to_device(data.cal.batch(index)) for index in chosen]
+        batches = [trainer.to_device(cal.batch(index)) for index in chosen]
 
     return criteria.choose(
         method.criterion,
         Evidence(
-            model,
-            method.weights(model),
+            run.model,
+            method.weights(run.model),
             batches,
             cross_entropy,
             trainer.generator("random criterion", sparsity),
@@ -101,22 +94,20 @@ def masks_of(
         scope=method.scope,
         floor=method.floor,
         grouping=as_selected(method.grouping),
-        adjust=coupling(method.grouping, model, data, trainer),
+        adjust=coupling(method.grouping, run),
     )
 
 
-def coupling(
-    grouping: str, model: nn.Module, data: TrainData, trainer: Trainer
-) -> Callable[[Scores], Scores]:
+def coupling(grouping: str, run: Run) -> Callable[[Scores], Scores]:
     """What is done to scores before they are ranked: with ``channel``, filters share theirs."""
     if grouping != "channel":
         return lambda scores: scores
-    few = trainer.to_device(data.cal.batch(torch.arange(2)))
-    found = channels(model, few.x)
-    return lambda scores: shared(found, scores)
+    few = run.trainer.to_device(run.data.cal.batch(torch.arange(2)))
+    units = channels(run.model, few.x)
+    return lambda scores: shared(units, scores)
 
 
-def check(method: Scored, model: nn.Module) -> None:
+def check_criterion(method: Scored, model: nn.Module) -> None:
     """Raise `InputError` for options that exclude each other, or that `model` does not allow."""
     criteria.check(method.criterion, method.scope, as_selected(method.grouping))
     if method.grouping == "channel":

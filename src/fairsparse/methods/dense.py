@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import nn
-
-from fairsparse.data.task import TrainData
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.base import METHODS, Facts, Method, Outcome, Sparsity, options
-from fairsparse.methods.stages import Dense
-from fairsparse.training import Trainer
+from fairsparse.methods.stages import Run
 
 
 @METHODS.register("dense")
@@ -22,6 +18,6 @@ class DenseMethod(Method):
     facts: ClassVar[Facts] = Facts("none", "never", "1")
     sparsity: Sparsity = 0.0
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
+    def run(self, run: Run) -> Outcome:
         """Return masks that keep every weight."""
-        return Outcome(MaskSet.dense(self.weights(model)))
+        return Outcome(MaskSet.dense(self.weights(run.model)))

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from fairsparse.data.task import TrainData
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.pruned import Pruned, Schedule, frozen
-from fairsparse.methods.stages import Dense, Round
+from fairsparse.methods.stages import Round, Run
 from fairsparse.methods.teacher import divergences
-from fairsparse.training import Trainer, cross_entropy, state_of
+from fairsparse.training import cross_entropy, state_of
 from fairsparse.types import Batch, LossFn
 
 
@@ -25,7 +24,6 @@ class Distill(Pruned):
     What the dense network gives the other classes tells about examples that labels alone do not.
     """
 
-    label: ClassVar[str] = "distill"
     reference: ClassVar[str] = "Blakeney et al. 2021, arXiv:2106.07849; Hinton et al. 2015"
     facts: ClassVar[Facts] = Facts("either", "never", "7/3; 1 + 4/3 finetune when one-shot")
     schedule: Schedule = "gradual"
@@ -36,10 +34,10 @@ class Distill(Pruned):
         float, Field(gt=0, description="divides both networks' logits before they are compared")
     ] = 4.0
 
-    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        """Prune and train `model` with its own dense state as the teacher."""
-        *_, masks = self.train(model, data, trainer, dense, self.loss(frozen(model, trainer)))
-        return Round(masks, state_of(model), {"sparsity": masks.sparsity})
+    def make(self, run: Run) -> Round:
+        """Prune and train the network with its own dense state as the teacher."""
+        *_, masks = self.train(run, self.loss(frozen(run)))
+        return Round(masks, state_of(run.model), {"sparsity": masks.sparsity})
 
     def loss(self, teacher: Callable[[Tensor], Tensor]) -> LossFn:
         """The loss of a batch, ``(1 - alpha) cross-entropy + alpha T^2 KL``."""

@@ -6,10 +6,9 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.constraints import (
@@ -22,8 +21,8 @@ from fairsparse.methods.constraints import (
     measure,
 )
 from fairsparse.methods.pruned import Pruned, Schedule
-from fairsparse.methods.stages import Dense, Round
-from fairsparse.training import Trainer, cross_entropy, state_of
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import cross_entropy, state_of
 from fairsparse.types import Batch
 
 
@@ -32,7 +31,6 @@ from fairsparse.types import Batch
 class EqualizedLoss(Pruned):
     """Prune gradually, then fine-tune with the distances between the cells' losses in the loss."""
 
-    label: ClassVar[str] = "equalized-loss"
     reference: ClassVar[str] = "Tran et al. 2022, arXiv:2205.13574"
     facts: ClassVar[Facts] = Facts("either", "cells", "2; 1 + finetune when one-shot")
     accuracy_only: ClassVar[bool] = True
@@ -42,13 +40,12 @@ class EqualizedLoss(Pruned):
     ] = 0.3
     dual_rate: DualRate = 0.01
 
-    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        """Prune `model` and fine-tune it while the multipliers rise."""
-        cells = trainer.cells
-        self.check(model, cells)
-        lagrangian = Lagrangian(cells, self.dual_rate, trainer.device)
-        *_, masks = self.train(model, data, trainer, dense, lagrangian, while_pruning=False)
-        after = measure(cells, trainer.predict(model, data.train))
+    def make(self, run: Run) -> Round:
+        """Prune the network and fine-tune it while the multipliers rise."""
+        cells = run.cells
+        lagrangian = Lagrangian(cells, self.dual_rate, run.trainer.device)
+        *_, masks = self.train(run, lagrangian, while_pruning=False)
+        after = measure(cells, run.predict(run.data.train))
         gaps = excess(after.loss, after.share)
         log = {
             "sparsity": masks.sparsity,
@@ -59,7 +56,7 @@ class EqualizedLoss(Pruned):
             "multipliers": by_name(cells, lagrangian.multipliers.values),
             "loss_gaps": by_name(cells, gaps),
         }
-        return Round(masks, state_of(model), log)
+        return Round(masks, state_of(run.model), log)
 
 
 class Lagrangian:

@@ -9,13 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.penalties import FairLoss, gap_loss, streaming_weights, weighted_sum
 from fairsparse.masks import conflict, scorers
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.stages import Dense, Round
-from fairsparse.training import Loop, State, Trainer, cross_entropy, state_of
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import State, cross_entropy, state_of
 from fairsparse.types import Batch, LossFn, Scores
 
 Importance = Literal["fair", "taylor", "magnitude", "lamp"]
@@ -27,39 +26,31 @@ _WEAK = 0.1
 _STABLE = 0.02
 
 
-def importance(
-    kind: Importance, model: nn.Module, weights: Mapping[str, Tensor], cal: Split, trainer: Trainer
-) -> Scores:
+def importance(kind: Importance, run: Run, weights: Mapping[str, Tensor]) -> Scores:
     """What each weight is worth by itself; ``fair`` asks the weak cells most, ``taylor`` all."""
     if kind == "magnitude":
         return scorers.magnitude(weights)
     if kind == "lamp":
         return scorers.lamp(weights)
-    batches = cell_batches(model, cal, trainer, favour_weak=kind == "fair")
-    return scorers.tempered(weights, scorers.taylor(model, weights, batches, cross_entropy))
+    batches = cell_batches(run, favour_weak=kind == "fair")
+    return scorers.tempered(weights, scorers.taylor(run.model, weights, batches, cross_entropy))
 
 
 def conflict_points(
-    model: nn.Module,
-    names: Collection[str],
-    data: TrainData,
-    trainer: Trainer,
-    parent: Round,
-    share: float,
-    kind: FairLoss,
+    run: Run, names: Collection[str], parent: Round, share: float, kind: FairLoss
 ) -> list[dict[str, conflict.Layer]]:
     """Gradients of accuracy and of the gap at each stored point of the parent round, in order.
 
     `share` of the training split's size is measured in all, at least 64 images a point.
     """
-    images = max(64, round(share * len(data.train) / len(parent.points)))
-    probe = copy.deepcopy(model)
+    images = max(64, round(share * len(run.data.train) / len(parent.points)))
+    probe = copy.deepcopy(run.model)
     parameters = dict(probe.named_parameters())
     measured = []
     for step, state in sorted(parent.points.items()):
         probe.load_state_dict(state)
-        batches = conflict_batches(data.cal, trainer, images, step)
-        other = fair_loss(probe, batches, trainer.cells, kind)
+        batches = conflict_batches(run, images, step)
+        other = fair_loss(probe, batches, run.cells, kind)
         weights = {name: parameters[name] for name in names}
         measured.append(
             conflict.measure(probe, weights, batches, cross_entropy, other, parent.masks)
@@ -67,8 +58,9 @@ def conflict_points(
     return measured
 
 
-def conflict_batches(cal: Split, trainer: Trainer, images: int, point: int) -> list[Batch]:
+def conflict_batches(run: Run, images: int, point: int) -> list[Batch]:
     """`images` random calibration examples, other ones at each measurement point."""
+    cal, trainer = run.data.cal, run.trainer
     order = torch.randperm(len(cal), generator=trainer.generator("conflict", point))
     chosen = order[: max(images, 1)]
     return [trainer.to_device(cal.batch(index)) for index in chosen.split(_BATCH)]
@@ -102,9 +94,7 @@ def fair_loss(model: nn.Module, batches: Sequence[Batch], cells: Cells, kind: Fa
     return loss
 
 
-def cell_batches(
-    model: nn.Module, cal: Split, trainer: Trainer, favour_weak: bool
-) -> Iterator[tuple[Batch, float]]:
+def cell_batches(run: Run, favour_weak: bool) -> Iterator[tuple[Batch, float]]:
     """Batches of a single cell each, of one size, with the weight their cell has.
 
     Yields
@@ -114,30 +104,22 @@ def cell_batches(
         `favour_weak` a cell's weight falls with its soft accuracy ``s_k`` as
         ``exp(-(s_k - mean s)/0.1)``; without, all cells weigh the same.
     """
-    cells = trainer.cells
+    cells, cal = run.cells, run.data.cal
     index = cells.index(cal.y, cal.group)
     present = [k for k in range(len(cells)) if bool((index == k).any())]
     share = torch.full((len(present),), 1 / len(present))
     if favour_weak:
-        predictions = trainer.predict(model, cal)
-        means = cells.means(cells.soft(predictions.logits, cal.y), index)[present]
+        means = cells.means(cells.soft(run.predict(cal).logits, cal.y), index)[present]
         share = torch.softmax(-(means - means.mean()) / _WEAK, 0)
     for weight, k in zip(share, present, strict=True):
         members = (index == k).nonzero()[:, 0]
-        generator = trainer.generator("importance", k)
+        generator = run.trainer.generator("importance", k)
         drawn = torch.randint(len(members), (_CELL_BATCHES, _CELL_BATCH), generator=generator)
         for row in members[drawn]:
-            yield trainer.to_device(cal.batch(row)), float(weight) / _CELL_BATCHES
+            yield run.trainer.to_device(cal.batch(row)), float(weight) / _CELL_BATCHES
 
 
-def stable_rewind(
-    model: nn.Module,
-    data: TrainData,
-    trainer: Trainer,
-    dense: Dense,
-    masks: MaskSet,
-    candidates: Sequence[int],
-) -> int:
+def stable_rewind(run: Run, masks: MaskSet, candidates: Sequence[int]) -> int:
     """First candidate step from which training is stable to data order [1]_.
 
     From each candidate the masked network is trained twice for a fifth of the schedule with
@@ -150,39 +132,30 @@ def stable_rewind(
     .. [1] Frankle et al., "Linear Mode Connectivity and the Lottery Ticket Hypothesis", ICML 2020,
        arXiv:1912.05671.
     """
+    total = run.dense.total
     for step in candidates:
         ends = []
         for order in ("order a", "order b"):
-            model.load_state_dict(dense.states[step])
-            loop = Loop(
-                trainer,
-                model,
-                data.train,
-                stage=f"rewind search {step}",
-                masks=masks,
-                start=step,
-                stop=min(dense.total, step + dense.total // 5),
-                order=order,
-            )
-            for _ in loop:
-                pass
-            ends.append(state_of(model))
-        errors = line_errors(model, data, trainer, ends[0], ends[1])
+            run.model.load_state_dict(run.dense.states[step])
+            stop = min(total, step + total // 5)
+            loop = run.loop(f"rewind search {step}", masks, step, stop)
+            loop.order = order
+            loop.finish()
+            ends.append(state_of(run.model))
+        errors = line_errors(run, ends[0], ends[1])
         if max(errors) - (errors[0] + errors[-1]) / 2 < _STABLE:
             return step
     return candidates[-1]
 
 
-def line_errors(
-    model: nn.Module, data: TrainData, trainer: Trainer, a: State, b: State, points: int = 11
-) -> list[float]:
+def line_errors(run: Run, a: State, b: State, points: int = 11) -> list[float]:
     """Validation error at evenly spaced points of the straight line from `a` to `b`."""
     errors = []
     for share in torch.linspace(0, 1, points).tolist():
-        model.load_state_dict(
+        run.model.load_state_dict(
             {name: t.lerp(b[name], share) if t.is_floating_point() else t for name, t in a.items()}
         )
-        trainer.recalibrate(model, data.train, 20)
-        predictions = trainer.predict(model, data.val)
+        run.trainer.recalibrate(run.model, run.data.train, 20)
+        predictions = run.predict(run.data.val)
         errors.append(float((predictions.logits.argmax(1) != predictions.y).double().mean()))
     return errors

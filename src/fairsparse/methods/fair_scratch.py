@@ -11,33 +11,26 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fairsparse.data.task import Split, TrainData
+from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.spread import objective, spread
+from fairsparse.fairness.spread import objective
 from fairsparse.masks import scorers
 from fairsparse.masks.paths import check_paths
 from fairsparse.masks.select import select
 from fairsparse.masks.subnet import Granularity, Subnet
-from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
-from fairsparse.methods.refine import Refinement, one_steers, refine
-from fairsparse.methods.stages import Dense, Round, stored
-from fairsparse.methods.terms import (
-    Chosen,
-    Cost,
-    Gap,
-    Term,
-    Weight,
-    check_term,
-    make_term,
-)
+from fairsparse.methods.base import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
+from fairsparse.methods.refine import one_steers, refine
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run
+from fairsparse.methods.terms import Chosen, Cost, Gap, Weight, check_term, make_term
 from fairsparse.methods.ticket import Distribution, Source, Ticket, randomize_
-from fairsparse.training import Loop, State, Trainer, state_of
+from fairsparse.training import State, Trainer, state_of
 from fairsparse.types import UNKNOWN
 
 
 @METHODS.register("fair-scratch")
 @options
-class FairScratch(Method):
+class FairScratch(OneStage):
     """Learn which weights of a random network to keep, with a fairness term, and train none.
 
     Every prunable weight has a score; in each step the highest ``|scores|`` of a layer decide which
@@ -47,7 +40,6 @@ class FairScratch(Method):
 
     reference: ClassVar[str] = "Tang et al. 2023 (CVPR); Ramanujan et al. 2020, arXiv:1911.13299"
     facts: ClassVar[Facts] = Facts("either", "cells", "2")
-    later: ClassVar[dict[str, Any]] = {"lr_factor": 1.0, "refinement": None}
     sparsity: Sparsity = 0.9
     init: Annotated[
         Distribution, Field(description="the random weights: one size with random signs, and so on")
@@ -63,7 +55,7 @@ class FairScratch(Method):
         Field(description="layers kept dense, biases, BatchNorm's scale and shift"),
     ] = "frozen"
     lr_factor: Annotated[
-        float, Field(gt=0, description="of the recipe's rates, to train the scores at")
+        float, Field(gt=0, description="of the recipe's rates, to train the scores at"), Later(1.0)
     ] = 1.0
     term: Chosen = "cells"
     lam: Weight = 0.1
@@ -80,6 +72,7 @@ class FairScratch(Method):
     refinement: Annotated[
         Refinement | None,
         Field(description="train as Ballot does, in place of keep and recalibrate"),
+        Later(None),
     ] = None
     scope: Annotated[
         Literal["layerwise", "erk"], Field(description="equal layers, or densities by shape (ERK)")
@@ -88,26 +81,19 @@ class FairScratch(Method):
     prune_first: bool = False
     prune_last: bool = False
 
-    def check(self, model: nn.Module, cells: Cells) -> None:
+    def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse a term that the task's classes or groups do not allow."""
-        super().check(model, cells)
         check_term(self.term, cells)
-        one_steers("fair-scratch", self.term, self.refinement)
+        one_steers(self.name, self.term, self.refinement)
 
     def source(self, seed: int) -> Source:
         """What the random weights of a run with `seed` are drawn from."""
         return Source(seed, self.init, self.scale_fan)
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Search `model`, made random, for a subnet; it ends up as its kept random weights."""
-        self.check(model, trainer.cells)
-        key = trainer.stages.key(trainer.parent, "fair-scratch", self.key_settings())
-        done = stored(trainer, key, lambda: self._search(model, data, trainer, dense))
-        model.load_state_dict(done.state)
-        return Outcome(done.masks, rounds=[done.log])
-
-    def _search(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        model.load_state_dict(dense.states[0])
+    def make(self, run: Run) -> Round:
+        """Search the network, made random, for a subnet; it ends up as its kept random weights."""
+        model, trainer = run.model, run.trainer
+        model.load_state_dict(run.dense.states[0])
         weights = self.weights(model)
         sizes = select(
             scorers.magnitude(weights), self.sparsity, scope=self.scope, floor=self.floor
@@ -116,55 +102,43 @@ class FairScratch(Method):
         source = self.source(trainer.seed)
         randomize_(model, source, counts)
         subnet = Subnet(model, counts, self.granularity, trainer.generator("scores"))
-        train = self._hide_groups(data.train, trainer)
+        train = self._hide_groups(run.data.train, trainer)
         check_paths(model, subnet.masks(), trainer.to_device(train.batch(torch.arange(1))).x)
-        term = make_term(self.term, self.form, self.gap, self.lam, trainer, train)
+        search = replace(run, model=subnet, data=replace(run.data, train=train))
         with _frozen(model, None if self.rest == "frozen" else set(counts)):
-            trained = self._train(subnet, train, data, trainer, dense, term)
+            trained = self._train(search)
         masks = subnet.masks()
         masks.apply_(model)
         if self.refinement is None:
-            trainer.recalibrate(model, data.train, self.recalibrate)
-        result = spread(trainer.cells, trainer.predict(model, data.val))
+            trainer.recalibrate(model, run.data.train, self.recalibrate)
         state = state_of(model)
         log = {
             "sparsity": masks.sparsity,
             **trained,
-            "val_accuracy": result.accuracy,
-            "val_variance": result.variance,
-            "val_range": result.range,
-            "val_drop": dense.val.accuracy - result.accuracy,
+            **run.validated(run.spread(run.data.val)),
             "ticket_bytes": Ticket.of(model, masks, source).nbytes,
             "dense_bytes": sum(t.nbytes for t in state.values()),
         }
         return Round(masks, state, log)
 
-    def _train(
-        self,
-        subnet: Subnet,
-        train: Split,
-        data: TrainData,
-        trainer: Trainer,
-        dense: Dense,
-        term: Term | None,
-    ) -> dict[str, Any]:
+    def _train(self, search: Run) -> dict[str, Any]:
         """Train the scores, up to the epoch that is kept; return what there is to log."""
-        loop = Loop(trainer, subnet, train, stage=f"fair-scratch {self.sparsity:g}")
+        data = search.data
+        term = make_term(self.term, self.form, self.gap, self.lam, search.trainer, data.train)
+        loop = search.loop(f"fair-scratch {self.sparsity:g}")
         loop.base_factor = self.lr_factor
         if self.refinement is not None:
-            seen = replace(data, train=train)
-            return refine(loop, seen, dense, self.refinement, term=term)
+            return refine(loop, search, self.refinement, term=term)
         if term is not None:
             loop.loss = term.loss
         best: tuple[float, State] | None = None
         for log in loop:
             if self.keep == "best" and log.step > loop.stop // 2:
-                now = spread(trainer.cells, trainer.predict(subnet, data.val))
-                value = objective(now, dense.val)[0]
+                value = objective(search.spread(data.val), search.dense.val)[0]
                 if best is None or value < best[0]:
-                    best = value, state_of(subnet)
+                    best = value, state_of(search.model)
             if term is not None and term.steered and loop.step < loop.stop:
-                loop.loss = term.update(trainer.predict(subnet, data.cal))
+                loop.loss = term.update(search.predict(data.cal))
         if best is not None:
             loop.restore(best[1])
         return term.facts() if term is not None else {}

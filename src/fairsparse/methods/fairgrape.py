@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from fairsparse.data.task import Split, TrainData
 from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import Scope, select
 from fairsparse.masks.shares import Order, balanced, shift
-from fairsparse.methods.base import METHODS, Facts, Outcome, options
+from fairsparse.methods.base import METHODS, Facts, Fraction, Outcome, options
 from fairsparse.methods.rounds import Rounds
-from fairsparse.methods.stages import Dense
-from fairsparse.training import Loop, Trainer, cross_entropy
+from fairsparse.methods.stages import Run
+from fairsparse.training import cross_entropy
 
 _BATCH = 32
 
@@ -30,13 +30,12 @@ class FairGrape(Rounds):
     the one that falls short of its share the most first.
     """
 
-    label: ClassVar[str] = "fairgrape"
     reference: ClassVar[str] = "Lin et al., ECCV 2022, arXiv:2207.10888"
     facts: ClassVar[Facts] = Facts(
         "unstructured", "cells", "1 + rounds retrain + finetune; 22 rounds at 90 %"
     )
     accuracy_only: ClassVar[bool] = True
-    fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.1
+    fraction: Fraction = 0.1
     scope: Annotated[
         Scope, Field(description="how many weights a layer keeps: equal shares, ERK, one ranking")
     ] = "layerwise"
@@ -54,57 +53,40 @@ class FairGrape(Rounds):
         float, Field(ge=0, le=1, description="share of the schedule trained in each round; 0: none")
     ] = 0.05
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Prune and train `model` in place, round by round, and fine-tune it."""
-        self.check(model, trainer.cells)
+    def run(self, run: Run) -> Outcome:
+        """Prune and train the network in place, round by round, and fine-tune it."""
+        self.check(run.model, run.cells)
+        return self.in_rounds(run, partial(self._choose, run))
 
-        def choose(parent: MaskSet, level: float) -> tuple[MaskSet, dict[str, Any]]:
-            trainer.place(model)
-            found = importances(model, self.weights(model), data.cal, trainer, self.batches, level)
-            whole = {name: values.sum(0) for name, values in found.items()}
-            counts = select(whole, level, within=parent, scope=self.scope, floor=self.floor)
-            keep = {name: int(mask.sum()) for name, mask in counts.items()}
-            masks = balanced(found, keep, parent, self.order, self.block)
-            log = {"largest_shift": _largest_shift(found, parent, masks)}
-            self._retrain(model, data, trainer, dense, masks, level)
-            return masks, log
+    def _choose(self, run: Run, parent: MaskSet, level: float) -> tuple[MaskSet, dict[str, Any]]:
+        run.trainer.place(run.model)
+        by_cell = importances(run, self.weights(run.model), self.batches, level)
+        whole = {name: values.sum(0) for name, values in by_cell.items()}
+        counts = select(whole, level, within=parent, scope=self.scope, floor=self.floor)
+        keep = {name: int(mask.sum()) for name, mask in counts.items()}
+        masks = balanced(by_cell, keep, parent, self.order, self.block)
+        if self.retrain:
+            self._retrain(run, masks, level)
+        return masks, {"largest_shift": _largest_shift(by_cell, parent, masks)}
 
-        return self.in_rounds(model, data, trainer, dense, choose)
-
-    def _retrain(
-        self,
-        model: nn.Module,
-        data: TrainData,
-        trainer: Trainer,
-        dense: Dense,
-        masks: MaskSet,
-        level: float,
-    ) -> None:
+    def _retrain(self, run: Run, masks: MaskSet, level: float) -> None:
         """Train for the end of the schedule, where its rates are low."""
-        if not self.retrain:
-            return
-        start = dense.total - max(1, round(self.retrain * dense.total))
-        # every round sees the data in an order of its own
-        stage = order = self.stage(level)
-        for _ in Loop(
-            trainer, model, data.train, stage=stage, masks=masks, start=start, order=order
-        ):
-            pass
+        stage = self.stage(level)
+        loop = run.loop(stage, masks, run.dense.start_of_last(self.retrain))
+        loop.order = stage  # every round sees the data in an order of its own
+        loop.finish()
 
 
 def importances(
-    model: nn.Module,
-    weights: dict[str, Tensor],
-    cal: Split,
-    trainer: Trainer,
-    batches: int,
-    level: float,
+    run: Run, weights: dict[str, Tensor], batches: int, level: float
 ) -> dict[str, Tensor]:
     """Mean over batches of ``(w dL_k/dw)^2`` for each cell k that cal has examples of.
 
     Parameters
     ----------
-    model, weights, cal, trainer
+    run : Run
+    weights : dict of Tensor
+        Name -> parameter of its network.
     batches : int
         Of one cell and one size each: the square of a batch's gradient depends on the size.
         Examples are drawn with replacement.
@@ -116,18 +98,19 @@ def importances(
     dict of Tensor (K, *shape)
         In main memory: ``4 K`` bytes a weight.
     """
-    index = trainer.cells.index(cal.y, cal.group)
+    trainer, cal = run.trainer, run.data.cal
+    index = run.cells.index(cal.y, cal.group)
     parts: dict[str, list[Tensor]] = {name: [] for name in weights}
-    for k in range(len(trainer.cells)):
+    for k in range(len(run.cells)):
         members = (index == k).nonzero()[:, 0]
         if not len(members):
             continue
         generator = trainer.generator("fairgrape", level, k)
         drawn = members[torch.randint(len(members), (batches, _BATCH), generator=generator)]
         parties = ((trainer.to_device(cal.batch(row)), 1 / batches) for row in drawn)
-        for name, score in scorers.taylor(model, weights, parties, cross_entropy).items():
+        for name, score in scorers.taylor(run.model, weights, parties, cross_entropy).items():
             parts[name].append(score.cpu())
-    return {name: torch.stack(found) for name, found in parts.items()}
+    return {name: torch.stack(values) for name, values in parts.items()}
 
 
 def _largest_shift(importance: dict[str, Tensor], before: MaskSet, after: MaskSet) -> float | None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from fairsparse.data.task import Split, TrainData
+from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.spread import spread
 from fairsparse.masks import curvature
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import select
 from fairsparse.methods.base import METHODS, Facts, Outcome, options
 from fairsparse.methods.rounds import Rounds
-from fairsparse.methods.stages import Dense
+from fairsparse.methods.stages import Run
 from fairsparse.training import Trainer, cross_entropy
 from fairsparse.types import Batch
 
@@ -33,7 +33,6 @@ class FairPrune(Rounds):
     recover.
     """
 
-    label: ClassVar[str] = "fairprune"
     reference: ClassVar[str] = "Wu et al., MICCAI 2022, arXiv:2203.02110"
     facts: ClassVar[Facts] = Facts("unstructured", "cells", "1 + finetune")
     accuracy_only: ClassVar[bool] = True
@@ -58,24 +57,23 @@ class FairPrune(Rounds):
         float, Field(gt=0, le=1, description="of the recipe's rates, after the last round")
     ] = 1.0
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Prune `model` in place, round by round, and fine-tune it."""
-        cells = trainer.cells
-        self.check(model, cells)
-        sides = contrast(
-            spread(cells, trainer.predict(model, data.cal)).means, cells, self.beta, self.worst
-        )
-        names = [name for name, side in zip(cells.names, sides.tolist(), strict=True) if side > 0]
+    def run(self, run: Run) -> Outcome:
+        """Prune the network in place, round by round, and fine-tune it."""
+        self.check(run.model, run.cells)
+        means = run.spread(run.data.cal).means
+        sides = contrast(means, run.cells, self.beta, self.worst)
+        return self.in_rounds(run, partial(self._choose, run, sides))
 
-        def choose(parent: MaskSet, level: float) -> tuple[MaskSet, dict[str, Any]]:
-            batches, shares = sample(data.cal, trainer, sides, self.examples, level)
-            score = curvature.fisher if self.curvature == "fisher" else curvature.gauss_newton
-            saliency = score(model, self.weights(model), batches, cross_entropy, shares)
-            below = sum(int((saliency[n][mask] < 0).sum()) for n, mask in parent.items())
-            masks = select(saliency, level, within=parent, scope=self.scope, floor=self.floor)
-            return masks, {"negative_share": below / parent.n_kept, "worst_served": names}
-
-        return self.in_rounds(model, data, trainer, dense, choose)
+    def _choose(
+        self, run: Run, sides: Tensor, parent: MaskSet, level: float
+    ) -> tuple[MaskSet, dict[str, Any]]:
+        batches, shares = sample(run.data.cal, run.trainer, sides, self.examples, level)
+        score = curvature.fisher if self.curvature == "fisher" else curvature.gauss_newton
+        saliency = score(run.model, self.weights(run.model), batches, cross_entropy, shares)
+        below = sum(int((saliency[n][mask] < 0).sum()) for n, mask in parent.items())
+        masks = select(saliency, level, within=parent, scope=self.scope, floor=self.floor)
+        worst = [run.cells.names[k] for k in (sides > 0).nonzero()[:, 0].tolist()]
+        return masks, {"negative_share": below / parent.n_kept, "worst_served": worst}
 
 
 def contrast(means: Tensor, cells: Cells, beta: float, worst: float) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks.grouping import parse
+from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import Scope
@@ -17,6 +17,7 @@ from fairsparse.methods.base import (
     METHODS,
     Facts,
     Floor,
+    Fraction,
     Levels,
     Method,
     Outcome,
@@ -24,11 +25,12 @@ from fairsparse.methods.base import (
     options,
 )
 from fairsparse.methods.budget import Judge, Limit
-from fairsparse.methods.criterion import Criterion, Grouping, as_selected, check, masks_of
+from fairsparse.methods.criterion import Criterion, Grouping, check_criterion, masks_of
 from fairsparse.methods.fold import unfold_
-from fairsparse.methods.refine import Refinement, refine
-from fairsparse.methods.stages import Dense, Round, rewind_step, stored
-from fairsparse.training import Loop, Trainer, state_of
+from fairsparse.methods.refine import refine
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run, rewind_step
+from fairsparse.training import state_of
 from fairsparse.types import InputError
 
 
@@ -50,7 +52,7 @@ class LotteryTicket(Method):
     rewind_at: Annotated[
         float | None, Field(ge=0, lt=1, description="share of the schedule; default: stable start")
     ] = None
-    fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
+    fraction: Fraction = 0.2
     levels: Levels = ()
     criterion: Criterion = "magnitude"
     grouping: Grouping = "weight"
@@ -67,69 +69,47 @@ class LotteryTicket(Method):
         """The rewind step."""
         return {rewind_step(self.rewind_at, total)}
 
-    def check(self, model: nn.Module, cells: Cells) -> None:
+    def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` does not allow."""
-        super().check(model, cells)
-        check(self, model)
+        check_criterion(self, model)
         if self.levels and parse(as_selected(self.grouping)):
             raise InputError(
                 f"lth: a {self.grouping} pattern has one sparsity and is reached in a single round;"
                 " leave levels out, or use grouping weight or filter"
             )
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Prune and train `model` in place, round by round."""
-        k = rewind_step(self.rewind_at, dense.total)
-        key = self.rounds_key(trainer, "lth")
-        masks = MaskSet.dense(self.weights(model))
-        judge = Judge(self.budget, model, data, trainer)
+    def run(self, run: Run) -> Outcome:
+        """Prune and train the network in place, round by round."""
+        chain = run.chain(self.name, self.rounds_settings())
+        judge = Judge(self.budget, run)
+        masks = MaskSet.dense(self.weights(run.model))
+        last: dict[str, Any] = {}
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
-        last: dict[str, Any] = {}
-        plan = levels(self.sparsity, self.fraction, self.levels)
-        if parse(as_selected(self.grouping)):
-            plan = plan[-1:]  # there is no such pattern at the sparsities on the way
-        for level in plan:
-            key = trainer.stages.key(key, level)
-
-            def make(
-                level: float = level, parent: MaskSet = masks, last: dict[str, Any] = last
-            ) -> Round:
-                return self._round(model, data, trainer, dense, parent, level, k, last)
-
-            done = stored(trainer, key, make)
+        for level in self.plan():
+            done = chain.stage(level, make=partial(self._round, run, masks, level, last))
             masks, last = done.masks, done.log
-            model.load_state_dict(done.state)
-            rounds.append({**done.log, **judge(model)})
+            rounds.append({**done.log, **judge()})
             path.append(masks)
         within = not rounds or rounds[-1].get("feasible", True)
         return Outcome(masks, "feasible" if within else "gap_infeasible", rounds, path)
 
-    def _round(
-        self,
-        model: nn.Module,
-        data: TrainData,
-        trainer: Trainer,
-        dense: Dense,
-        parent: MaskSet,
-        level: float,
-        k: int,
-        last: dict[str, Any],
-    ) -> Round:
-        masks = masks_of(self, model, data, trainer, level, parent)
+    def plan(self) -> list[float]:
+        """Sparsities of the rounds."""
+        plan = levels(self.sparsity, self.fraction, self.levels)
+        # there is no n:m pattern at the sparsities on the way
+        return plan[-1:] if parse(as_selected(self.grouping)) else plan
+
+    def _round(self, run: Run, parent: MaskSet, level: float, last: dict[str, Any]) -> Round:
+        step = rewind_step(self.rewind_at, run.dense.total)
+        masks = masks_of(self, run, level, parent)
         if self.rewind == "weights":
-            model.load_state_dict(dense.states[k])
+            run.model.load_state_dict(run.dense.states[step])
         else:
-            unfold_(model, last)
-        loop = Loop(trainer, model, data.train, stage=f"lth {level:.4g}", masks=masks, start=k)
+            unfold_(run.model, last)
+        loop = run.loop(f"lth {level:.4g}", masks, step)
         if self.rewind == "none":
             loop.base_factor = 0.1
-        log: dict[str, Any] = refine(
-            loop,
-            data,
-            dense,
-            self.refinement or Refinement.off(),
-            last.get("next_strength"),
-            reach=last.get("reach"),
-        )
-        return Round(masks, state_of(model), {"sparsity": masks.sparsity, **log})
+        strength, reach = last.get("next_strength"), last.get("reach")
+        log = refine(loop, run, self.refinement, strength, reach=reach)
+        return Round(masks, state_of(run.model), {"sparsity": masks.sparsity, **log})

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
-from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.pruned import Pruned
-from fairsparse.methods.refine import Refinement, refine
-from fairsparse.methods.stages import Dense, Round
-from fairsparse.training import Loop, Trainer, state_of
+from fairsparse.methods.refine import refine
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import state_of
 
 
 @METHODS.register("magnitude")
@@ -27,24 +26,21 @@ class Magnitude(Pruned):
     than magnitude ranks the weights by it.
     """
 
-    label: ClassVar[str] = "magnitude"
     reference: ClassVar[str] = "Han et al. 2015, arXiv:1506.02626; Zhu & Gupta 2017"
     facts: ClassVar[Facts] = Facts("either", "option", "1 + finetune; 2 when gradual")
     refinement: Annotated[
         Refinement | None, Field(description="train what is left as Ballot does")
     ] = None
 
-    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        """Prune and fine-tune `model`, or train it from the start while pruning."""
-        refinement = self.refinement or Refinement.off()
-        log: dict[str, Any]
+    def make(self, run: Run) -> Round:
+        """Prune and fine-tune the network, or train it from the start while pruning."""
         if self.schedule == "one-shot":
-            loop = self.one_shot(model, data, trainer, dense)
-            log = refine(loop, data, dense, refinement)
+            loop = self.one_shot(run)
+            log = refine(loop, run, self.refinement)
         else:
-            model.load_state_dict(dense.states[0])
-            loop = Loop(trainer, model, data.train, stage=f"gradual {self.sparsity:g}")
-            moving, settled = self.gradual(loop, data), self.ramp * loop.total
-            log = refine(loop, data, dense, refinement, epochs=moving, settled=settled)
-        masks = loop.masks or MaskSet.dense(self.weights(model))
-        return Round(masks, state_of(model), {"sparsity": masks.sparsity, **log})
+            run.model.load_state_dict(run.dense.states[0])
+            loop = run.loop(f"gradual {self.sparsity:g}")
+            moving, settled = self.gradual(loop, run), self.ramp * loop.total
+            log = refine(loop, run, self.refinement, epochs=moving, settled=settled)
+        masks = loop.masks or MaskSet.dense(self.weights(run.model))
+        return Round(masks, state_of(run.model), {"sparsity": masks.sparsity, **log})

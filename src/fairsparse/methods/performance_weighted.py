@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from fairsparse.data.task import TrainData
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.pruned import Pruned, frozen
-from fairsparse.methods.stages import Dense, Round
-from fairsparse.training import Trainer, state_of
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import state_of
 from fairsparse.types import Batch, LossFn
 
 
@@ -25,7 +24,6 @@ class PerformanceWeighted(Pruned):
     No group needs to be known: who is served badly shows in the dense network's outputs.
     """
 
-    label: ClassVar[str] = "performance-weighted"
     reference: ClassVar[str] = "Meyer & Wong 2022, arXiv:2211.10285"
     facts: ClassVar[Facts] = Facts("either", "never", "1 + 4/3 finetune; 7/3 when gradual")
     theta: Annotated[
@@ -38,10 +36,10 @@ class PerformanceWeighted(Pruned):
         bool, Field(description="learn the dense network's outputs where it is right")
     ] = True
 
-    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        """Prune `model` and train it on weighted examples."""
-        *_, masks = self.train(model, data, trainer, dense, self.loss(frozen(model, trainer)))
-        return Round(masks, state_of(model), {"sparsity": masks.sparsity})
+    def make(self, run: Run) -> Round:
+        """Prune the network and train it on weighted examples."""
+        *_, masks = self.train(run, self.loss(frozen(run)))
+        return Round(masks, state_of(run.model), {"sparsity": masks.sparsity})
 
     def loss(self, reference: Callable[[Tensor], Tensor]) -> LossFn:
         """The weighted loss of a batch; `reference` gives the dense network's logits."""

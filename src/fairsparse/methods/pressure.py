@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
@@ -16,11 +14,9 @@ from fairsparse.fairness.penalties import (
     streaming_weights,
     weighted_sum,
 )
+from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.teacher import Errors, labels_alone
 from fairsparse.types import Batch, InputError, LossFn, Predictions
-
-if TYPE_CHECKING:
-    from fairsparse.methods.refine import Refinement
 
 _ROOM = 0.1  # in squared scales: a swing of less than a third of a scale is the aim, reached
 MOST = 6.0  # beyond, every lag would weigh its limit and the weights would say nothing of its size

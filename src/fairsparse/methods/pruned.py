@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks.grouping import parse
+from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
 from fairsparse.masks.select import Scope
-from fairsparse.methods.base import Floor, Method, Outcome, Sparsity, options
-from fairsparse.methods.criterion import Criterion, Grouping, as_selected, check, masks_of
-from fairsparse.methods.stages import Dense, Round, stored
-from fairsparse.training import Loop, Trainer
+from fairsparse.methods.base import Floor, Method, OneStage, Sparsity, options
+from fairsparse.methods.criterion import Criterion, Grouping, check_criterion, masks_of
+from fairsparse.methods.stages import Run
+from fairsparse.training import Loop
 from fairsparse.types import InputError, LossFn
 
 Schedule = Annotated[
@@ -41,7 +39,6 @@ class Pruning(Method):
     cubic of Zhu & Gupta, until `ramp` of it.
     """
 
-    label: ClassVar[str]
     sparsity: Sparsity = 0.9
     criterion: Criterion = "magnitude"
     grouping: Grouping = "weight"
@@ -56,32 +53,21 @@ class Pruning(Method):
     prune_first: bool = False
     prune_last: bool = False
 
-    def check(self, model: nn.Module, cells: Cells) -> None:
+    def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` or `cells` do not allow."""
-        super().check(model, cells)
-        check(self, model)
+        check_criterion(self, model)
         if self.schedule == "gradual" and parse(as_selected(self.grouping)):
             raise InputError(
-                f"{self.label}: a {self.grouping} pattern has one sparsity, and schedule 'gradual'"
+                f"{self.name}: a {self.grouping} pattern has one sparsity, and schedule 'gradual'"
                 " passes through others; use schedule 'one-shot', or grouping weight or filter"
             )
 
-    def train(
-        self,
-        model: nn.Module,
-        data: TrainData,
-        trainer: Trainer,
-        dense: Dense,
-        loss: LossFn,
-        *,
-        while_pruning: bool = True,
-    ) -> Iterator[MaskSet]:
-        """Prune `model` and train it with `loss`, from the weights it has.
+    def train(self, run: Run, loss: LossFn, *, while_pruning: bool = True) -> Iterator[MaskSet]:
+        """Prune the network and train it with `loss`, from the weights it has.
 
         Parameters
         ----------
-        model, data, trainer, dense
-            As `run` was given them.
+        run : Run
         loss : callable
         while_pruning : bool
             Whether `loss` already applies while weights are removed, or the plain cross-entropy.
@@ -92,76 +78,57 @@ class Pruning(Method):
             After each epoch, the masks now applied; the last have exactly `sparsity`.
         """
         if self.schedule == "one-shot":
-            loop = self.one_shot(model, data, trainer, dense)
+            loop = self.one_shot(run)
             assert loop.masks is not None
             loop.loss = loss
             for _ in loop:
                 yield loop.masks
             return
-        loop = Loop(trainer, model, data.train, stage=f"{self.label} {self.sparsity:g}")
+        loop = run.loop(f"{self.name} {self.sparsity:g}")
         loop.base_factor = self.lr_factor
         if while_pruning:
             loop.loss = loss
-        for masks in self.gradual(loop, data):
+        for masks in self.gradual(loop, run):
             if loop.step >= self.ramp * loop.total:
                 loop.loss = loss
             yield masks
 
     def one_shot(
-        self,
-        model: nn.Module,
-        data: TrainData,
-        trainer: Trainer,
-        dense: Dense,
-        sparsity: float | None = None,
-        within: MaskSet | None = None,
+        self, run: Run, sparsity: float | None = None, within: MaskSet | None = None
     ) -> Loop:
         """A loop over the end of the schedule, under masks of `sparsity`, by default the final."""
         level = self.sparsity if sparsity is None else sparsity
-        start = dense.total - max(1, round(self.finetune * dense.total))
-        masks = masks_of(self, model, data, trainer, level, within)
-        stage = f"{self.label} {level:g}"
-        loop = Loop(trainer, model, data.train, stage=stage, masks=masks, start=start)
+        masks = masks_of(self, run, level, within)
+        loop = run.loop(f"{self.name} {level:g}", masks, run.dense.start_of_last(self.finetune))
         loop.base_factor = self.lr_factor
         return loop
 
-    def gradual(self, loop: Loop, data: TrainData) -> Iterator[MaskSet]:
+    def gradual(self, loop: Loop, run: Run) -> Iterator[MaskSet]:
         """Run `loop`, removing weights after each epoch; yield the masks as they are then."""
-        masks = MaskSet.dense(self.weights(loop.model))
+        masks = MaskSet.dense(self.weights(run.model))
         for log in loop:
             target = cubic(log.step / (self.ramp * loop.total), self.sparsity)
             if target > masks.sparsity:
-                masks = masks_of(self, loop.model, data, loop.trainer, target, masks)
+                masks = masks_of(self, run, target, masks)
                 loop.masks = masks
             yield masks
 
 
 @options
-class Pruned(Pruning):
+class Pruned(Pruning, OneStage):
     """A method of one stage; subclasses say how what is left is trained."""
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Prune and train `model` in place, or take the stored result."""
-        key = trainer.stages.key(trainer.parent, self.label, self.key_settings())
-        done = stored(trainer, key, lambda: self.make(model, data, trainer, dense))
-        model.load_state_dict(done.state)
-        return Outcome(done.masks, rounds=[done.log])
 
-    @abstractmethod
-    def make(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        """Prune and train `model`, which holds the trained dense weights."""
-
-
-def frozen(model: nn.Module, trainer: Trainer) -> Callable[[Tensor], Tensor]:
+def frozen(run: Run) -> Callable[[Tensor], Tensor]:
     """The network as it is now, as a function of its inputs: logits (B, C) without a gradient.
 
-    In evaluation mode, whatever becomes of `model`; it draws no random numbers.
+    In evaluation mode, whatever becomes of the network; it draws no random numbers.
     """
-    kept = copy.deepcopy(model).eval().requires_grad_(False)
-    trainer.place(kept)
+    kept = copy.deepcopy(run.model).eval().requires_grad_(False)
+    run.trainer.place(kept)
 
     def logits(x: Tensor) -> Tensor:
-        with torch.no_grad(), trainer.autocast():
+        with torch.no_grad(), run.trainer.autocast():
             return kept(x).float()
 
     return logits

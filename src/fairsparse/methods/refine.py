@@ -12,76 +12,20 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as checked
-from torch import nn
+from torch import Tensor, nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.penalties import family_scale
-from fairsparse.fairness.spread import Spread, objective, spread
+from fairsparse.fairness.spread import Spread, objective
 from fairsparse.methods.fold import choose_offsets, fold_offsets
 from fairsparse.methods.pressure import Pressure
-from fairsparse.methods.stages import Dense
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Dense, Run
 from fairsparse.methods.teacher import Errors, labels_alone, mean_of, taught, with_errors
 from fairsparse.methods.terms import Term, TermName
 from fairsparse.training import Loop, State, state_of
 from fairsparse.types import InputError, LossFn, Predictions
-
-
-@checked(frozen=True, config=ConfigDict(extra="forbid"))
-class Refinement:
-    """How a ticket is trained; every part can be switched off."""
-
-    form: Annotated[
-        Literal["weights", "penalty", "margin", "none"],
-        Field(description="cell weights on the loss, a penalty on the gap, class margins, nothing"),
-    ] = "weights"
-    strength: Annotated[float, Field(ge=0, description="of the form, in the first round")] = 0.5
-    growth: Annotated[
-        float, Field(ge=1, description="of the strength after a round that left accuracy to spend")
-    ] = 1.5
-    memory: Annotated[
-        float, Field(ge=0, lt=1, description="share of the past in the cells' running accuracy")
-    ] = 0.5
-    distill: Annotated[
-        float,
-        Field(ge=0, le=1, description="share of the dense network's answers in the loss; 0: off"),
-    ] = 0.5
-    temperature: Annotated[
-        float, Field(gt=0, description="divides logits before they are compared with the answers")
-    ] = 2.0
-    warmup: Annotated[float, Field(ge=0, description="epochs of rising learning rate")] = 0.5
-    plateau: Annotated[
-        int, Field(ge=0, description="epochs without progress before the rate is halved; 0: off")
-    ] = 5
-    rewinds: Annotated[int, Field(ge=0, description="rewinds within one round at most")] = 3
-    keep: Annotated[
-        Literal["best", "last"], Field(description="epoch kept: best on validation, or the last")
-    ] = "best"
-    recalibrate: Annotated[int, Field(ge=0, description="batches for BatchNorm; 0: off")] = 20
-    offsets: Annotated[
-        bool, Field(description="fold class offsets into the last bias at the end")
-    ] = False
-    tolerance: Annotated[
-        float,
-        Field(
-            ge=0, le=1, description="accuracy a ticket may lose against the most accurate so far"
-        ),
-    ] = 0.01
-
-    @classmethod
-    def off(cls) -> Refinement:
-        """Plain training."""
-        return cls(
-            form="none", distill=0, warmup=0, plateau=0, rewinds=0, keep="last", recalibrate=0
-        )
-
-    @property
-    def watches(self) -> bool:
-        """Whether validation is measured, at each epoch of the later half."""
-        return self.keep == "best" or self.plateau > 0 or self.rewinds > 0
 
 
 def one_steers(name: str, term: TermName, settings: Refinement | None) -> None:
@@ -95,9 +39,8 @@ def one_steers(name: str, term: TermName, settings: Refinement | None) -> None:
 
 def refine(
     loop: Loop,
-    data: TrainData,
-    dense: Dense,
-    settings: Refinement,
+    run: Run,
+    settings: Refinement | None,
     strength: float | None = None,
     *,
     reach: float | None = None,
@@ -110,12 +53,11 @@ def refine(
     Parameters
     ----------
     loop : Loop
-        Not yet started; its model ends up trained.
-    data : TrainData
-        `cal` feeds the cell weights, `val` every choice.
-    dense : Dense
-        The reference for the objective.
-    settings : Refinement
+        Of the network of `run`, not yet started.
+    run : Run
+        `cal` feeds the cell weights, `val` every choice; dense is the reference of the objective.
+    settings : Refinement or None
+        None is plain training.
     strength : float, optional
         What the previous round handed on as `next_strength`; the settings' own by default.
     reach : float, optional
@@ -129,63 +71,82 @@ def refine(
     settled : float
         Step from which the masks stay; no epoch before is a candidate to keep.
     """
-    trainer, model = loop.trainer, loop.model
+    settings = settings or Refinement.off()
     strength = settings.strength if strength is None else strength
-    reach = dense.val.accuracy if reach is None else reach
-    per_epoch = trainer.steps_per_epoch(data.train)
-    loop.warm = round(settings.warmup * per_epoch)
-    scale = family_scale(dense.val.means, dense.val.counts, trainer.cells.families)
-    errors: Errors = labels_alone
-    distilled = settings.distill > 0 and reach <= dense.val.accuracy
-    if distilled:
-        errors = taught(loop, dense.answers(), settings.distill, settings.temperature)
-        loop.loss = mean_of(errors)
-    pressure = Pressure(settings, trainer.cells, data, strength, scale, errors)
-    steer: Callable[[Predictions], LossFn] | None = None
-    if settings.form != "none":
-        steer = pressure.update
-    if term is not None:
-        loop.loss = with_errors(term.loss, errors)
-        steer = (lambda seen: with_errors(term.update(seen), errors)) if term.steered else None
+    reach = run.dense.val.accuracy if reach is None else reach
+    errors = _errors(loop, run.dense, settings, reach)
+    pressure = Pressure(settings, run.cells, run.data, strength, _scale(run), errors)
+    steer = _steering(loop, pressure, term)
+    watch = Watch(settings, run.dense, reach)
+    loop.warm = round(settings.warmup * run.trainer.steps_per_epoch(run.data.train))
     # an early epoch of a long schedule is never the network one wants to ship
     late = max(loop.start + (loop.stop - loop.start) // 2 + 1, settled)
-    watch = Watch(settings, dense, reach)
     for _ in loop if epochs is None else epochs:
-        last = loop.step >= loop.stop
-        if steer is not None and not last:
-            loop.loss = steer(trainer.predict(model, data.cal))
+        if steer is not None and loop.step < loop.stop:
+            loop.loss = steer(run.predict(run.data.cal))
         if settings.watches and loop.step >= late:
-            now = spread(trainer.cells, trainer.predict(model, data.val))
-            back = watch.see(now, model)
-            loop.lr_factor = watch.factor
-            if back is not None and not last:
-                loop.restore(back)
+            _react(loop, run, watch)
     if settings.keep == "best" and watch.best is not None:
         loop.restore(watch.best)
-    trainer.recalibrate(model, data.train, settings.recalibrate)
-    result = spread(trainer.cells, trainer.predict(model, data.val))
-    log_: dict[str, Any] = {
+    run.trainer.recalibrate(run.model, run.data.train, settings.recalibrate)
+    return {
         **(term.facts() if term is not None else {}),
         "strength": strength,
         "overshoots": pressure.overshoots,
         "rewinds": watch.rewinds,
         "halvings": watch.halvings,
+        "distilled": errors is not labels_alone,
+        **_close(run, settings, pressure, reach),
     }
+
+
+def _errors(loop: Loop, dense: Dense, settings: Refinement, reach: float) -> Errors:
+    """What each example loses, the dense network's answers included while it has any to give."""
+    if not settings.distill or reach > dense.val.accuracy:
+        return labels_alone
+    errors = taught(loop, dense.answers(), settings.distill, settings.temperature)
+    loop.loss = mean_of(errors)
+    return errors
+
+
+def _steering(
+    loop: Loop, pressure: Pressure, term: Term | None
+) -> Callable[[Predictions], LossFn] | None:
+    """How the loss of the next epoch follows from predictions on cal; None where it stays."""
+    if term is None:
+        return None if pressure.settings.form == "none" else pressure.update
+    errors = pressure.errors
+    loop.loss = with_errors(term.loss, errors)
+    return (lambda seen: with_errors(term.update(seen), errors)) if term.steered else None
+
+
+def _scale(run: Run) -> Tensor:
+    """How far apart the dense network's cells are, (K,): what counts as a large lag."""
+    return family_scale(run.dense.val.means, run.dense.val.counts, run.cells.families)
+
+
+def _react(loop: Loop, run: Run, watch: Watch) -> None:
+    """Let the epoch that ended be seen; change the rate, or go back, where that asks for it."""
+    back = watch.see(run.spread(run.data.val), run.model)
+    loop.lr_factor = watch.factor
+    if back is not None and loop.step < loop.stop:
+        loop.restore(back)
+
+
+def _close(run: Run, settings: Refinement, pressure: Pressure, reach: float) -> dict[str, Any]:
+    """Fold in offsets if asked to; what the network came to, and what the next round goes by."""
+    log: dict[str, Any] = {}
     if settings.offsets:
-        cal, val = trainer.predict(model, data.cal), trainer.predict(model, data.val)
-        found = choose_offsets(cal, val, trainer.cells, dense, reach, settings.tolerance)
-        log_ |= fold_offsets(model, *found)
-        result = spread(trainer.cells, trainer.predict(model, data.val))
+        cal, val = run.predict(run.data.cal), run.predict(run.data.val)
+        fitted = choose_offsets(cal, val, run.cells, run.dense, reach, settings.tolerance)
+        log = fold_offsets(run.model, *fitted)
+    reached = run.spread(run.data.val)
     return {
-        **log_,
-        "reach": raised(reach, result.accuracy, settings.tolerance),
-        "distilled": distilled,
-        "next_strength": pressure.next_strength(reach - result.accuracy),
-        "val_accuracy": result.accuracy,
-        "val_variance": result.variance,
-        "val_range": result.range,
-        "val_drop": dense.val.accuracy - result.accuracy,
-        "objective": objective(result, dense.val)[0],
+        **log,
+        "reach": raised(reach, reached.accuracy, settings.tolerance),
+        "next_strength": pressure.next_strength(reach - reached.accuracy),
+        **run.validated(reached),
+        "objective": objective(reached, run.dense.val)[0],
     }
 
 

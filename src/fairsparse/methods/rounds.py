@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from functools import partial
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.select import Scope
-from fairsparse.methods.base import Floor, Levels, Method, Outcome, Sparsity, options
-from fairsparse.methods.refine import Refinement, refine
-from fairsparse.methods.stages import Dense, Round, stored
-from fairsparse.training import Loop, Trainer, state_of
+from fairsparse.methods.base import Floor, Fraction, Levels, Method, Outcome, Sparsity, options
+from fairsparse.methods.refine import refine
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import state_of
 from fairsparse.types import InputError
 
 Choose = Callable[[MaskSet, float], tuple[MaskSet, dict[str, Any]]]
@@ -27,9 +28,8 @@ Choose = Callable[[MaskSet, float], tuple[MaskSet, dict[str, Any]]]
 class Rounds(Method):
     """A method that removes weights of the dense network in rounds; subclasses say which."""
 
-    label: ClassVar[str]
     sparsity: Sparsity = 0.9
-    fraction: Annotated[float, Field(gt=0, lt=1, description="removed a round")] = 0.2
+    fraction: Fraction = 0.2
     levels: Levels = ()
     scope: Annotated[Scope, Field(description="one ranking, equal layers, or ERK")] = "global"
     finetune: Annotated[
@@ -45,60 +45,48 @@ class Rounds(Method):
     prune_first: bool = False
     prune_last: bool = False
 
-    def check(self, model: nn.Module, cells: Cells) -> None:
-        """Refuse options that exclude each other, or that `cells` do not allow."""
-        super().check(model, cells)
+    def check_options(self, model: nn.Module, cells: Cells) -> None:
+        """Refuse to refine a training that there is none of."""
         if self.refinement is not None and not self.finetune:
             raise InputError(
-                f"{self.label}: refinement says how what is left is trained, and finetune is 0: it"
+                f"{self.name}: refinement says how what is left is trained, and finetune is 0: it"
                 " is not trained; use finetune above 0, or leave refinement out"
             )
 
-    def in_rounds(
-        self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense, choose: Choose
-    ) -> Outcome:
-        """Prune `model` level by level, or take the stored rounds, and fine-tune it.
+    def in_rounds(self, run: Run, choose: Choose) -> Outcome:
+        """Prune the network level by level, or take the stored rounds, and fine-tune it.
 
-        `choose` may train `model`; its masks are applied after it.
+        `choose` may train the network; its masks are applied after it.
         """
-        key = self.rounds_key(trainer, self.label)
-        masks = MaskSet.dense(self.weights(model))
+        chain = run.chain(self.name, self.rounds_settings())
+        masks = MaskSet.dense(self.weights(run.model))
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
         for level in levels(self.sparsity, self.fraction, self.levels):
-            key = trainer.stages.key(key, level)
-
-            def make(level: float = level, parent: MaskSet = masks) -> Round:
-                chosen, facts = choose(parent, level)
-                chosen.apply_(model)
-                return Round(chosen, state_of(model), {"sparsity": chosen.sparsity, **facts})
-
-            done = stored(trainer, key, make, label=self.stage(level))
+            make = partial(_chosen, run, choose, masks, level)
+            done = chain.stage(level, make=make, label=self.stage(level))
             masks = done.masks
-            model.load_state_dict(done.state)
             rounds.append(done.log)
             path.append(masks)
         if self.finetune:
-            done = stored(
-                trainer,
-                trainer.stages.key(key, "finetune"),
-                lambda: self._finetune(model, data, trainer, dense, masks),
-            )
-            model.load_state_dict(done.state)
+            done = chain.stage("finetune", make=partial(self._finetune, run, masks))
             last = rounds.pop() if rounds else {"sparsity": masks.sparsity}
             rounds.append({**last, **done.log})
         return Outcome(masks, rounds=rounds, path=path)
 
     def stage(self, level: float) -> str:
         """Name of a round in the history and in the timings."""
-        return f"{self.label} round {level:.4g}"
+        return f"{self.name} round {level:.4g}"
 
-    def _finetune(
-        self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense, masks: MaskSet
-    ) -> Round:
-        start = dense.total - max(1, round(self.finetune * dense.total))
-        stage = f"{self.label} {self.sparsity:.4g}"
-        loop = Loop(trainer, model, data.train, stage=stage, masks=masks, start=start)
+    def _finetune(self, run: Run, masks: MaskSet) -> Round:
+        start = run.dense.start_of_last(self.finetune)
+        loop = run.loop(f"{self.name} {self.sparsity:.4g}", masks, start)
         loop.base_factor = self.lr_factor
-        log = refine(loop, data, dense, self.refinement or Refinement.off())
-        return Round(masks, state_of(model), log)
+        log = refine(loop, run, self.refinement)
+        return Round(masks, state_of(run.model), log)
+
+
+def _chosen(run: Run, choose: Choose, parent: MaskSet, level: float) -> Round:
+    masks, facts = choose(parent, level)
+    masks.apply_(run.model)
+    return Round(masks, state_of(run.model), {"sparsity": masks.sparsity, **facts})

@@ -12,23 +12,23 @@ References
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
-from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.masks import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cosine
 from fairsparse.masks.select import Scope, select
 from fairsparse.masks.topology import Growth, die, gradients, grow, growth_scores
-from fairsparse.methods.base import METHODS, Facts, Floor, Method, Outcome, Sparsity, options
-from fairsparse.methods.refine import Refinement, refine
-from fairsparse.methods.stages import Dense, Round, stored
+from fairsparse.methods.base import METHODS, Facts, Floor, Later, Method, Outcome, Sparsity, options
+from fairsparse.methods.refine import refine
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run
 from fairsparse.methods.trial import Cost, Rule, Trial, best, score
-from fairsparse.training import Loop, Trainer, cross_entropy, state_of
+from fairsparse.training import Loop, cross_entropy, state_of
 from fairsparse.types import InputError, Scores
 
 Death = Literal["magnitude", "taylor"]
@@ -57,7 +57,6 @@ class SafeCompress(Method):
     facts: ClassVar[Facts] = Facts(
         "unstructured", "cells", "2 + stop (branches - 1) probe / interval"
     )
-    later: ClassVar[dict[str, Any]] = {"refinement": None}
     sparsity: Sparsity = 0.9
     branches: Annotated[
         tuple[Branch, ...],
@@ -98,7 +97,9 @@ class SafeCompress(Method):
         float, Field(ge=0, le=1, description="and in the end, along half a cosine")
     ] = 0.005
     refinement: Annotated[
-        Refinement | None, Field(description="train as Ballot does once the masks stay")
+        Refinement | None,
+        Field(description="train as Ballot does once the masks stay"),
+        Later(None),
     ] = None
     scope: Scope = "erk"
     floor: Floor = 0.005
@@ -131,28 +132,26 @@ class SafeCompress(Method):
         interval = self.spans(total)[0]
         return [s for s in range(interval, total, interval) if s < self.stop * total]
 
-    def run(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Outcome:
-        """Train `model` anew in place; the dense network serves as the reference alone."""
-        key = trainer.stages.key(trainer.parent, "safecompress", self.key_settings())
-        done = stored(trainer, key, lambda: self._train(model, data, trainer, dense))
-        model.load_state_dict(done.state)
+    def run(self, run: Run) -> Outcome:
+        """Train the network anew in place; the dense network serves as the reference alone."""
+        done = run.stage(self.name, self.key_settings(), make=partial(self._train, run))
         return Outcome(done.masks, rounds=done.log["updates"])
 
-    def _train(self, model: nn.Module, data: TrainData, trainer: Trainer, dense: Dense) -> Round:
-        model.load_state_dict(dense.final)
-        trial = Trial(model, data, trainer, self.test) if len(self.branches) > 1 else None
-        model.load_state_dict(dense.states[0])
-        noise = scorers.random(self.weights(model), trainer.generator("first masks"))
+    def _train(self, run: Run) -> Round:
+        model = run.model
+        model.load_state_dict(run.dense.final)
+        trial = Trial(run, self.test) if len(self.branches) > 1 else None
+        model.load_state_dict(run.dense.states[0])
+        noise = scorers.random(self.weights(model), run.trainer.generator("first masks"))
         masks = select(noise, self.sparsity, scope=self.scope, floor=self.floor)
-        stage = f"safecompress {self.sparsity:g}"
-        loop = Loop(trainer, model, data.train, stage=stage, masks=masks)
+        loop = run.loop(f"safecompress {self.sparsity:g}", masks)
         explored = {name: mask.clone() for name, mask in masks.items()}
         log: list[dict[str, Any]] = []
         for step in self.updates(loop.total) if masks.n_kept < masks.n_total else ():
             loop.advance(step - loop.step)
             rate = cosine(step / (self.stop * loop.total), self.death_first, self.death_last)
             before = masks
-            masks, facts = self._update(loop, before, data, trial, rate)
+            masks, facts = self._update(loop, before, run, trial, rate)
             for name, mask in masks.items():
                 explored[name] |= mask
             entry = {
@@ -166,18 +165,18 @@ class SafeCompress(Method):
             loop.advance(loop.total - loop.step)
         else:
             step = loop.step
-            log.append({"step": step, **refine(loop, data, dense, self.refinement)})
+            log.append({"step": step, **refine(loop, run, self.refinement)})
         return Round(masks, state_of(model), {"updates": log})
 
     def _update(
-        self, loop: Loop, masks: MaskSet, data: TrainData, trial: Trial | None, rate: float
+        self, loop: Loop, masks: MaskSet, run: Run, trial: Trial | None, rate: float
     ) -> tuple[MaskSet, dict[str, Any]]:
         """Move weights; with several branches, leave `loop` at the end of the best one's probe.
 
         That probe is part of the training, so none of its steps is wasted. The probes of the
         other branches are undone; their steps stay in the trainer's count.
         """
-        candidates = self.candidates(loop, masks, data, rate)
+        candidates = self.candidates(loop, masks, run, rate)
         if trial is None:
             (loop.masks,) = candidates
             facts: dict[str, Any] = {
@@ -194,7 +193,7 @@ class SafeCompress(Method):
             loop.masks = candidate
             loop.advance(probe)
             ends.append(loop.point())
-            verdicts.append(trial(loop.model))
+            verdicts.append(trial())
         chosen = best(verdicts, trial.dense, self.rule, self.cost_weight, self.tolerance)
         loop.back(ends[chosen])
         children = [
@@ -208,19 +207,19 @@ class SafeCompress(Method):
         }
         return candidates[chosen], facts
 
-    def candidates(self, loop: Loop, masks: MaskSet, data: TrainData, rate: float) -> list[MaskSet]:
+    def candidates(self, loop: Loop, masks: MaskSet, run: Run, rate: float) -> list[MaskSet]:
         """Masks with which each branch would go on.
 
         Gradients are of one random training batch; cal is left to judge. What grows starts at 0,
         so the network that goes on is the one after the deaths, and its gradients decide.
         """
-        trainer, weights = loop.trainer, self.weights(loop.model)
+        trainer, train, weights = run.trainer, run.data.train, self.weights(run.model)
         size, generator = trainer.recipe.batch_size, trainer.generator("slopes", loop.step)
-        drawn = torch.randint(len(data.train), (size,), generator=generator)
-        batch = trainer.to_device(data.train.batch(drawn))
+        drawn = torch.randint(len(train), (size,), generator=generator)
+        batch = trainer.to_device(train.batch(drawn))
 
         def slopes(alive: MaskSet) -> Scores:
-            return gradients(loop.model, weights, alive, batch, cross_entropy)
+            return gradients(run.model, weights, alive, batch, cross_entropy)
 
         def living(rule: Death) -> MaskSet:
             scores: Scores = scorers.magnitude(weights)
@@ -232,8 +231,8 @@ class SafeCompress(Method):
         pairs = [cast(tuple[Death, Growth], tuple(branch.split("/"))) for branch in self.branches]
         after = {rule: living(rule) for rule in dict(pairs)}
         slope = {rule: slopes(alive) for rule, alive in after.items()}
-        found = []
+        moved = []
         for i, (dies, grows) in enumerate(pairs):
             generator = trainer.generator("growth", loop.step, i)
-            found.append(grow(masks, after[dies], growth_scores(grows, slope[dies], generator)))
-        return found
+            moved.append(grow(masks, after[dies], growth_scores(grows, slope[dies], generator)))
+        return moved

@@ -9,18 +9,18 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.spread import objective, spread
+from fairsparse.fairness.spread import objective
+from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.base import options
 from fairsparse.methods.pruned import Pruning
-from fairsparse.methods.refine import Refinement, one_steers, refine
-from fairsparse.methods.stages import Dense, Round
+from fairsparse.methods.refine import one_steers, refine
+from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.stages import Round, Run
 from fairsparse.methods.terms import Chosen, Cost, Gap, Weight, check_term, make_term
-from fairsparse.training import Loop, Trainer
 
 T = TypeVar("T")
-_LEVELS = {"fraction", "levels"}
+_PLAIN = {f.name for f in fields(Pruning)}
 
 
 @options
@@ -44,35 +44,29 @@ class Sequential(Pruning):
         float, Field(gt=0, le=1, description="of the recipe's rates, in the fair stage")
     ] = 0.1
 
-    def check(self, model: nn.Module, cells: Cells) -> None:
+    def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` or `cells` do not allow."""
-        super().check(model, cells)
+        super().check_options(model, cells)
         check_term(self.term, cells)
-        one_steers(self.label, self.term, self.refinement)
+        one_steers(self.name, self.term, self.refinement)
 
     def pruning_settings(self) -> dict[str, Any]:
         """The options of the plain stage, less the levels that it goes through."""
-        mine = {f.name for f in fields(Pruning)} - {"sparsity"}
-        return {k: v for k, v in self.key_settings().items() if k in mine}
+        return {k: v for k, v in self.key_settings().items() if k in _PLAIN - self.plan_options()}
 
     def fair_settings(self) -> dict[str, Any]:
         """The options of the fair stage."""
-        other = {f.name for f in fields(Pruning)} | _LEVELS
+        other = _PLAIN | self.plan_options()
         return {k: v for k, v in self.key_settings().items() if k not in other}
 
-    def fair(self, loop: Loop, data: TrainData, dense: Dense) -> dict[str, Any]:
-        """Run `loop` to its end as the fair stage; return its log."""
-        trainer = loop.trainer
+    def fair(self, run: Run, stage: str, masks: MaskSet | None = None) -> dict[str, Any]:
+        """Train the network as the fair stage, which is called `stage`; return its log."""
+        loop = run.loop(stage, masks, run.dense.start_of_last(self.fair_share))
         loop.base_factor = self.fair_lr_factor
-        term = make_term(self.term, self.form, self.gap, self.lam, trainer, data.train)
-        curve = Curve(trainer, data, dense)
-        epochs = curve.follow(loop.model, loop)
-        log = refine(loop, data, dense, self.refinement, term=term, epochs=epochs)
-        return {**log, **curve.facts(loop.model)}
-
-    def fair_start(self, dense: Dense) -> int:
-        """Step of the schedule at which the fair stage starts."""
-        return dense.total - max(1, round(self.fair_share * dense.total))
+        term = make_term(self.term, self.form, self.gap, self.lam, run.trainer, run.data.train)
+        curve = Curve(run)
+        log = refine(loop, run, self.refinement, term=term, epochs=curve.follow(loop))
+        return {**log, **curve.facts()}
 
 
 class Curve:
@@ -81,33 +75,32 @@ class Curve:
     A log for comparing what methods cost to reach a gap: nothing is chosen by it.
     """
 
-    def __init__(self, trainer: Trainer, data: TrainData, dense: Dense) -> None:
-        self.trainer, self.data, self.dense = trainer, data, dense
-        self.before = trainer.steps
+    def __init__(self, run: Run) -> None:
+        self.run, self.before = run, run.trainer.steps
         self.epochs: list[dict[str, Any]] = []
 
-    def follow(self, model: nn.Module, epochs: Iterable[T]) -> Iterator[T]:
-        """Yield `epochs`, measuring `model` after each."""
+    def follow(self, epochs: Iterable[T]) -> Iterator[T]:
+        """Yield `epochs`, measuring the network after each."""
         for epoch in epochs:
-            self.epochs.append(self._now(model))
+            self.epochs.append(self._now())
             yield epoch
 
-    def _now(self, model: nn.Module) -> dict[str, Any]:
-        now = spread(self.trainer.cells, self.trainer.predict(model, self.data.val))
+    def _now(self) -> dict[str, Any]:
+        now = self.run.spread(self.run.data.val)
         return {
-            "steps": self.trainer.steps - self.before,
+            "steps": self.run.trainer.steps - self.before,
             "accuracy": now.accuracy,
             "range": now.range,
-            "fair": objective(now, self.dense.val)[1],
+            "fair": objective(now, self.run.dense.val)[1],
         }
 
-    def facts(self, model: nn.Module) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """Steps of the stage, and those after which the gap first was no larger than at its end.
 
         ``steps_to_range`` is of the range over cells, ``steps_to_fair`` of the objective's fair
-        part; where `model` is more equal than after any epoch, they are all of the steps.
+        part; where the network is more equal than after any epoch, they are all of the steps.
         """
-        end = self._now(model)
+        end = self._now()
 
         def first(key: str) -> int:
             reached = (epoch["steps"] for epoch in self.epochs if epoch[key] <= end[key])

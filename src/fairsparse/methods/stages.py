@@ -1,10 +1,10 @@
-"""What methods share of a run: the dense network, and stages that are stored when finished."""
+"""What methods share of a run: its parts, the dense network, and stages stored when finished."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairsparse.data.task import TrainData
+from fairsparse.data.task import Split, TrainData
+from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.training import State, Trainer, state_of
+from fairsparse.training import Loop, State, Trainer, state_of
+from fairsparse.types import Predictions
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,135 @@ class Dense:
     @property
     def final(self) -> State:
         return self.states[self.total]
+
+    def start_of_last(self, share: float) -> int:
+        """Step at which the last `share` of the schedule starts, at the latest its last step."""
+        return self.total - max(1, round(share * self.total))
+
+
+@dataclass
+class Round:
+    """A finished stage of a method.
+
+    Attributes
+    ----------
+    masks : MaskSet
+    state : State
+        The model at the end.
+    log : dict
+        JSON-able facts.
+    points : dict
+        Step -> state, where later stages need them.
+    """
+
+    masks: MaskSet
+    state: State
+    log: dict[str, Any]
+    points: dict[int, State] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a method is given.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Holds the trained dense weights; methods prune and train it in place.
+    data : TrainData
+        Everything but the test split.
+    trainer : Trainer
+    dense : Dense
+    """
+
+    model: nn.Module
+    data: TrainData
+    trainer: Trainer
+    dense: Dense
+
+    @property
+    def cells(self) -> Cells:
+        return self.trainer.cells
+
+    def predict(self, split: Split) -> Predictions:
+        """Logits of the network as it is now, in the split's order."""
+        return self.trainer.predict(self.model, split)
+
+    def spread(self, split: Split) -> Spread:
+        """Accuracy and inequality of the network as it is now."""
+        return spread(self.cells, self.predict(split))
+
+    def validated(self, reached: Spread) -> dict[str, Any]:
+        """What a log says of a network that reached this on validation."""
+        return {
+            "val_accuracy": reached.accuracy,
+            "val_variance": reached.variance,
+            "val_range": reached.range,
+            "val_drop": self.dense.val.accuracy - reached.accuracy,
+        }
+
+    def loop(
+        self,
+        stage: str,
+        masks: MaskSet | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        snapshots: Collection[int] = (),
+    ) -> Loop:
+        """A `Loop` that trains the network on the training split."""
+        return Loop(
+            self.trainer,
+            self.model,
+            self.data.train,
+            stage=stage,
+            masks=masks,
+            start=start,
+            stop=stop,
+            snapshots=snapshots,
+        )
+
+    def chain(self, *parts: Any) -> Chain:
+        """Stages that follow from the dense network; `parts` are what their keys name first."""
+        key = self.trainer.parent
+        return Chain(self, self.trainer.stages.key(key, *parts) if parts else key)
+
+    def stage(self, *parts: Any, make: Callable[[], Round]) -> Round:
+        """Take the stage stored under `parts`, or make it; the network ends up in its state."""
+        return self.chain().stage(*parts, make=make)
+
+
+class Chain:
+    """Stages of a run that follow from one another: the key of each names all before it.
+
+    Parameters
+    ----------
+    run : Run
+    key : str
+        Of all that led to the first stage.
+    """
+
+    def __init__(self, run: Run, key: str) -> None:
+        self.run, self.key = run, key
+
+    def stage(self, *parts: Any, make: Callable[[], Round], label: str | None = None) -> Round:
+        """Take the next stage from the store, or make it; the network ends up in its state.
+
+        Parameters
+        ----------
+        *parts
+            What tells the stage from others that could follow the same one, JSON-able.
+        make : callable
+        label : str, optional
+            As for `stored`.
+        """
+        self.key = self.run.trainer.stages.key(self.key, *parts)
+        done = stored(self.run.trainer, self.key, make, label=label)
+        self.run.model.load_state_dict(done.state)
+        return done
+
+    def branch(self) -> Chain:
+        """A chain of its own that goes on from here."""
+        return Chain(self.run, self.key)
 
 
 def rewind_step(share: float | None, total: int) -> int:
@@ -72,13 +203,12 @@ def train_dense(
     """
     total = trainer.total_steps(data.train)
     wanted = {0, total, *snapshots}
-    key = trainer.stages.key(trainer.parent, "dense")
 
     def make() -> Round:
-        states = trainer.fit(model, data.train, stage="dense", snapshots=wanted)
+        states = Loop(trainer, model, data.train, stage="dense", snapshots=wanted).finish()
         return Round(MaskSet.dense(dict(model.named_parameters())), state_of(model), {}, states)
 
-    done = stored(trainer, key, make, needs=wanted)
+    done = stored(trainer, trainer.stages.key(trainer.parent, "dense"), make, needs=wanted)
     model.load_state_dict(done.state)
 
     @cache
@@ -89,27 +219,6 @@ def train_dense(
 
     val = spread(trainer.cells, trainer.predict(model, data.val))
     return Dense(done.points, total, val, answers)
-
-
-@dataclass
-class Round:
-    """A finished stage of a method.
-
-    Attributes
-    ----------
-    masks : MaskSet
-    state : State
-        The model at the end.
-    log : dict
-        JSON-able facts.
-    points : dict
-        Step -> state, where later stages need them.
-    """
-
-    masks: MaskSet
-    state: State
-    log: dict[str, Any]
-    points: dict[int, State] = field(default_factory=dict)
 
 
 def stored(
@@ -125,44 +234,48 @@ def stored(
     History and step counts are taken from the store too, so an interrupted run that is started
     again reports what an uninterrupted one does.
     """
-
-    def spent(label: str, seconds: float) -> None:
-        # the retries of a round share its name
-        trainer.seconds[label] = trainer.seconds.get(label, 0.0) + seconds
-
-    found = trainer.stages.load(key)
-    if found is not None:
-        tensors, meta = found
-        parts: dict[str, State] = {}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition("/")
-            parts.setdefault(part, {})[rest] = tensor
-        points = {int(step): parts[f"point-{step}"] for step in meta["points"]}
-        if set(needs) <= points.keys():
+    entry = trainer.stages.load(key)
+    if entry is not None:
+        tensors, meta = entry
+        stage = _unpacked(tensors, meta)
+        if set(needs) <= stage.points.keys():
             trainer.history += meta["history"]
             trainer.steps += meta["steps"]
-            spent(meta["label"], meta["seconds"])
-            return Round(MaskSet(parts["mask"]), parts["model"], meta["log"], points)
+            _count(trainer, meta["label"], meta["seconds"])
+            return stage
     history, steps, began = len(trainer.history), trainer.steps, time.perf_counter()
-    made = make()
+    stage = make()
     if label is None:
         label = trainer.history[history]["stage"] if len(trainer.history) > history else key
     seconds = time.perf_counter() - began
-    spent(label, seconds)
-    tensors = {f"model/{name}": t for name, t in made.state.items()}
-    tensors |= {f"mask/{name}": t for name, t in made.masks.items()}
-    for step, state in made.points.items():
-        tensors |= {f"point-{step}/{name}": t for name, t in state.items()}
-    trainer.stages.save(
-        key,
-        tensors,
-        {
-            "log": made.log,
-            "points": sorted(made.points),
-            "history": trainer.history[history:],
-            "steps": trainer.steps - steps,
-            "label": label,
-            "seconds": seconds,
-        },
-    )
-    return made
+    _count(trainer, label, seconds)
+    meta = {
+        "log": stage.log,
+        "points": sorted(stage.points),
+        "history": trainer.history[history:],
+        "steps": trainer.steps - steps,
+        "label": label,
+        "seconds": seconds,
+    }
+    trainer.stages.save(key, _packed(stage), meta)
+    return stage
+
+
+def _count(trainer: Trainer, label: str, seconds: float) -> None:
+    # the retries of a round share its name
+    trainer.seconds[label] = trainer.seconds.get(label, 0.0) + seconds
+
+
+def _packed(stage: Round) -> State:
+    parts: dict[str, Mapping[str, Tensor]] = {"model": stage.state, "mask": stage.masks}
+    parts |= {f"point-{step}": state for step, state in stage.points.items()}
+    return {f"{part}/{name}": t for part, state in parts.items() for name, t in state.items()}
+
+
+def _unpacked(tensors: State, meta: dict[str, Any]) -> Round:
+    parts: dict[str, State] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = tensor
+    points = {int(step): parts[f"point-{step}"] for step in meta["points"]}
+    return Round(MaskSet(parts["mask"]), parts["model"], meta["log"], points)

@@ -6,18 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from torch import nn
 
-from fairsparse.data.task import TrainData
 from fairsparse.fairness.spread import objective, spread
 from fairsparse.methods.membership import attack_accuracy
-from fairsparse.training import Trainer, derive
+from fairsparse.methods.stages import Run
+from fairsparse.training import derive
 from fairsparse.types import Predictions
 
 Cost = Literal["fairness", "membership"]
 Rule = Literal["ratio", "lexicographic"]
-Test = Callable[[nn.Module, Predictions], float]
-"""(model, its predictions on cal) -> what the model costs someone; lower is better."""
+Test = Callable[[Predictions], float]
+"""A network's predictions on cal -> what the network costs someone; lower is better."""
 
 _LEAST = 0.01
 _EXAMPLES = 2000
@@ -39,34 +38,32 @@ class Verdict(NamedTuple):
 
 
 class Trial:
-    """Judges models on the calibration split, against the dense network.
+    """Judges the network of a run on the calibration split, against the dense network.
+
+    Training, choices of a sparse network and their judgement stay apart: `train` is trained on,
+    `cal` judges here, `val` is left for what is chosen at the end.
 
     Parameters
     ----------
-    model : nn.Module
-        The dense network, which is only measured.
-    data : TrainData
-        Training, choices of a sparse network and their judgement stay apart: `train` is trained
-        on, `cal` judges here, `val` is left for what is chosen at the end.
-    trainer : Trainer
+    run : Run
+        Its network is the dense one, which is only measured.
     cost : {"fairness", "membership"}
-        Inequality over the trainer's cells, or the accuracy of a membership attack.
+        Inequality over the run's cells, or the accuracy of a membership attack.
     """
 
-    def __init__(self, model: nn.Module, data: TrainData, trainer: Trainer, cost: Cost) -> None:
-        self.trainer, self.cal = trainer, data.cal
-        held = trainer.predict(model, data.cal)
-        make = {"fairness": unequal, "membership": exposed}[cost]
-        self.test = make(data, trainer, held)
-        self.dense = self._verdict(model, held)
+    def __init__(self, run: Run, cost: Cost) -> None:
+        self.run = run
+        dense = run.predict(run.data.cal)
+        self.test = {"fairness": unequal, "membership": exposed}[cost](run, dense)
+        self.dense = self._verdict(dense)
 
-    def __call__(self, model: nn.Module) -> Verdict:
-        """Measure `model`, which is left as it was."""
-        return self._verdict(model, self.trainer.predict(model, self.cal))
+    def __call__(self) -> Verdict:
+        """Measure the network as it is now, which is left as it was."""
+        return self._verdict(self.run.predict(self.run.data.cal))
 
-    def _verdict(self, model: nn.Module, held: Predictions) -> Verdict:
+    def _verdict(self, held: Predictions) -> Verdict:
         accuracy = float((held.logits.argmax(1) == held.y).double().mean())
-        return Verdict(accuracy, self.test(model, held))
+        return Verdict(accuracy, self.test(held))
 
 
 def score(verdict: Verdict, dense: Verdict, weight: float) -> float:
@@ -96,25 +93,26 @@ def best(
     return min(range(len(ranks)), key=ranks.__getitem__)
 
 
-def unequal(data: TrainData, trainer: Trainer, dense: Predictions) -> Test:
+def unequal(run: Run, dense: Predictions) -> Test:
     """Half the variance and half the range over the cells, each relative to the dense network."""
-    reference = spread(trainer.cells, dense)
-    return lambda model, held: objective(spread(trainer.cells, held), reference)[1]
+    reference = spread(run.cells, dense)
+    return lambda held: objective(spread(run.cells, held), reference)[1]
 
 
-def exposed(data: TrainData, trainer: Trainer, dense: Predictions) -> Test:
+def exposed(run: Run, dense: Predictions) -> Test:
     """Accuracy of a membership attack with up to 2,000 training and as many held-out examples.
 
-    Every model is attacked on the same examples, from the same start.
+    Every network is attacked on the same examples, from the same start.
     """
+    data, trainer = run.data, run.trainer
     n = min(len(data.train), len(data.cal), _EXAMPLES)
     chosen = torch.randperm(len(data.train), generator=trainer.generator("members"))[:n]
     train = data.train.subset(chosen)
     others = torch.randperm(len(data.cal), generator=trainer.generator("others"))[:n]
     seed = derive(trainer.seed, "attack")
 
-    def test(model: nn.Module, held: Predictions) -> float:
+    def test(held: Predictions) -> float:
         unseen = Predictions(*(t[others] for t in held))
-        return attack_accuracy(trainer.predict(model, train), unseen, seed)
+        return attack_accuracy(run.predict(train), unseen, seed)
 
     return test

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,8 @@ from fairsparse.masks.paths import check_paths
 from fairsparse.training.recipe import optimizer_for
 from fairsparse.training.repeatable import State, derive, state_of
 from fairsparse.training.tally import EpochLog, Tally
+from fairsparse.training.trainer import Trainer
 from fairsparse.types import Batch, Diverged, InputError, LossFn
-
-if TYPE_CHECKING:
-    from fairsparse.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,8 @@ class Loop:
     Iterating yields an `EpochLog` after each epoch; `advance` goes on by any number of steps. In
     between the caller may set `loss`, `lr_factor` and `masks`, `restore` an earlier state, or go
     `back` to a `point` as if nothing had happened since; `base_factor` scales all rates too. Data
-    order and augmentation depend on the seed and the step alone, so a run that starts at step k
-    sees what the full run saw from k.
+    order and augmentation depend on the seed, the name of the order and the step alone, so a run
+    that starts at step k sees what the full run saw from k.
 
     Parameters
     ----------
@@ -76,15 +74,15 @@ class Loop:
         Applied before the first and after every step; pruned weights get no gradient.
     start, stop : int
         Steps at which to enter and to leave the schedule; `stop` is its end by default.
-    order : str
-        Name of the data order; another name gives another order.
-    warm : int
-        Steps over which the learning rate rises linearly after `start`, besides the schedule.
     snapshots : collection of int
         Steps at which to copy the state into `states`; 0 is the state before the first step.
 
     Attributes
     ----------
+    order : str
+        Name of the data order, to be set before the first step; another name gives another order.
+    warm : int
+        Steps over which the learning rate rises linearly after `start`, besides the schedule.
     index : Tensor of int64, shape (B,)
         Which examples of the training split the batch of the present step holds.
     """
@@ -99,14 +97,12 @@ class Loop:
         masks: MaskSet | None = None,
         start: int = 0,
         stop: int | None = None,
-        warm: int = 0,
-        order: str = "order",
         snapshots: Collection[int] = (),
     ) -> None:
         self.trainer, self.train, self.stage = trainer, train, stage
         self.total = trainer.total_steps(train)
         self.stop = self.total if stop is None else stop
-        self.order = order
+        self.order = "order"
         if not 0 <= start < self.total:
             raise ValueError(f"start is {start}; the schedule has {self.total} steps")
         trainer.place(model)
@@ -114,7 +110,7 @@ class Loop:
         self.optimizer = optimizer_for(trainer.recipe, model)
         self.loss: LossFn = cross_entropy
         self.lr_factor = self.base_factor = 1.0
-        self.step, self.start, self.warm = start, start, warm
+        self.step, self.start, self.warm = start, start, 0
         self.snapshots = set(snapshots)
         self.states: dict[int, State] = {}
         self.index = torch.empty(0, dtype=torch.int64)
@@ -190,6 +186,12 @@ class Loop:
                 self._seed()
                 self._train(wrapped, min(self.stop, self._epoch_end()))
                 yield self._close()
+
+    def finish(self) -> dict[int, State]:
+        """Train to `stop`; return the states at `snapshots`."""
+        for _ in self:
+            pass
+        return self.states
 
     def advance(self, steps: int) -> None:
         """Train `steps` steps, or to `stop`; an epoch enters the history when it is whole."""

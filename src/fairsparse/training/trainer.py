@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from fairsparse.checkpoint import Stages
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks.maskset import MaskSet
-from fairsparse.training.loop import Loop
 from fairsparse.training.recipe import Recipe, augment
-from fairsparse.training.repeatable import State, derive
+from fairsparse.training.repeatable import derive
 from fairsparse.types import Batch, Predictions
 
 Progress = Callable[[str, int, int, Mapping[str, Any]], None]
@@ -103,22 +101,6 @@ class Trainer:
         finally:
             model.train(training)
         return Predictions(torch.cat(parts), split.y, split.group)
-
-    def fit(
-        self,
-        model: nn.Module,
-        train: Split,
-        *,
-        stage: str,
-        masks: MaskSet | None = None,
-        start: int = 0,
-        snapshots: Collection[int] = (),
-    ) -> dict[int, State]:
-        """Train from `start` to the end of the schedule; return the states at `snapshots`."""
-        loop = Loop(self, model, train, stage=stage, masks=masks, start=start, snapshots=snapshots)
-        for _ in loop:
-            pass
-        return loop.states
 
     def read(self, split: Split, indices: Sequence[Tensor]) -> Iterator[Any]:
         """Yield the stored inputs of one batch after another.
