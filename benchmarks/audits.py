@@ -24,9 +24,9 @@ RESAMPLES = 2000
 
 def audited(name: str, data: Path, folder: Path) -> dict[str, Any]:
     """Train what is missing of a set, audit it, and return what is kept."""
-    from fairsparse.auditing.audit_report import write
     from fairsparse.auditing.examples import Settings
-    from fairsparse.auditing.join import audit_files
+    from fairsparse.auditing.inputs.join import audit_files
+    from fairsparse.report.audit.page import write
 
     places: dict[str, list[str]] = {method: [] for method in sets.AUDITED}
     task: Any = None
@@ -79,9 +79,9 @@ def _candidate(audit: Any, method: str) -> dict[str, Any]:
 
 def _exemplars(paths: list[str], task: Any, folder: Path) -> dict[str, Any]:
     from fairsparse.auditing.exemplars import exemplars_codes
-    from fairsparse.auditing.exemplars_report import Found, write
-    from fairsparse.auditing.inputs import of_task
-    from fairsparse.auditing.join import join
+    from fairsparse.auditing.inputs.examples_of import of_task
+    from fairsparse.auditing.inputs.join import join
+    from fairsparse.report.exemplars import Found, write
 
     n = len(paths)
     dense = {f"dense {i}": f"{path}:dense" for i, path in enumerate(paths)}

@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.measure import simulate, versions
 from benchmarks.records import store
-from fairsparse.fairness.estimates import estimate
-from fairsparse.fairness.outcomes import Outcomes
+from fairsparse.fairness.inference.estimates import estimate
+from fairsparse.fairness.measure.outcomes import Outcomes
 
 
 def seconds(task: Callable[[], Any], repeats: int = 1) -> float:

@@ -21,13 +21,13 @@ import numpy as np
 
 from benchmarks.measure import versions
 from benchmarks.records import load, store
-from fairsparse.auditing.audit import audit
+from fairsparse.auditing.engine import audit
 from fairsparse.auditing.findings import LOST_MORE
-from fairsparse.fairness.counts import Counts
-from fairsparse.fairness.estimates import ROLES, estimate
-from fairsparse.fairness.metrics import METRICS
-from fairsparse.fairness.outcomes import Outcomes
-from fairsparse.fairness.paired import Pairs, excess_drop, paired_drop
+from fairsparse.fairness.inference.estimates import ROLES, estimate
+from fairsparse.fairness.inference.paired import Pairs, excess_drop, paired_drop
+from fairsparse.fairness.measure.counts import Counts
+from fairsparse.fairness.measure.metrics import METRICS
+from fairsparse.fairness.measure.outcomes import Outcomes
 
 SIZES = (30, 100, 1000)
 POWER_SIZES = (30, 100, 300, 1000)

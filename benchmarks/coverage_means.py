@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.records import store
-from fairsparse.auditing.agreement import weighted_mean
-from fairsparse.fairness import calibration
+from fairsparse.explain.agreement import weighted_mean
+from fairsparse.fairness.inference import calibration
 
 GROUPS = 4
 CHANGES = {

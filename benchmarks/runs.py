@@ -77,7 +77,7 @@ def summary(result: Any, cells: Any) -> dict[str, Any]:
     """What the tables need of a run."""
     import torch
 
-    from fairsparse.types import Predictions
+    from fairsparse.core import Predictions
 
     arrays = {name: torch.from_numpy(a) for name, a in result.predictions.items()}
     val, test = (
@@ -107,7 +107,7 @@ def summary(result: Any, cells: Any) -> dict[str, Any]:
 
 def _with_offsets(val: Any, test: Any, cells: Any) -> list[dict[str, float]]:
     """The curve of accuracy against gap of class offsets that are fitted on validation."""
-    from fairsparse.fairness.offsets import fit_offsets
+    from fairsparse.fairness.steering.offsets import fit_offsets
 
     curve = []
     for strength in OFFSETS:
@@ -121,7 +121,7 @@ def _with_offsets(val: Any, test: Any, cells: Any) -> list[dict[str, float]]:
 
 
 def _figures(cells: Any, predictions: Any) -> dict[str, float]:
-    from fairsparse.fairness.spread import spread
+    from fairsparse.fairness.steering.spread import spread
 
     reached = spread(cells, predictions)
     return {name: getattr(reached, name) for name in ("accuracy", "variance", "range")}
@@ -131,7 +131,7 @@ def work(
     plan: Plan, task: str, seed: int | None, names: list[str], data: Path, folder: Path
 ) -> None:
     """Do a task's runs, or those of one seed; one that fails is told and left out."""
-    from fairsparse.types import InputError
+    from fairsparse.core import InputError
 
     for job in plan.jobs():
         if job.task != task or seed not in (None, job.seed):

@@ -29,13 +29,13 @@ import pyarrow.csv
 
 from benchmarks.measure import alone, peak_gib, simulate, versions
 from benchmarks.records import load, store
-from fairsparse.auditing.audit_report import write
 from fairsparse.auditing.examples import Settings
-from fairsparse.auditing.join import audit_files
-from fairsparse.fairness.estimates import estimate
-from fairsparse.fairness.metric import evaluate
-from fairsparse.fairness.metrics import METRICS
-from fairsparse.fairness.outcomes import Confusion, Outcomes
+from fairsparse.auditing.inputs.join import audit_files
+from fairsparse.fairness.inference.estimates import estimate
+from fairsparse.fairness.measure.metric import evaluate
+from fairsparse.fairness.measure.metrics import METRICS
+from fairsparse.fairness.measure.outcomes import Confusion, Outcomes
+from fairsparse.report.audit.page import write
 
 CLASSES, REGIONS, BANDS = 20, 8, 3
 """Of the CSV files: classes, and groups by two attributes."""
@@ -142,7 +142,7 @@ def audit_csv(gib: float) -> dict[str, Any]:
             raise SystemExit(f"{folder} needs {3 * gib:g} GiB of free disk; set TMPDIR")
         rows = write_csv(folder, size)
         sizes = [(folder / f"{n}.csv").stat().st_size / 2**30 for n in ("reference", "candidate")]
-        command = [sys.executable, "-m", "fairsparse.cli", "audit", "--out", str(folder / "audit")]
+        command = [sys.executable, "-m", "fairsparse", "audit", "--out", str(folder / "audit")]
         command += ["--reference", str(folder / "reference.csv")]
         command += ["--candidate", str(folder / "candidate.csv")]
         command += ["--group", "region", "--group", "band"]

@@ -24,9 +24,9 @@ from benchmarks.records import load, store
 from fairsparse.data import Split
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks import scorers
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.masks.select import select
+from fairsparse.masks.selection import select
 from fairsparse.masks.shares import balanced
 from fairsparse.masks.subnet import Subnet
 from fairsparse.methods import train_dense

@@ -23,12 +23,12 @@ from fairsparse.data import DATASETS
 from fairsparse.data.registry import terms
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
-from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.calibration import CALIBRATIONS
-from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.inference.calibration import CALIBRATIONS
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
-from fairsparse.masks.criteria import CRITERIA
+from fairsparse.fairness.steering.budget import Budget
+from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
 from fairsparse.methods.refinement import Refinement

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from fairsparse import cli
+from fairsparse.cli import program
 
 # on such small tensors a second thread costs more than it brings
 torch.set_num_threads(1)
@@ -52,7 +52,7 @@ class Ended(NamedTuple):
 
 def command(*args: str | Path) -> list[str]:
     """The program's command line, run by this interpreter."""
-    return [sys.executable, "-m", "fairsparse.cli", *map(str, args)]
+    return [sys.executable, "-m", "fairsparse", *map(str, args)]
 
 
 def process(*args: str | Path, cwd: Path | None = None) -> Ended:
@@ -69,7 +69,7 @@ def call(capsys: pytest.CaptureFixture[str], *args: str | Path) -> Ended:
     capsys.readouterr()
     try:
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            program.main()
     finally:
         sys.argv = argv
     return Ended(int(end.value.code or 0), *capsys.readouterr())

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fairsparse.checkpoint import Stages, digest, read_tensors, write_json, write_tensors
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 TENSORS = {
     "float": torch.randn(2, 3),

@@ -1,31 +1,33 @@
 """Who may import whom: data flows down, and siblings do not know each other."""
 
 import ast
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-import fairsparse.types
+import fairsparse.core
 
-SOURCE = Path(fairsparse.types.__file__).parent
+SOURCE = Path(fairsparse.core.__file__).parent
 LEVELS = (
-    {"types", "registry", "checkpoint", "_version"},
+    {"core", "registry", "checkpoint", "_version"},
     {"data", "models", "masks", "fairness"},
-    set(),
     {"training"},
-    {"methods", "auditing", "export"},
+    {"methods", "auditing"},
+    {"explain"},
+    {"report"},
     {"experiments"},
-    {"cli_audit", "pytest_plugin"},
-    {"cli"},
+    {"cli", "pytest_plugin"},
+    {"__main__"},
     {"__init__"},
 )
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
-# the other files of methods/ are what methods share
-METHOD_FILES = {
-    path.stem
-    for path in (SOURCE / "methods").glob("*.py")
+# files and packages of methods/ that hold a method; the others are what methods share
+METHOD_UNITS = {
+    path.relative_to(SOURCE / "methods").with_suffix("").parts[0]
+    for path in (SOURCE / "methods").rglob("*.py")
     if "\n@METHODS.register(" in path.read_text()
 }
 
@@ -60,7 +62,7 @@ def violations(module: Path, source: str) -> list[str]:
         target = unit_of(path)
         if target == unit:
             inside = unit == "methods" and parts[1] != "__init__"
-            if inside and path[1] in METHOD_FILES:
+            if inside and path[1] in METHOD_UNITS - {parts[1]}:
                 wrong.append(f"{module}: imports the method {'.'.join(path)}")
         elif not (LEVEL[target] < LEVEL[unit] or LEVEL[target] == LEVEL[unit] == 0):
             wrong.append(f"{module}: {unit} imports {'.'.join(path)}")
@@ -70,8 +72,41 @@ def violations(module: Path, source: str) -> list[str]:
 def test_every_part_of_the_package_has_a_level() -> None:
     assert {module.with_suffix("").parts[0] for module in MODULES} - LEVEL.keys() == set()
     assert len(MODULES) > 30
-    assert {"lth", "ballot"} <= METHOD_FILES
-    assert not METHOD_FILES & {"base", "refine", "evidence", "__init__"}
+    assert {"lth", "ballot"} <= METHOD_UNITS
+    assert not METHOD_UNITS & {"base", "stages", "shared", "__init__"}
+
+
+def modules_of(sources: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], set[tuple[str, ...]]]:
+    """Module -> modules of the package that it imports, anywhere in the file."""
+    graph = {}
+    for module, source in sources.items():
+        paths = imported(source)
+        targets = {p if p in sources else p[:-1] for p in paths}
+        # a package that is imported from is its __init__, which stands for all that it imports
+        targets = {t if t in sources else (*t, "__init__") for t in targets}
+        graph[module] = (targets & sources.keys()) - {module}
+    return graph
+
+
+def test_there_is_no_circle() -> None:
+    sources = {m.with_suffix("").parts: (SOURCE / m).read_text() for m in MODULES}
+    del sources[("__init__",)]  # looks its names up when they are asked for
+    TopologicalSorter(modules_of(sources)).prepare()
+
+
+def test_a_circle_is_noticed() -> None:
+    sources = {
+        ("methods", "a"): "from fairsparse.methods.b import B",
+        ("methods", "b"): "if TYPE_CHECKING:\n    from fairsparse.methods import a",
+    }
+    with pytest.raises(CycleError):
+        TopologicalSorter(modules_of(sources)).prepare()
+
+
+def test_no_file_shadows_the_standard_library() -> None:
+    # Python puts the folder that it runs in first
+    names = {part for module in MODULES for part in module.with_suffix("").parts[-1:]}
+    assert names & sys.stdlib_module_names <= {"__init__", "__main__"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
@@ -91,7 +126,7 @@ def test_data_knows_no_networks(module: Path) -> None:
     ("module", "source"),
     [
         ("masks/a.py", "from fairsparse.fairness.cells import Cells"),
-        ("fairness/a.py", "import fairsparse.masks.select"),
+        ("fairness/a.py", "import fairsparse.masks.selection"),
         ("fairness/a.py", "from fairsparse import masks"),
         ("data/a.py", "def f():\n    from fairsparse.training import Trainer"),
         ("training/a.py", "from fairsparse.methods.base import Method"),
@@ -101,7 +136,9 @@ def test_data_knows_no_networks(module: Path) -> None:
         ("methods/refine.py", "from fairsparse.methods import lth"),
         ("experiments/a.py", "from fairsparse import Task"),
         ("experiments/a.py", "import fairsparse"),
-        ("types.py", "from fairsparse.masks.maskset import MaskSet"),
+        ("core.py", "from fairsparse.masks.maskset import MaskSet"),
+        ("auditing/a.py", "from fairsparse.report import phrases"),
+        ("explain/a.py", "from fairsparse.report.plots import svg"),
     ],
 )
 def test_the_rule_notices(module: str, source: str) -> None:
@@ -112,10 +149,11 @@ def test_the_rule_notices(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("masks/a.py", "from fairsparse.masks.maskset import MaskSet\nimport torch, fairsparsely"),
-        ("registry.py", "from fairsparse.types import InputError"),
+        ("registry.py", "from fairsparse.core import InputError"),
         ("methods/lth.py", "from fairsparse.methods.refine import refine"),
         ("methods/__init__.py", "from fairsparse.methods import ballot, lth"),
-        ("cli.py", "from fairsparse import _version"),
+        ("cli/program.py", "from fairsparse import _version"),
+        ("methods/ballot/ballot.py", "from fairsparse.methods.ballot.conflict import combine"),
         ("__init__.py", "from fairsparse.experiments.run import run"),
     ],
 )

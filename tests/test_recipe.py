@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fairsparse.core import Batch, InputError
 from fairsparse.data.task import Split
 from fairsparse.training import Loop, Recipe, augment, derive
-from fairsparse.types import Batch, InputError
 from helpers import network, tiny, trainer_for
 
 

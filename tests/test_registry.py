@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from fairsparse.core import InputError
 from fairsparse.registry import Registry, nearest, one_of
-from fairsparse.types import InputError
 
 
 def table() -> Registry[int]:

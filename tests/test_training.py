@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairsparse.core import Batch, Diverged, InputError
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.training import Loop, state_of
-from fairsparse.types import Batch, Diverged, InputError
 from helpers import SHAPES, equal, network, tiny, trainer_for
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}

@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 from fairsparse._version import __version__
 
 if TYPE_CHECKING:
-    from fairsparse.auditing.agreement import Agreement, agreement
-    from fairsparse.auditing.audit import Audit, audit
     from fairsparse.auditing.compare import Comparison, compare
+    from fairsparse.auditing.engine import Audit, audit
     from fairsparse.auditing.exemplars import Exemplars, exemplars
-    from fairsparse.auditing.heatmaps import heatmaps
-    from fairsparse.auditing.line import Line, line
+    from fairsparse.core import Batch, InputError, Predictions
     from fairsparse.data import DATASETS, Split, Task, task
     from fairsparse.experiments.config import RunConfig, make_config, read_config
     from fairsparse.experiments.prune import prune
     from fairsparse.experiments.result import Result, load
     from fairsparse.experiments.run import run
+    from fairsparse.explain.agreement import Agreement, agreement
+    from fairsparse.explain.heatmaps import heatmaps
+    from fairsparse.explain.loss_path import Line, line
     from fairsparse.fairness.cells import Cells
-    from fairsparse.fairness.metrics import METRICS, measure
-    from fairsparse.fairness.outcomes import Confusion
+    from fairsparse.fairness.measure.metrics import METRICS, measure
+    from fairsparse.fairness.measure.outcomes import Confusion
     from fairsparse.masks.maskset import MaskSet, prunable
-    from fairsparse.masks.select import select
+    from fairsparse.masks.selection import select
     from fairsparse.methods import METHODS, Method, Outcome
     from fairsparse.methods.refinement import Refinement
     from fairsparse.models import MODELS
     from fairsparse.training import Recipe, Trainer
-    from fairsparse.types import Batch, InputError, Predictions
 
 __all__ = [
     "DATASETS",
@@ -80,27 +80,27 @@ __all__ = [
 
 # a name is imported when it is first asked for: torch takes seconds, and --help needs none of it
 _HOMES = {
-    "auditing.agreement": ("Agreement", "agreement"),
-    "auditing.audit": ("Audit", "audit"),
+    "explain.agreement": ("Agreement", "agreement"),
+    "auditing.engine": ("Audit", "audit"),
     "auditing.compare": ("Comparison", "compare"),
     "auditing.exemplars": ("Exemplars", "exemplars"),
-    "auditing.heatmaps": ("heatmaps",),
-    "auditing.line": ("Line", "line"),
+    "explain.heatmaps": ("heatmaps",),
+    "explain.loss_path": ("Line", "line"),
     "data": ("DATASETS", "Split", "Task", "task"),
     "experiments.config": ("RunConfig", "make_config", "read_config"),
     "experiments.prune": ("prune",),
     "experiments.result": ("Result", "load"),
     "experiments.run": ("run",),
     "fairness.cells": ("Cells",),
-    "fairness.metrics": ("METRICS", "measure"),
-    "fairness.outcomes": ("Confusion",),
+    "fairness.measure.metrics": ("METRICS", "measure"),
+    "fairness.measure.outcomes": ("Confusion",),
     "masks.maskset": ("MaskSet", "prunable"),
-    "masks.select": ("select",),
+    "masks.selection": ("select",),
     "methods": ("METHODS", "Method", "Outcome"),
     "methods.refinement": ("Refinement",),
     "models": ("MODELS",),
     "training": ("Recipe", "Trainer"),
-    "types": ("Batch", "InputError", "Predictions"),
+    "core": ("Batch", "InputError", "Predictions"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

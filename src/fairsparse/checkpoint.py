@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 def write_bytes(path: Path, data: bytes) -> None:

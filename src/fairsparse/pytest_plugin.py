@@ -15,7 +15,7 @@ import pytest
 
 from fairsparse.auditing.document import read_document
 from fairsparse.auditing.gate import Verdict, judge, read_policy
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import GetPydanticSchema
 from pydantic_core import PydanticKnownError, core_schema
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 T = TypeVar("T")
 

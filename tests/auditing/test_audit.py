@@ -13,9 +13,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 import fairsparse
-from fairsparse.auditing.audit import Audit, audit
+from fairsparse.auditing.engine import Audit, audit
 from fairsparse.auditing.findings import FINDINGS, LOST_MORE
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 def people(n: int = 3000, harm: float = 0.25, seed: int = 0) -> dict[str, np.ndarray]:

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairsparse.auditing.audit import Audit, audit
 from fairsparse.auditing.compare import CellChange, Comparison, compare, compare_networks
-from fairsparse.fairness.estimates import estimate
-from fairsparse.fairness.outcomes import Outcomes
-from fairsparse.types import InputError, Predictions
+from fairsparse.auditing.engine import Audit, audit
+from fairsparse.core import InputError, Predictions
+from fairsparse.fairness.inference.estimates import estimate
+from fairsparse.fairness.measure.outcomes import Outcomes
 
 CLASSES, GROUPS = ("no", "yes"), ("a", "b")
 # Twelve people in groups of six. The candidate loses four of b (three "yes") and gains one of a.

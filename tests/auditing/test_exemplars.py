@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from fairsparse.auditing.exemplars import exemplars
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 def test_modes_and_distances_by_hand() -> None:

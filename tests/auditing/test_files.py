@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from test_audit import people
 
-from fairsparse.auditing.audit import Audit, audit
+from fairsparse.auditing.engine import Audit, audit
 from fairsparse.auditing.examples import Settings
-from fairsparse.auditing.join import audit_files, join
-from fairsparse.auditing.sources import Columns
-from fairsparse.types import InputError
+from fairsparse.auditing.inputs.columns import Columns
+from fairsparse.auditing.inputs.join import audit_files, join
+from fairsparse.core import InputError
 
 N = 400
 QUICK = Settings(resamples=50)
@@ -76,7 +76,7 @@ def test_small_blocks_read_the_same(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(files, "b.csv")
-    monkeypatch.setattr("fairsparse.auditing.sources._BLOCK", 300)
+    monkeypatch.setattr("fairsparse.auditing.inputs.columns._BLOCK", 300)
     pd.testing.assert_frame_equal(run(files, "b.csv").cells, whole.cells)
 
 
@@ -226,7 +226,7 @@ def test_confidence_is_that_of_what_is_predicted_in_every_form(
     arrays = {"y": case["y"], "scores": scores, "class_names": np.array(classes)}
     np.savez(tmp_path / "s.npz", **arrays, prediction=said)
     np.savez(tmp_path / "largest.npz", **arrays)
-    monkeypatch.setattr("fairsparse.auditing.sources._BLOCK", 2000)
+    monkeypatch.setattr("fairsparse.auditing.inputs.columns._BLOCK", 2000)
     expected = scores[np.arange(N), np.searchsorted(classes, said)]
     for name in ("s.csv", "s.parquet", "s.npz"):
         found = join({"reference": str(tmp_path / name)})
@@ -244,7 +244,7 @@ def test_faults_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.Monk
     table = pd.DataFrame({"y": ["a", "b"] * 200, "score_a": 0.5, "score_b": 0.5})
     table.loc[[150, 390], "score_a"] = 0.75
     table.to_csv(tmp_path / "s.csv", index=False)
-    monkeypatch.setattr("fairsparse.auditing.sources._BLOCK", 200)
+    monkeypatch.setattr("fairsparse.auditing.inputs.columns._BLOCK", 200)
     with pytest.raises(InputError, match=r"sum to 1 in 2 rows, first in row 151 \(1.25\)"):
         join({"reference": str(tmp_path / "s.csv")})
     table.loc[[70, 399], "score_b"] = np.inf

@@ -13,7 +13,7 @@ from test_audit import audited, people
 
 from fairsparse.auditing.document import document, read_document, schema
 from fairsparse.auditing.gate import facts, judge, read_policy
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 TODAY = datetime.date(2030, 1, 15)
 FOUND = document(audited(people(1000), resamples=50))

@@ -18,15 +18,15 @@ from onnx import helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fairsparse.auditing.audit import audit
+from fairsparse.auditing.engine import audit
 from fairsparse.auditing.examples import Settings
-from fairsparse.auditing.inputs import of_task, read_inputs
-from fairsparse.auditing.join import audit_files, join
-from fairsparse.auditing.networks import Network, scores
-from fairsparse.auditing.pictures import pixels
-from fairsparse.auditing.sources import Columns
+from fairsparse.auditing.inputs.columns import Columns
+from fairsparse.auditing.inputs.examples_of import of_task, read_inputs
+from fairsparse.auditing.inputs.join import audit_files, join
+from fairsparse.auditing.inputs.networks import Network, scores
+from fairsparse.core import InputError, Inputs
 from fairsparse.data import DATASETS
-from fairsparse.types import InputError, Inputs
+from fairsparse.report.explain.pictures import pixels
 
 N = 62  # two more than batches of four and of five hold
 MODULE = """

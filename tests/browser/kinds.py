@@ -13,11 +13,12 @@ import numpy as np
 
 import fairsparse
 from auditing.made import MANY, TEN, record
-from fairsparse.auditing import exemplars_report, explain_report
-from fairsparse.auditing.audit import audit
-from fairsparse.auditing.audit_report import html
+from fairsparse.auditing.engine import audit
 from fairsparse.auditing.exemplars import exemplars
-from fairsparse.auditing.report import comparison_report, run_report
+from fairsparse.report import exemplars as exemplars_report
+from fairsparse.report.audit.page import html
+from fairsparse.report.explain import page
+from fairsparse.report.run.page import comparison_report, run_report
 from runs import TINY
 
 TAG, FORMULA, LONG, RIGHT = "<script>alert(1)</script>", "=1+1", "x" * 150, "مرحبا بالعالم"
@@ -112,7 +113,7 @@ def _explained(folder: Path, config: dict[str, Any], line: bool) -> str:
     fairsparse.run(fairsparse.make_config(config), folder / "runs")
     runs = sorted(p.parent for p in (folder / "runs").rglob("record.json"))
     found = explain(runs[0], runs[1] if line else None, examples=3, sample=40)
-    return explain_report.html(found)
+    return page.html(found)
 
 
 def explained_pictures() -> str:

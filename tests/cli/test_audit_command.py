@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairsparse import cli, cli_audit
+from fairsparse.cli import audit
+from fairsparse.cli import program as cli
 
 QUICK = "--resamples 50"
 
@@ -130,7 +131,7 @@ def test_an_audit_of_runs_is_the_runs_own(
 
 def test_candidates_are_known_by_what_their_paths_end_in(folder: Path) -> None:
     given = ["a/b.csv", "c.parquet", "runs/lth-0.9-seed0", "runs/lth-0.9-seed1:dense", "n=x.csv"]
-    found = cli_audit._named([*given, "m.pt2", "pkg.nets:make"])
+    found = audit._named([*given, "m.pt2", "pkg.nets:make"])
     assert list(found) == [
         "b", "c", "lth-0.9-seed0", "lth-0.9-seed1:dense", "n", "m", "pkg.nets:make",
     ]  # fmt: skip

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 import fairsparse
-from fairsparse import DATASETS, METHODS, METRICS, MODELS, cli, read_config
+from fairsparse import DATASETS, METHODS, METRICS, MODELS, read_config
+from fairsparse.cli import program
 from fairsparse.experiments import demo
 from fairsparse.experiments.run import plan
-from fairsparse.fairness.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.notions import NOTIONS
 from runs import TINY, call, process, study, tree, write_config
 
@@ -163,7 +164,7 @@ def test_demo_runs_its_configuration(
 
 
 def test_progress_shows_figures_and_cells_that_nobody_is_in() -> None:
-    bar = cli._Bar()
+    bar = program._Bar()
     log: dict[str, Any] = {"loss": 1.25, "accuracy": 0.5, "worst": 0.125, "worst_cell": "[b]"}
     bar.update("dense", 10, 20, log)
     bar.update("dense", 20, 20, {**log, "worst": None, "worst_cell": None})
@@ -186,7 +187,7 @@ def test_interrupts_and_our_own_faults(
     if error is RuntimeError:  # a traceback is for those who mend the program
         monkeypatch.setattr(sys, "argv", ["fairsparse", "run", str(config)])
         with pytest.raises(RuntimeError, match="ours"):
-            cli.main()
+            program.main()
     else:
         ended = call(capsys, "run", config)
         assert ended.code == 130

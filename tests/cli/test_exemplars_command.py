@@ -13,8 +13,8 @@ import torch
 from test_audit_command import program
 
 from auditing.page import Page
-from fairsparse.auditing import exemplars_report
 from fairsparse.auditing.exemplars import exemplars
+from fairsparse.report import exemplars as exemplars_report
 
 RUN = (
     "data: {name: digits, longtail: 0.1}\nmodel: {name: mlp, hidden: [16]}\n"

@@ -19,8 +19,8 @@ from PIL import Image
 
 import fairsparse
 from auditing.page import Page
-from fairsparse.auditing.pictures import data_uri
 from fairsparse.models import build
+from fairsparse.report.explain.pictures import data_uri
 from runs import TINY, call
 
 QUICK = ("--sample", "40", "--examples", "3")

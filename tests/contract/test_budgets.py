@@ -10,7 +10,7 @@ import torch
 
 from contract.registries import promises, registries
 from fairsparse import Cells, Predictions
-from fairsparse.fairness.budget import Budget
+from fairsparse.fairness.steering.budget import Budget
 
 MEASURES = registries()["budget measure"]
 CLASSES, GROUPS = ("no", "yes"), ("a", "b")

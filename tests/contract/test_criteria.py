@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from contract.registries import promises, registries
-from fairsparse.masks.criteria import AtInit, CriterionName, Evidence, OfFilters, choose
+from fairsparse.masks.criteria.registry import AtInit, CriterionName, Evidence, OfFilters, choose
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.masks.select import n_kept
+from fairsparse.masks.selection import n_kept
 from masks.toys import batches, loss, norm_net
 
 CRITERIA = registries()["criterion"]

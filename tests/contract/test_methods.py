@@ -12,7 +12,7 @@ import torch
 from contract.registries import promises
 from fairsparse.experiments.options import options_model
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import n_kept
+from fairsparse.masks.selection import n_kept
 from fairsparse.methods import METHODS, Method
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE, Facts
 from fairsparse.training import state_of

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 import fairsparse
 from fairsparse import Cells, InputError, Predictions, Refinement, make_config
-from fairsparse.auditing import words
 from fairsparse.experiments.catalog import rows
-from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.counts import Confusion
-from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.measure.counts import Confusion
+from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS, Notion
-from fairsparse.fairness.penalties import gap_loss
-from fairsparse.fairness.spread import spread
-from fairsparse.fairness.thresholds import fit_thresholds
+from fairsparse.fairness.steering.budget import Budget
+from fairsparse.fairness.steering.penalties import gap_loss
+from fairsparse.fairness.steering.spread import spread
+from fairsparse.fairness.steering.thresholds import fit_thresholds
 from fairsparse.methods import METHODS
 from fairsparse.methods.pressure import check_form
+from fairsparse.report import phrases
 from helpers import network, tiny
 
 GROUPS = ("a", "b", "c")
@@ -190,7 +190,7 @@ def test_a_run_reports_a_new_notion(toy: Cells) -> None:
     text = result.html()
     assert f"What is to be equal: {SENTENCE}; the cells below show accuracy beside it." in text
     assert "Equalized odds gap" in text
-    reported = words.cells_of(result.record)
+    reported = phrases.cells_of(result.record)
     assert [(cell["kind"], cell["name"]) for cell in reported] == [
         ("class x group", f"class 0 | {name}") for name in task.group_names
     ]

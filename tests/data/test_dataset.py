@@ -11,11 +11,11 @@ import pytest
 import torch
 from pydantic import Field, ValidationError, validate_call
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS, Task, dataset, task
 from fairsparse.data.registry import terms
 from fairsparse.data.splits import Held
 from fairsparse.registry import parameters
-from fairsparse.types import InputError
 
 
 @dataclass(frozen=True)

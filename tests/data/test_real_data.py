@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
-from fairsparse.types import InputError
 
 pytestmark = pytest.mark.realdata
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairsparse.core import InputError
 from fairsparse.data.splits import Assigned, Held, allocate, assign, subsample
 from fairsparse.data.task import SPLITS
-from fairsparse.types import InputError
 
 shares = st.floats(0.01, 0.49)
 labels = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 2)), min_size=1, max_size=200)

@@ -16,17 +16,17 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.__main__ import COMMANDS
-from fairsparse import cli
 from fairsparse.auditing.document import CellRow, Document
 from fairsparse.auditing.gate import WORST
+from fairsparse.cli import program as cli
 from fairsparse.data import DATASETS
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
-from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.calibration import GAP
-from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.inference.calibration import GAP
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
+from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods import METHODS
 from fairsparse.methods.refinement import Refinement
 from fairsparse.models import MODELS

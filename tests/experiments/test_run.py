@@ -12,11 +12,11 @@ import yaml
 from torch import nn
 
 from fairsparse import DATASETS, METHODS, MaskSet, Outcome, make_config, run
+from fairsparse.core import InputError
 from fairsparse.experiments.catalog import rows
 from fairsparse.experiments.develop import verify
 from fairsparse.experiments.run import check_out, make_model, make_task, plan, preflight
 from fairsparse.registry import parameters
-from fairsparse.types import InputError
 from runs import TINY, study, tree
 
 

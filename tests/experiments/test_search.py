@@ -17,7 +17,7 @@ from fairsparse.data.task import Split, Task
 from fairsparse.experiments import search as module
 from fairsparse.experiments.search import Search, bisect, search
 from fairsparse.experiments.summary import verdict
-from fairsparse.fairness.budget import Budget
+from fairsparse.fairness.steering.budget import Budget
 from runs import TINY, tree
 
 # enough examples that resamples of validation miss no class

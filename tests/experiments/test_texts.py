@@ -9,7 +9,7 @@ import pytest
 
 import fairsparse
 from fairsparse import DATASETS, METHODS, InputError, Task
-from fairsparse.masks.criteria import CRITERIA
+from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.models import build
 
 SMALL: dict[str, Any] = {

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.notions import NOTIONS
-from fairsparse.types import InputError
 
 CLASSES, GROUPS = ("no", "yes"), ("a", "b", "c")
 Y = torch.tensor([0, 1, 1, 0, 1])

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairsparse.core import Scores
 from fairsparse.masks.bilevel import Bilevel, masked
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.masks.select import select
+from fairsparse.masks.selection import select
 from fairsparse.masks.subnet import top_weights
-from fairsparse.types import Scores
 from helpers import SHAPES, network
 
 

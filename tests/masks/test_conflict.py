@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fairsparse.core import Batch, LossFn
 from fairsparse.masks.conflict import (
     Layer,
     combine,
@@ -16,8 +17,7 @@ from fairsparse.masks.conflict import (
     weight_conflict,
 )
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.masks.select import select
-from fairsparse.types import Batch, LossFn
+from fairsparse.masks.selection import select
 
 A, B = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])
 

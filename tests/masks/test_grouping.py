@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fairsparse.core import InputError
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import n_kept, select
-from fairsparse.types import InputError
+from fairsparse.masks.selection import n_kept, select
 
 SHAPES = {"a": (16, 4, 3, 3), "b": (32, 16, 3, 3), "c": (12, 32)}
 

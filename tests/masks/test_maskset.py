@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fairsparse.core import InputError
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.types import InputError
 
 
 def convnet() -> nn.Sequential:

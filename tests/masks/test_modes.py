@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 import fairsparse
 from fairsparse.masks.bilevel import Bilevel
-from fairsparse.masks.curvature import fisher, gauss_newton
-from fairsparse.masks.flow import synflow
+from fairsparse.masks.criteria.curvature import fisher, gauss_newton
+from fairsparse.masks.criteria.flow import synflow
+from fairsparse.masks.criteria.scorers import magnitude
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.modes import call_with
-from fairsparse.masks.paths import check_paths
-from fairsparse.masks.scorers import magnitude
-from fairsparse.masks.select import select
+from fairsparse.masks.selection import select
+from fairsparse.masks.structure.paths import check_paths
 from fairsparse.masks.subnet import Subnet
 from fairsparse.masks.topology import gradients
 from helpers import network

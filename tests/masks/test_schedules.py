@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairsparse.core import InputError
 from fairsparse.masks.schedules import cubic, levels
-from fairsparse.types import InputError
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairsparse.core import Batch
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.schedules import cosine
 from fairsparse.masks.topology import die, gradients, grow, growth_scores
-from fairsparse.types import Batch
 from helpers import SHAPES, equal, network, tiny
 
 

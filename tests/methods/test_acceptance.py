@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fairsparse.masks.select import select
+from fairsparse.masks.selection import select
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.budget import Judge
 from fairsparse.methods.refinement import Refinement

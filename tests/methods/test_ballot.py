@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from fairsparse.masks import conflict, scorers
+from fairsparse.core import InputError
+from fairsparse.masks import conflict
 from fairsparse.masks.conflict import penalized
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
-from fairsparse.masks.select import n_kept, select
+from fairsparse.masks.selection import n_kept, select
 from fairsparse.methods import ballot, evidence
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.stages import Round, rewind_step
 from fairsparse.training import derive, state_of
-from fairsparse.types import InputError
 from helpers import bench, dead_everywhere, equal
 
 QUICK: dict[str, Any] = {"tolerance": 1.0, "retries": 0}

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from fairsparse.core import InputError
 from fairsparse.data.task import TrainData
 from fairsparse.masks.bilevel import Bilevel
-from fairsparse.masks.channels import channels
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import n_kept
+from fairsparse.masks.selection import n_kept
+from fairsparse.masks.structure.channels import channels
 from fairsparse.methods import Run, train_dense
 from fairsparse.methods.bifp import Bifp
 from fairsparse.training import state_of
-from fairsparse.types import InputError
 from helpers import Bench, bench, dead_everywhere, equal, network, split, tiny, trainer_for
 
 PLAIN = {"lambda_mask": 0.0, "lambda_weight": 0.0}

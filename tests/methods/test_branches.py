@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from fairsparse.core import InputError
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods import safecompress
 from fairsparse.methods.safecompress import SafeCompress
 from fairsparse.methods.trial import Verdict
 from fairsparse.training import Loop, Trainer, state_of
-from fairsparse.types import InputError
 from helpers import bench, equal, network, trainer_for
 
 SET: dict[str, Any] = {"branches": ("magnitude/random",)}

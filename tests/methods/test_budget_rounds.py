@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fairsparse.fairness.budget import Budget
+from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods import METHODS, Method
 from fairsparse.training import state_of
 from helpers import Bench, bench, equal

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import fairsparse
+from fairsparse.core import Batch, InputError
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS, equalized_loss
 from fairsparse.methods.ceag import Ceag, Lagrangian
@@ -19,7 +20,6 @@ from fairsparse.methods.constraints import Measured
 from fairsparse.methods.equalized_loss import EqualizedLoss
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.training import state_of
-from fairsparse.types import Batch, InputError
 from helpers import Bench, bench, equal, network
 
 GROUPS = Cells("group", ("no", "yes"), ("a", "b"))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fairsparse.core import Predictions
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods.constraints import (
     Multipliers,
@@ -21,7 +22,6 @@ from fairsparse.methods.constraints import (
     measure,
     rows,
 )
-from fairsparse.types import Predictions
 
 GROUPS = Cells("group", ("no", "yes"), ("a", "b"))
 BOTH = torch.tensor([True, True])

@@ -8,16 +8,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from fairsparse.core import InputError
 from fairsparse.experiments.execute import check_fit
-from fairsparse.masks.criteria import CRITERIA
-from fairsparse.masks.gradients import snip
-from fairsparse.masks.select import select
+from fairsparse.masks.criteria.gradients import snip
+from fairsparse.masks.criteria.registry import CRITERIA
+from fairsparse.masks.selection import select
 from fairsparse.methods import METHODS
 from fairsparse.methods.at_init import PruneAtInit
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.training import cross_entropy, state_of
-from fairsparse.types import InputError
 from helpers import bench, equal, network
 
 FILTERS = {"grouping": "filter", "scope": "layerwise"}

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairsparse.core import Batch
 from fairsparse.methods import METHODS, Method, distill, performance_weighted, pruned
 from fairsparse.methods.distill import Distill, divergence
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.performance_weighted import PerformanceWeighted, corrected_labels, weights
 from fairsparse.training import Loop, State, Trainer, state_of
-from fairsparse.types import Batch
 from helpers import bench, equal, fingerprint, network
 
 OBJECTIVES = ("ceag", "equalized-loss", "performance-weighted", "distill")

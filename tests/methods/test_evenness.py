@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fairsparse.core import Batch
 from fairsparse.data.task import Split
 from fairsparse.methods.evenness import Evenness
 from fairsparse.training import cross_entropy
-from fairsparse.types import Batch
 from helpers import split, tiny, trainer_for
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.methods import ballot, evidence
 from fairsparse.methods.ballot import Ballot
-from fairsparse.types import InputError
 from helpers import bench, equal
 
 QUICK: dict[str, Any] = {"tolerance": 1.0, "retries": 0}

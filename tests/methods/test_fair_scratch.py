@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairsparse.masks import scorers
+from fairsparse.core import InputError
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.masks.select import n_kept, select
+from fairsparse.masks.selection import n_kept, select
 from fairsparse.masks.subnet import Subnet
 from fairsparse.methods import Run, fair_scratch, train_dense
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.ticket import randomize_
 from fairsparse.training import Loop, state_of
-from fairsparse.types import InputError
 from helpers import Bench, bench, equal, network, tiny, trainer_for
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import select
+from fairsparse.masks.selection import select
 from fairsparse.masks.shares import balanced, pick
 from fairsparse.methods.fairgrape import FairGrape, importances
 from fairsparse.training import Loop, state_of

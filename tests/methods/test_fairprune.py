@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairsparse.core import Batch, InputError
 from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks.curvature import fisher, gauss_newton
+from fairsparse.masks.criteria.curvature import fisher, gauss_newton
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import select
+from fairsparse.masks.selection import select
 from fairsparse.methods.base import METHODS
 from fairsparse.methods.fairprune import FairPrune, contrast, sample
 from fairsparse.training import Trainer, cross_entropy, state_of
-from fairsparse.types import Batch, InputError
 from helpers import Bench, bench, dead_everywhere, trainer_for
 
 GROUPS: dict[str, Any] = {"groups": 3, "notion": "group"}

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from fairsparse.masks import criteria
+from fairsparse.masks.criteria import registry
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
-from fairsparse.masks.select import n_kept
+from fairsparse.masks.selection import n_kept
 from fairsparse.methods import lth, magnitude
 from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.lth import LotteryTicket
@@ -67,8 +67,8 @@ def test_gradual_pruning_follows_the_cubic_and_never_goes_back(
     method = Magnitude(sparsity=0.9, schedule="gradual", ramp=0.5)
     case = bench(method, epochs=8)
     seen: list[MaskSet] = []
-    plain = criteria.select
-    monkeypatch.setattr(criteria, "select", lambda *a, **k: seen.append(plain(*a, **k)) or seen[-1])
+    plain = registry.select
+    monkeypatch.setattr(registry, "select", lambda *a, **k: seen.append(plain(*a, **k)) or seen[-1])
     masks = case.run(method).masks
     total = masks.n_total
     counts = list(dict.fromkeys(m.n_kept for m in seen))

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairsparse.core import Batch, InputError, Predictions
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.offsets import fit_offsets
-from fairsparse.fairness.spread import objective, spread
+from fairsparse.fairness.steering.offsets import fit_offsets
+from fairsparse.fairness.steering.spread import objective, spread
 from fairsparse.methods import fold
 from fairsparse.methods.fold import choose_offsets, fold_offsets, unfold_
 from fairsparse.methods.pressure import Pressure, check_form, weighted_loss
 from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.stages import Dense
 from fairsparse.training import Loop, state_of
-from fairsparse.types import Batch, InputError, Predictions
 from helpers import equal, network, tiny, trainer_for
 
 

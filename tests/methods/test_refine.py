@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from fairsparse.fairness.spread import Spread, objective, spread
+from fairsparse.core import InputError
+from fairsparse.fairness.steering.spread import Spread, objective, spread
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
@@ -18,7 +19,6 @@ from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.safecompress import SafeCompress
 from fairsparse.methods.stages import Dense, Run
 from fairsparse.training import Loop, state_of
-from fairsparse.types import InputError
 from helpers import bench, equal
 
 

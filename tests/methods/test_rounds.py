@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from fairsparse.core import InputError
 from fairsparse.methods import METHODS, stages
 from fairsparse.methods.rounds import Rounds
 from fairsparse.training import state_of
-from fairsparse.types import InputError
 from helpers import bench, equal
 
 NAMES = ("fairprune", "fairgrape")

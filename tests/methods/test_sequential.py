@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from fairsparse.fairness.spread import Spread
+from fairsparse.core import InputError
+from fairsparse.fairness.steering.spread import Spread
 from fairsparse.methods.fair_then_prune import FairThenPrune
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
@@ -19,7 +20,6 @@ from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.sequential import Curve
 from fairsparse.methods.stages import Run
 from fairsparse.training import Loop, state_of
-from fairsparse.types import InputError
 from helpers import bench, dead_everywhere, equal, network
 
 OFF = asdict(Refinement.off())

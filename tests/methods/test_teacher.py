@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairsparse.core import Batch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.refine import refine
 from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.teacher import divergences, labels_alone, taught, with_errors
 from fairsparse.training import State, state_of
-from fairsparse.types import Batch
 from helpers import bench, equal
 
 SURE = 200.0

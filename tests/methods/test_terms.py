@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairsparse.core import Batch, Predictions
 from fairsparse.data.task import TrainData
-from fairsparse.fairness.penalties import gap_loss
+from fairsparse.fairness.steering.penalties import gap_loss
 from fairsparse.methods.terms import Adversary, Directed, Evened, make_term
 from fairsparse.training import Trainer, cross_entropy
-from fairsparse.types import Batch, Predictions
 from helpers import tiny, trainer_for
 
 

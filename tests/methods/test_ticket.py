@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from fairsparse.checkpoint import write_tensors
-from fairsparse.masks import scorers
+from fairsparse.core import InputError
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
-from fairsparse.masks.select import select
+from fairsparse.masks.selection import select
 from fairsparse.methods.fair_scratch import FairScratch
 from fairsparse.methods.ticket import Source, Ticket, randomize_
 from fairsparse.models import build
 from fairsparse.training import state_of
-from fairsparse.types import InputError
 from helpers import Bench, bench, equal, network
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fairsparse.core import Predictions
 from fairsparse.data.task import Split
 from fairsparse.methods import trial
 from fairsparse.methods.membership import attack_accuracy
 from fairsparse.methods.stages import Dense, Run
 from fairsparse.methods.trial import Trial, Verdict, best, score
 from fairsparse.training import state_of
-from fairsparse.types import Predictions
 from helpers import network, tiny, trainer_for
 
 

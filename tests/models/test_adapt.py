@@ -13,8 +13,8 @@ from torch.func import functional_call
 from torch.utils.data import Dataset
 
 import fairsparse
+from fairsparse.core import InputError
 from fairsparse.models import adapted, restored
-from fairsparse.types import InputError
 
 
 class Named(nn.Module):

@@ -10,9 +10,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from fairsparse.core import InputError
 from fairsparse.masks.maskset import prunable
 from fairsparse.models import build, language
-from fairsparse.types import InputError
 
 SMALL: dict[str, Any] = {"vocab_size": 60, "hidden": 16, "heads": 2, "intermediate": 24}
 CONFIG: dict[str, Any] = {

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairsparse.core import InputError
 from fairsparse.models import MODELS, build
-from fairsparse.models.named import check_outputs, factory
+from fairsparse.models.construct import check_outputs, factory
 from fairsparse.models.small import CifarResNet
-from fairsparse.types import InputError
 
 
 def size(model: nn.Module) -> int:

@@ -11,13 +11,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from fairsparse.masks.channels import channels
+from fairsparse.core import InputError
+from fairsparse.masks.criteria.scorers import magnitude
 from fairsparse.masks.maskset import prunable
-from fairsparse.masks.scorers import magnitude
-from fairsparse.masks.select import select
-from fairsparse.masks.structure import shared
+from fairsparse.masks.selection import select
+from fairsparse.masks.structure.channels import channels
+from fairsparse.masks.structure.removal import shared
 from fairsparse.models import build
-from fairsparse.types import InputError
 from masks.cutting import assert_goes
 
 NAMES = ["resnet10", "resnet18", "resnet50", "vgg16", "vgg16_bn", "mobilenet_v2"]

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.fairness import calibration as measured
-from fairsparse.fairness.counts import Array
+from fairsparse.fairness.inference import calibration as measured
+from fairsparse.fairness.measure.counts import Array
 
 EVERYONE = "all"
 COLUMNS = (

@@ -8,16 +8,16 @@ from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 
-from fairsparse.auditing.audit import Audit, audit_codes
+from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.auditing.labels import CLASS
-from fairsparse.auditing.scored import of_network
-from fairsparse.fairness.counts import Array, Labels
-from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.estimates import ROLES, Estimate
-from fairsparse.fairness.metrics import FairnessReport, lacking, measure_counts, plain
-from fairsparse.fairness.outcomes import as_codes
-from fairsparse.types import UNKNOWN, Predictions
+from fairsparse.auditing.inputs.labels import CLASS
+from fairsparse.auditing.inputs.score_columns import of_network
+from fairsparse.core import UNKNOWN, Predictions
+from fairsparse.fairness.inference.estimates import ROLES, Estimate
+from fairsparse.fairness.measure.counts import Array, Labels
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.metrics import FairnessReport, lacking, measure_counts, plain
+from fairsparse.fairness.measure.outcomes import as_codes
 
 GROUP, CANDIDATE = "group", "candidate"
 CellKind = Literal["class", "group", "class x group"]

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from fairsparse._version import __version__
-from fairsparse.auditing.audit import Audit
-from fairsparse.types import InputError
+from fairsparse.auditing.engine import Audit
+from fairsparse.core import InputError
 
 FORMAT = "fairsparse-audit/1"
 """Of a document; a change that readers would notice changes the number."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fairsparse.auditing.labels import CLASS
-from fairsparse.fairness.counts import Array
-from fairsparse.types import UNKNOWN, InputError
+from fairsparse.auditing.inputs.labels import CLASS
+from fairsparse.core import UNKNOWN, InputError
+from fairsparse.fairness.measure.counts import Array
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from fairsparse.auditing.examples import Examples
-from fairsparse.auditing.labels import (
+from fairsparse.auditing.inputs.labels import (
     CLASS,
     attributes,
     column,
@@ -30,10 +30,10 @@ from fairsparse.auditing.labels import (
     predicted,
     text,
 )
-from fairsparse.fairness.adjust import holm
-from fairsparse.fairness.counts import Array, share
-from fairsparse.fairness.paired import wilson
-from fairsparse.types import InputError
+from fairsparse.core import InputError
+from fairsparse.fairness.inference.adjust import holm
+from fairsparse.fairness.inference.paired import wilson
+from fairsparse.fairness.measure.counts import Array, share
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,10 @@ import numpy as np
 import pandas as pd
 
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.auditing.labels import CLASS
-from fairsparse.fairness.adjust import benjamini_hochberg, holm
-from fairsparse.fairness.counts import Array, Counts, cell_names, share
-from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.estimates import Estimate, change_tests, estimate
-from fairsparse.fairness.metric import Score
-from fairsparse.fairness.metrics import METRICS
-from fairsparse.fairness.outcomes import Outcomes
-from fairsparse.fairness.paired import (
+from fairsparse.auditing.inputs.labels import CLASS
+from fairsparse.fairness.inference.adjust import benjamini_hochberg, holm
+from fairsparse.fairness.inference.estimates import Estimate, change_tests, estimate
+from fairsparse.fairness.inference.paired import (
     Pairs,
     excess_drop,
     excess_test,
@@ -28,6 +23,11 @@ from fairsparse.fairness.paired import (
     no_worse,
     paired_drop,
 )
+from fairsparse.fairness.measure.counts import Array, Counts, cell_names, share
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.metric import Score
+from fairsparse.fairness.measure.metrics import METRICS
+from fairsparse.fairness.measure.outcomes import Outcomes
 
 LABEL = "unknown"
 """The name of the row of those whose group is not known."""

@@ -28,8 +28,8 @@ import yaml
 
 from fairsparse.auditing.document import CellRow, Document
 from fairsparse.auditing.findings import LOST_MORE
+from fairsparse.core import InputError
 from fairsparse.registry import nearest
-from fairsparse.types import InputError
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,

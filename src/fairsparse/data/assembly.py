@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fairsparse.core import InputError
 from fairsparse.data.files.features import encode_table
 from fairsparse.data.files.images import ImageFiles, undecodable
 from fairsparse.data.files.rows import Rows
@@ -16,7 +17,6 @@ from fairsparse.data.files.tokens import Tokenization, Tokens, encode_texts
 from fairsparse.data.labels import Labels
 from fairsparse.data.splits import Assigned, Held, Parts, in_order
 from fairsparse.data.task import SPLITS, Split, Standardize, Task, Transform
-from fairsparse.types import InputError
 
 _NAMED = 5
 """Files that do not decode and are named in the notes, at most."""

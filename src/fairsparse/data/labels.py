@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fairsparse.core import UNKNOWN, InputError
 from fairsparse.data.splits import Assigned, Ints
 from fairsparse.data.task import SPLITS
-from fairsparse.types import UNKNOWN, InputError
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from fairsparse.core import InputError
 from fairsparse.data.task import Task
 from fairsparse.registry import Registry, parameters
-from fairsparse.types import InputError
 
 Builder = Callable[..., Task]
 

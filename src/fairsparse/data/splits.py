@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from fairsparse.core import InputError
 from fairsparse.data.task import SPLITS
-from fairsparse.types import InputError
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Parts: TypeAlias = Mapping[str, Ints]

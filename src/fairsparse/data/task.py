@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from fairsparse.core import UNKNOWN, Batch, InputError
 from fairsparse.data.files.rows import Rows
-from fairsparse.types import UNKNOWN, Batch, InputError
 
 SPLITS = ("train", "cal", "val", "test")
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from fairsparse.data import DATASETS
 from fairsparse.data.registry import terms
 from fairsparse.experiments.options import options_model, plain
-from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.metrics import METRICS
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS, Method
 from fairsparse.methods.base import ATTRIBUTE, STRUCTURE

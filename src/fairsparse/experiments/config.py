@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
 from fairsparse.experiments.controls import Controls
 from fairsparse.experiments.options import Options, checked, complete, plain
@@ -18,7 +19,6 @@ from fairsparse.methods import METHODS
 from fairsparse.methods.base import Sparsity
 from fairsparse.models import factory
 from fairsparse.training import Recipe
-from fairsparse.types import InputError
 
 
 class RunConfig(BaseModel):

@@ -9,14 +9,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fairsparse.auditing.compare import compare
+from fairsparse.core import Predictions
 from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.thresholds import check_thresholds, fit_thresholds
+from fairsparse.fairness.steering.thresholds import check_thresholds, fit_thresholds
 from fairsparse.methods import Dense
 from fairsparse.methods.fold import choose_offsets
 from fairsparse.methods.refinement import Refinement
 from fairsparse.training import derive
-from fairsparse.types import Predictions
 
 Control = Literal["offsets", "thresholds"]
 Controls = Annotated[

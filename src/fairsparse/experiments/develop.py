@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from fairsparse.checkpoint import Stages, digest
+from fairsparse.core import Predictions
 from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.spread import Spread, spread
-from fairsparse.masks.select import n_kept
+from fairsparse.fairness.steering.spread import Spread, spread
+from fairsparse.masks.selection import n_kept
 from fairsparse.methods import Dense, Method, Outcome, Run, train_dense
 from fairsparse.training import Progress, Recipe, Trainer
-from fairsparse.types import Predictions
 
 _STAGES = 2  # raise when what a stage computes changes, so that stored ones are not reused
 

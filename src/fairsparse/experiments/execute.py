@@ -14,20 +14,20 @@ from torch import nn
 from fairsparse._version import __version__
 from fairsparse.auditing.compare import compare_networks
 from fairsparse.checkpoint import Stages
+from fairsparse.core import InputError, Predictions
 from fairsparse.data import Task
 from fairsparse.data.files.tokens import Tokens
 from fairsparse.experiments.controls import Control, check_controls, measure_controls
 from fairsparse.experiments.develop import develop
 from fairsparse.experiments.result import Result, confusion
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.metrics import plain
-from fairsparse.fairness.spread import Spread, spread
+from fairsparse.fairness.measure.metrics import plain
+from fairsparse.fairness.steering.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods import Method
 from fairsparse.models import check_outputs
 from fairsparse.models.language import TextNetwork
 from fairsparse.training import Progress, Recipe, Trainer, augment
-from fairsparse.types import InputError, Predictions
 
 _SPLITS = ("val", "test")
 

@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fairsparse.auditing.agreement import agreement, correlation, weighted_mean
-from fairsparse.auditing.explanation import DENSE, NETWORKS, PRUNED, RANDOM, Explanation, Shown
-from fairsparse.auditing.heatmaps import explainer, heatmaps
-from fairsparse.auditing.line import Line, check_alike, line
-from fairsparse.auditing.sample import stratified
+from fairsparse.core import UNKNOWN, InputError
 from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.result import Result, load, read_record
 from fairsparse.experiments.run import make_task
+from fairsparse.explain.agreement import agreement, correlation, weighted_mean
+from fairsparse.explain.explanation import DENSE, NETWORKS, PRUNED, RANDOM, Explanation, Shown
+from fairsparse.explain.heatmaps import explainer, heatmaps
+from fairsparse.explain.loss_path import Line, check_alike, line
+from fairsparse.explain.sample import stratified
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.counts import Array
+from fairsparse.fairness.measure.counts import Array
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.models import adapted
 from fairsparse.training import Trainer, derive
-from fairsparse.types import UNKNOWN, InputError
 
 
 def explain(

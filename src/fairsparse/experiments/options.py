@@ -12,9 +12,9 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from fairsparse.core import InputError
 from fairsparse.methods import Method
 from fairsparse.registry import nearest
-from fairsparse.types import InputError
 
 Options = dict[str, Any]
 

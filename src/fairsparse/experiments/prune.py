@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fairsparse.checkpoint import Stages
+from fairsparse.core import InputError
 from fairsparse.data import Task
 from fairsparse.experiments.config import check_config, complete_method
 from fairsparse.experiments.controls import Control
@@ -22,7 +23,6 @@ from fairsparse.experiments.run import make_method
 from fairsparse.fairness.cells import Cells
 from fairsparse.models import adapted, restored
 from fairsparse.training import Progress, Recipe
-from fairsparse.types import InputError
 
 
 def prune(

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from fairsparse.auditing.report import run_report
 from fairsparse.checkpoint import read_tensors, write_bytes, write_json, write_tensors, write_text
+from fairsparse.core import InputError
 from fairsparse.experiments.config import to_yaml
-from fairsparse.fairness.outcomes import Confusion
+from fairsparse.fairness.measure.outcomes import Confusion
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.models import build
+from fairsparse.report.run.page import run_report
 from fairsparse.training import State
-from fairsparse.types import InputError
 
 
 @dataclass

@@ -11,8 +11,8 @@ import torch
 import yaml
 from torch import nn
 
-from fairsparse.auditing.report import comparison_report
 from fairsparse.checkpoint import Stages, write_tensors, write_text
+from fairsparse.core import Diverged, InputError
 from fairsparse.data import DATASETS, Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.execute import check_fit, execute
@@ -20,8 +20,8 @@ from fairsparse.experiments.result import Result, read_record
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS, Method
 from fairsparse.models import adapted, build
+from fairsparse.report.run.page import comparison_report
 from fairsparse.training import Progress
-from fairsparse.types import Diverged, InputError
 
 
 @dataclass(frozen=True)

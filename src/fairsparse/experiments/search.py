@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from fairsparse._version import __version__
 from fairsparse.checkpoint import Stages, write_json
+from fairsparse.core import InputError, Predictions
 from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.develop import develop
@@ -30,12 +31,11 @@ from fairsparse.experiments.run import (
     single,
     tidy,
 )
-from fairsparse.fairness.budget import Budget
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.metrics import plain
+from fairsparse.fairness.measure.metrics import plain
+from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods.base import Sparsity
 from fairsparse.training import Progress
-from fairsparse.types import InputError, Predictions
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from fairsparse.auditing import words
-from fairsparse.auditing.sweep import DENSE, gather
-from fairsparse.auditing.words import UNDEFINED, Number, defined, fraction, percent, points
+from fairsparse.report import phrases
+from fairsparse.report.phrases import UNDEFINED, Number, defined, fraction, percent, points
+from fairsparse.report.sweep.sweep import DENSE, gather
 
 Estimate = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def _table(records: Sequence[dict[str, Any]], gap: str | None) -> Table:
         box=SIMPLE_HEAD,
         collapse_padding=True,
     )
-    known = map(words.about, words.ordered(records[0]["audit"]["metrics"]))
+    known = map(phrases.about, phrases.ordered(records[0]["audit"]["metrics"]))
     columns = [metric for metric in known if metric.column]
     table.add_column("method", no_wrap=True)
     table.add_column("sparsity\n%", justify="right", no_wrap=True)
@@ -100,11 +100,11 @@ def candidates(found: Mapping[str, Any]) -> Table:
     for title in ("sparsity", "accuracy", measure, "upper bound"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("within", no_wrap=True)
-    table.add_row(words.sparsity(0), percent(tried[0]["dense_accuracy"], 1), "", "", "dense")
+    table.add_row(phrases.sparsity(0), percent(tried[0]["dense_accuracy"], 1), "", "", "dense")
     for c in tried:
         why = "" if c["status"] == "feasible" else f", {c['status']}"
         table.add_row(
-            words.sparsity(c["sparsity"]),
+            phrases.sparsity(c["sparsity"]),
             percent(c["accuracy"], 1),
             *(_amount(c[key], measure) for key in ("value", "bound")),
             ("yes" if c["within"] else "no") + why,
@@ -125,21 +125,24 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
         if lowest["status"] != "feasible":
             why += f", and the method calls its network {lowest['status']}"
         return [
-            f"Even the lowest sparsity, {words.sparsity(lowest['sparsity'])}, is not within"
+            f"Even the lowest sparsity, {phrases.sparsity(lowest['sparsity'])}, is not within"
             f" {budget} on validation: {why}. Nothing was chosen, and nothing was tested. Give a"
             " lower --low, a larger limit, or more validation examples.",
         ]
     above = [c["sparsity"] for c in tried if c["sparsity"] > chosen]
-    then = f"the next, {words.sparsity(min(above))}, is not" if above else "no higher one was tried"
+    then = (
+        f"the next, {phrases.sparsity(min(above))}, is not" if above else "no higher one was tried"
+    )
     confirmed = (
         "This confirms it."
         if test["within"]
         else "This does not confirm it: the upper bound is not within the limit."
     )
     return [
-        f"The largest sparsity found within {budget} is {words.sparsity(chosen)}; {then}.",
-        f"The search looked at {words.plural(len(tried), 'candidate')} and chose by what it saw on"
-        " validation, so the bound found there is optimistic. The test figure is the confirmation.",
+        f"The largest sparsity found within {budget} is {phrases.sparsity(chosen)}; {then}.",
+        f"The search looked at {phrases.plural(len(tried), 'candidate')} and chose by what it saw"
+        " on validation, so the bound found there is optimistic. The test figure is the"
+        " confirmation.",
         f"On the test split, used for this network alone: accuracy {percent(test['accuracy'], 1)}"
         f" (dense {percent(test['dense_accuracy'], 1)}), {measure}"
         f" {_amount(test['value'], measure)}, upper bound {_amount(test['bound'], measure)}."

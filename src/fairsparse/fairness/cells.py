@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fairsparse.core import InputError
 from fairsparse.fairness.notions import NOTIONS, Notion
-from fairsparse.types import InputError
 
 
 @dataclass(frozen=True)

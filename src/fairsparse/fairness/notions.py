@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairsparse.fairness.counts import Array, Counts, Kind, cell_names, fold, share
+from fairsparse.core import UNKNOWN
+from fairsparse.fairness.measure.counts import Array, Counts, Kind, cell_names, fold, share
 from fairsparse.registry import Registry, one_of
-from fairsparse.types import UNKNOWN
 
 
 @dataclass(frozen=True)

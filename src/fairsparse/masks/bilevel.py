@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fairsparse.core import Scores
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.modes import call_with
-from fairsparse.types import Scores
 
 ImplicitForm = Literal["derived", "released"]
 

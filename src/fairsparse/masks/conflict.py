@@ -20,10 +20,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fairsparse.masks.attention import head_rows
+from fairsparse.core import Batch, LossFn, Scores
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.modes import evaluating
-from fairsparse.types import Batch, LossFn, Scores
+from fairsparse.masks.structure.attention import head_rows
 
 Norm = Literal["rank", "clip", "sym"]
 Gate = Literal["off", "hard", "soft"]

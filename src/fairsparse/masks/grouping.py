@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fairsparse.core import InputError
 from fairsparse.masks.topk import top
-from fairsparse.types import InputError
 
 
 class Pattern(NamedTuple):

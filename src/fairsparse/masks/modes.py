@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fairsparse.types import Inputs
+from fairsparse.core import Inputs
 
 
 def call_with(model: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 def levels(sparsity: float, fraction: float = 0.2, explicit: Sequence[float] = ()) -> list[float]:

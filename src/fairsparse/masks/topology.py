@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fairsparse.masks import scorers
+from fairsparse.core import Batch, LossFn, Scores
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.modes import call_with, evaluating
 from fairsparse.masks.topk import top
-from fairsparse.types import Batch, LossFn, Scores
 
 Growth = Literal["random", "gradient-largest", "gradient-smallest"]
 

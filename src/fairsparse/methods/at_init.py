@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import nn
 
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks.criteria import AtInit
-from fairsparse.masks.select import Scope
+from fairsparse.masks.criteria.registry import AtInit
+from fairsparse.masks.selection import Scope
 from fairsparse.methods.base import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
 from fairsparse.methods.criterion import Grouping, check_criterion, masks_of
 from fairsparse.methods.refine import refine

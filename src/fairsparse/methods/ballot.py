@@ -17,11 +17,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from fairsparse.fairness.penalties import FairLoss
-from fairsparse.masks import conflict, scorers
+from fairsparse.core import InputError
+from fairsparse.fairness.steering.penalties import FairLoss
+from fairsparse.masks import conflict
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
-from fairsparse.masks.select import Scope, select
+from fairsparse.masks.selection import Scope, select
 from fairsparse.methods.base import (
     METHODS,
     Facts,
@@ -41,7 +43,6 @@ from fairsparse.methods.refine import refine
 from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.stages import Round, Run, rewind_step
 from fairsparse.training import state_of
-from fairsparse.types import InputError
 
 
 @METHODS.register("ballot")

@@ -13,18 +13,18 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 from torch import nn
 
+from fairsparse.core import InputError
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks import scorers
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.schedules import levels
-from fairsparse.masks.select import Scope, select
+from fairsparse.masks.selection import Scope, select
 from fairsparse.methods.fold import last_bias
 from fairsparse.methods.pressure import check_form
 from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.stages import Round, Run
 from fairsparse.registry import Registry
-from fairsparse.types import InputError
 
 
 class Key(Enum):

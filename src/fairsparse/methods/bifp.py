@@ -9,19 +9,19 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from fairsparse.core import InputError, Scores
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.penalties import Form
+from fairsparse.fairness.steering.penalties import Form
 from fairsparse.masks.bilevel import Bilevel, ImplicitForm
-from fairsparse.masks.channels import check_channels
 from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import Scope, select
+from fairsparse.masks.selection import Scope, select
+from fairsparse.masks.structure.channels import check_channels
 from fairsparse.methods.base import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
 from fairsparse.methods.criterion import Grouping, coupling
 from fairsparse.methods.evenness import Evenness
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import Loop, in_turn, state_of
-from fairsparse.types import InputError, Scores
 
 
 @METHODS.register("bifp")

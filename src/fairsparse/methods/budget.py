@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fairsparse.fairness.budget import Budget
-from fairsparse.fairness.counts import Counts
-from fairsparse.fairness.outcomes import Outcomes
+from fairsparse.fairness.measure.counts import Counts
+from fairsparse.fairness.measure.outcomes import Outcomes
+from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods.base import Key
 from fairsparse.methods.stages import Run
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairsparse.core import Batch
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.constraints import (
@@ -26,7 +27,6 @@ from fairsparse.methods.constraints import (
 from fairsparse.methods.pruned import Pruned, Schedule
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import cross_entropy, state_of
-from fairsparse.types import Batch
 
 
 @METHODS.register("ceag")

@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairsparse.core import Predictions
 from fairsparse.fairness.cells import Cells, sums
-from fairsparse.types import Predictions
 
 DualRate = Annotated[
     float, Field(ge=0, description="step of the multipliers; 0 keeps them at 0: the plain loss")

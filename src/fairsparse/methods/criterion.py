@@ -9,18 +9,18 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import nn
 
-from fairsparse.masks import criteria
-from fairsparse.masks.channels import channels, check_channels
-from fairsparse.masks.criteria import CRITERIA, CriterionName, Evidence
-from fairsparse.masks.graph import traced
+from fairsparse.core import InputError, Scores
+from fairsparse.masks.criteria import registry
+from fairsparse.masks.criteria.registry import CRITERIA, CriterionName, Evidence
 from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import Scope
-from fairsparse.masks.structure import shared
+from fairsparse.masks.selection import Scope
+from fairsparse.masks.structure.channels import channels, check_channels
+from fairsparse.masks.structure.graph import traced
+from fairsparse.masks.structure.removal import shared
 from fairsparse.methods.base import Later
 from fairsparse.methods.stages import Run
 from fairsparse.training import cross_entropy
-from fairsparse.types import InputError, Scores
 
 _EXAMPLES = 512
 _BATCH = 64
@@ -80,7 +80,7 @@ def masks_of(method: Scored, run: Run, sparsity: float, within: MaskSet | None =
         chosen = order[:_EXAMPLES].tensor_split(max(1, min(_EXAMPLES, len(order)) // _BATCH))
         batches = [trainer.to_device(cal.batch(index)) for index in chosen]
 
-    return criteria.choose(
+    return registry.choose(
         method.criterion,
         Evidence(
             run.model,
@@ -109,7 +109,7 @@ def coupling(grouping: str, run: Run) -> Callable[[Scores], Scores]:
 
 def check_criterion(method: Scored, model: nn.Module) -> None:
     """Raise `InputError` for options that exclude each other, or that `model` does not allow."""
-    criteria.check(method.criterion, method.scope, as_selected(method.grouping))
+    registry.check(method.criterion, method.scope, as_selected(method.grouping))
     if method.grouping == "channel":
         check_channels(model)
     if CRITERIA[method.criterion].needs == "inputs":

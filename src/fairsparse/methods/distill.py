@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
+from fairsparse.core import Batch, LossFn
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.pruned import Pruned, Schedule, frozen
 from fairsparse.methods.stages import Round, Run
 from fairsparse.methods.teacher import divergences
 from fairsparse.training import cross_entropy, state_of
-from fairsparse.types import Batch, LossFn
 
 
 @METHODS.register("distill")

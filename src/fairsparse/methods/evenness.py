@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fairsparse.core import Batch, LossFn
 from fairsparse.data.task import Split
-from fairsparse.fairness.penalties import Form, deviation_loss
+from fairsparse.fairness.steering.penalties import Form, deviation_loss
 from fairsparse.training import Trainer, cross_entropy
-from fairsparse.types import Batch, LossFn
 
 
 class Evenness:

@@ -9,13 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fairsparse.core import Batch, LossFn, Scores
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.penalties import FairLoss, gap_loss, streaming_weights, weighted_sum
-from fairsparse.masks import conflict, scorers
+from fairsparse.fairness.steering.penalties import (
+    FairLoss,
+    gap_loss,
+    streaming_weights,
+    weighted_sum,
+)
+from fairsparse.masks import conflict
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import State, cross_entropy, state_of
-from fairsparse.types import Batch, LossFn, Scores
 
 Importance = Literal["fair", "taylor", "magnitude", "lamp"]
 

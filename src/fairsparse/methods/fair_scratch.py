@@ -11,12 +11,13 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from fairsparse.core import UNKNOWN
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.spread import objective
-from fairsparse.masks import scorers
-from fairsparse.masks.paths import check_paths
-from fairsparse.masks.select import select
+from fairsparse.fairness.steering.spread import objective
+from fairsparse.masks.criteria import scorers
+from fairsparse.masks.selection import select
+from fairsparse.masks.structure.paths import check_paths
 from fairsparse.masks.subnet import Granularity, Subnet
 from fairsparse.methods.base import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
 from fairsparse.methods.refine import one_steers, refine
@@ -25,7 +26,6 @@ from fairsparse.methods.stages import Round, Run
 from fairsparse.methods.terms import Chosen, Cost, Gap, Weight, check_term, make_term
 from fairsparse.methods.ticket import Distribution, Source, Ticket, randomize_
 from fairsparse.training import State, Trainer, state_of
-from fairsparse.types import UNKNOWN
 
 
 @METHODS.register("fair-scratch")

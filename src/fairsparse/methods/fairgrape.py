@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fairsparse.masks import scorers
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import Scope, select
+from fairsparse.masks.selection import Scope, select
 from fairsparse.masks.shares import Order, balanced, shift
 from fairsparse.methods.base import METHODS, Facts, Fraction, Outcome, options
 from fairsparse.methods.rounds import Rounds

@@ -9,16 +9,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fairsparse.core import Batch
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks import curvature
+from fairsparse.masks.criteria import curvature
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.select import select
+from fairsparse.masks.selection import select
 from fairsparse.methods.base import METHODS, Facts, Outcome, options
 from fairsparse.methods.rounds import Rounds
 from fairsparse.methods.stages import Run
 from fairsparse.training import Trainer, cross_entropy
-from fairsparse.types import Batch
 
 _BATCH = 64
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fairsparse.core import InputError, Predictions
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.offsets import fit_offsets
-from fairsparse.fairness.spread import objective, spread
+from fairsparse.fairness.steering.offsets import fit_offsets
+from fairsparse.fairness.steering.spread import objective, spread
 from fairsparse.methods.stages import Dense
-from fairsparse.types import InputError, Predictions
 
 
 def choose_offsets(

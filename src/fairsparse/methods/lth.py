@@ -8,11 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
+from fairsparse.core import InputError
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
-from fairsparse.masks.select import Scope
+from fairsparse.masks.selection import Scope
 from fairsparse.methods.base import (
     METHODS,
     Facts,
@@ -31,7 +32,6 @@ from fairsparse.methods.refine import refine
 from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.stages import Round, Run, rewind_step
 from fairsparse.training import state_of
-from fairsparse.types import InputError
 
 
 @METHODS.register("lth")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairsparse.types import Predictions
+from fairsparse.core import Predictions
 
 _HIDDEN = 64
 _STEPS = 400

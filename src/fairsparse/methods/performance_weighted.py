@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairsparse.core import Batch, LossFn
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.pruned import Pruned, frozen
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import state_of
-from fairsparse.types import Batch, LossFn
 
 
 @METHODS.register("performance-weighted")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fairsparse.core import Batch, InputError, LossFn, Predictions
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.penalties import (
+from fairsparse.fairness.steering.penalties import (
     proportional_weights,
     sampling_variance,
     spread_loss,
@@ -16,7 +17,6 @@ from fairsparse.fairness.penalties import (
 )
 from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.teacher import Errors, labels_alone
-from fairsparse.types import Batch, InputError, LossFn, Predictions
 
 _ROOM = 0.1  # in squared scales: a swing of less than a third of a scale is the aim, reached
 MOST = 6.0  # beyond, every lag would weigh its limit and the weights would say nothing of its size

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import nn
 
+from fairsparse.core import InputError
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
@@ -16,7 +17,6 @@ from fairsparse.methods.base import METHODS, Facts, Key, Levels, Outcome, option
 from fairsparse.methods.sequential import Curve, Sequential, in_sequence
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import cross_entropy, state_of
-from fairsparse.types import InputError
 
 
 @METHODS.register("prune-then-fair")

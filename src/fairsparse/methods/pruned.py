@@ -10,16 +10,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from fairsparse.core import InputError, LossFn
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
-from fairsparse.masks.select import Scope
+from fairsparse.masks.selection import Scope
 from fairsparse.methods.base import Floor, Method, OneStage, Sparsity, options
 from fairsparse.methods.criterion import Criterion, Grouping, check_criterion, masks_of
 from fairsparse.methods.stages import Run
 from fairsparse.training import Loop
-from fairsparse.types import InputError, LossFn
 
 Schedule = Annotated[
     Literal["one-shot", "gradual"],

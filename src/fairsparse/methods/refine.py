@@ -16,8 +16,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fairsparse.fairness.penalties import family_scale
-from fairsparse.fairness.spread import Spread, objective
+from fairsparse.core import InputError, LossFn, Predictions
+from fairsparse.fairness.steering.penalties import family_scale
+from fairsparse.fairness.steering.spread import Spread, objective
 from fairsparse.methods.fold import choose_offsets, fold_offsets
 from fairsparse.methods.pressure import Pressure
 from fairsparse.methods.refinement import Refinement
@@ -25,7 +26,6 @@ from fairsparse.methods.stages import Dense, Run
 from fairsparse.methods.teacher import Errors, labels_alone, mean_of, taught, with_errors
 from fairsparse.methods.terms import Term, TermName
 from fairsparse.training import Loop, State, state_of
-from fairsparse.types import InputError, LossFn, Predictions
 
 
 def one_steers(name: str, term: TermName, settings: Refinement | None) -> None:

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import nn
 
+from fairsparse.core import InputError
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
-from fairsparse.masks.select import Scope
+from fairsparse.masks.selection import Scope
 from fairsparse.methods.base import Floor, Fraction, Levels, Method, Outcome, Sparsity, options
 from fairsparse.methods.refine import refine
 from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import state_of
-from fairsparse.types import InputError
 
 Choose = Callable[[MaskSet, float], tuple[MaskSet, dict[str, Any]]]
 """(masks of the round before, sparsity) -> (masks, JSON-able facts)."""

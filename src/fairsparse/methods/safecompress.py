@@ -18,10 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 import torch
 from pydantic import Field
 
-from fairsparse.masks import scorers
+from fairsparse.core import InputError, Scores
+from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cosine
-from fairsparse.masks.select import Scope, select
+from fairsparse.masks.selection import Scope, select
 from fairsparse.masks.topology import Growth, die, gradients, grow, growth_scores
 from fairsparse.methods.base import METHODS, Facts, Floor, Later, Method, Outcome, Sparsity, options
 from fairsparse.methods.refine import refine
@@ -29,7 +30,6 @@ from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.stages import Round, Run
 from fairsparse.methods.trial import Cost, Rule, Trial, best, score
 from fairsparse.training import Loop, cross_entropy, state_of
-from fairsparse.types import InputError, Scores
 
 Death = Literal["magnitude", "taylor"]
 Branch = Literal[

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.spread import objective
+from fairsparse.fairness.steering.spread import objective
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.base import options
 from fairsparse.methods.pruned import Pruning

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fairsparse.core import Predictions
 from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.spread import Spread, spread
+from fairsparse.fairness.steering.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.training import Loop, State, Trainer, state_of
-from fairsparse.types import Predictions
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TypeAlias
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairsparse.core import Batch, LossFn
 from fairsparse.training import Loop, cross_entropy
-from fairsparse.types import Batch, LossFn
 
 Errors: TypeAlias = Callable[[Tensor, Batch], Tensor]
 """``(logits, batch) -> (B,)``: what each example of a batch loses."""

@@ -10,13 +10,18 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairsparse.core import Batch, InputError, LossFn, Predictions
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.parity import Form, directed_term, directions
-from fairsparse.fairness.penalties import FairLoss, gap_loss, streaming_weights, weighted_sum
+from fairsparse.fairness.steering.parity import Form, directed_term, directions
+from fairsparse.fairness.steering.penalties import (
+    FairLoss,
+    gap_loss,
+    streaming_weights,
+    weighted_sum,
+)
 from fairsparse.masks.modes import call_with
 from fairsparse.training import Trainer, cross_entropy
-from fairsparse.types import Batch, InputError, LossFn, Predictions
 
 TermName = Literal["none", "dp", "eo", "cells", "adversarial"]
 

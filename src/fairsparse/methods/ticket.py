@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.checkpoint import digest, read_tensors, write_tensors
+from fairsparse.core import InputError
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.training import State, state_of
 from fairsparse.training.repeatable import derive
-from fairsparse.types import InputError
 
 Distribution = Literal["signed-constant", "unsigned-constant", "kaiming"]
 

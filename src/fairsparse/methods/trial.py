@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from fairsparse.fairness.spread import objective, spread
+from fairsparse.core import Predictions
+from fairsparse.fairness.steering.spread import objective, spread
 from fairsparse.methods.membership import attack_accuracy
 from fairsparse.methods.stages import Run
 from fairsparse.training import derive
-from fairsparse.types import Predictions
 
 Cost = Literal["fairness", "membership"]
 Rule = Literal["ratio", "lexicographic"]

@@ -2,7 +2,8 @@
 
 from fairsparse.models import language, small, vision
 from fairsparse.models.adapt import adapted, restored
-from fairsparse.models.named import MODELS, build, check_outputs, factory
+from fairsparse.models.construct import build, check_outputs, factory
+from fairsparse.models.registry import MODELS
 
 __all__ = [
     "MODELS",

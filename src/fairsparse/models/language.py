@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fairsparse.models.named import MODELS
-from fairsparse.types import InputError
+from fairsparse.core import InputError
+from fairsparse.models.registry import MODELS
 
 _HUB = ("huggingface.co", 443)
 

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairsparse.models.named import MODELS, image_channels
-from fairsparse.types import InputError
+from fairsparse.core import InputError
+from fairsparse.models.registry import MODELS, image_channels
 
 Width = Annotated[int, Field(ge=1)]
 

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fairsparse.models.named import MODELS, image_channels
-from fairsparse.types import InputError
+from fairsparse.core import InputError
+from fairsparse.models.registry import MODELS, image_channels
 
 Stem = Annotated[
     Literal["auto", "imagenet", "small"],

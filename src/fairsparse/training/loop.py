@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairsparse.core import Batch, Diverged, InputError, LossFn
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import BoundMasks, MaskSet
-from fairsparse.masks.paths import check_paths
+from fairsparse.masks.structure.paths import check_paths
 from fairsparse.training.recipe import optimizer_for
 from fairsparse.training.repeatable import State, derive, state_of
 from fairsparse.training.tally import EpochLog, Tally
 from fairsparse.training.trainer import Trainer
-from fairsparse.types import Batch, Diverged, InputError, LossFn
 
 
 @dataclass(frozen=True)

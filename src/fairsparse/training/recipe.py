@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as checked
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))

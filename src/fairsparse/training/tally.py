@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fairsparse.core import Batch
 from fairsparse.fairness.cells import Cells
-from fairsparse.types import Batch
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fairsparse.checkpoint import Stages
+from fairsparse.core import Batch, Predictions
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
 from fairsparse.training.recipe import Recipe, augment
 from fairsparse.training.repeatable import derive
-from fairsparse.types import Batch, Predictions
 
 Progress = Callable[[str, int, int, Mapping[str, Any]], None]
 """(stage, step, total steps, running figures) -> None; called several times an epoch."""

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
+from fairsparse.core import InputError
 from fairsparse.data.files.arrays import read_pickle
-from fairsparse.types import InputError
 
 # What Python 2 and numpy 1 wrote for {'data': array of uint8 [[0, 1, 2], [253, 254, 255]]}.
 PYTHON_2 = (

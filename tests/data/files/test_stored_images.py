@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
 from fairsparse.data.files.images import Decoder, Streamed, stored_images, undecodable
 from fairsparse.data.files.rows import Rows, Stored
 from fairsparse.data.task import SPLITS, Task
 from fairsparse.models import MODELS
 from fairsparse.training import Loop, state_of
-from fairsparse.types import InputError
 from helpers import equal, trainer_for
 
 image_table = DATASETS["image-table"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
-from fairsparse.types import InputError
 
 image_table, image_folder = DATASETS["image-table"], DATASETS["image-folder"]
 

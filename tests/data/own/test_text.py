@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
 from fairsparse.data.files.tokens import encode_texts, load_tokenizer, train_tokenizer
 from fairsparse.data.task import SPLITS, Task
-from fairsparse.types import InputError
 
 text = DATASETS["text"]
 WORDS = ["good", "bad", "Day", "night", "wonderful", "terrible", "isn't", "it", "naïve", "7up"]

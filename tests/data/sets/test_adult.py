@@ -5,9 +5,9 @@ import gzip
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
 from fairsparse.data.task import SPLITS
-from fairsparse.types import InputError
 
 adult = DATASETS["adult"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
 from fairsparse.data.task import SPLITS, Task
-from fairsparse.types import InputError
 from layouts import WNIDS, save, write_celeba, write_fairface, write_lfw, write_tiny
 
 celeba, lfw, fairface = (DATASETS[name] for name in ("celeba", "lfw", "fairface"))

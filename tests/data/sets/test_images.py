@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
-from fairsparse.types import InputError
 
 IDX = {
     "train-images-idx3-ubyte": (60, 3),

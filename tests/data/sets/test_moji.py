@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
 from fairsparse.data.task import SPLITS, Task
-from fairsparse.types import InputError
 from layouts import write_arrays
 
 moji = DATASETS["moji"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
 from fairsparse.data.task import SPLITS, Task
-from fairsparse.types import InputError
 
 # two columns are named twice, and score_text is the text N/A where there is none
 COMPAS_HEADER = (

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from fairsparse.core import InputError
 from fairsparse.data import DATASETS
-from fairsparse.types import InputError
 
 utkface = DATASETS["utkface"]
 

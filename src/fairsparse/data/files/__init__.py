@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 def find(name: str, root: Path, folders: Sequence[str], files: Sequence[str]) -> list[Path]:

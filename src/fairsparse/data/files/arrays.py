@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 def _encode(text: str, encoding: str) -> bytes:

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 MOST_CATEGORIES = 1000

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from fairsparse.core import InputError
 from fairsparse.data.files.rows import Rows, Stored
-from fairsparse.types import InputError
 
 T = TypeVar("T")
 Pixels = npt.NDArray[np.uint8]
@@ -254,3 +254,22 @@ def _alone(file: IO[bytes]) -> Iterator[None]:
     fcntl.flock(file, fcntl.LOCK_EX)
     file.seek(0, os.SEEK_END)
     yield
+
+
+def pixels(image: Tensor) -> np.ndarray:
+    """An image (channels, H, W) as uint8 (H, W, 3), whatever numbers it is stored as.
+
+    Bytes are taken as they are, unless they are of few levels; other numbers are stretched.
+
+    >>> pixels(torch.tensor([[[-1.0, 1.0]]])).tolist(), pixels(torch.tensor([[[0, 16]]])).tolist()
+    ([[[0, 0, 0], [255, 255, 255]]], [[[0, 0, 0], [255, 255, 255]]])
+    """
+    bytes_ = image.dtype == torch.uint8
+    values = image.float()
+    if values.shape[0] not in (1, 3):
+        values = values.mean(0, keepdim=True)
+    values = values.expand(3, -1, -1).permute(1, 2, 0)
+    if not (bytes_ and int(image.max()) >= 64):
+        low = 0 if bytes_ else values.min()
+        values = 255 * (values - low) / (values.max() - low).clamp_min(1e-12)
+    return values.round().to(torch.uint8).numpy()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 
 class Rows(Dataset[Tensor]):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fairsparse.core import InputError
 from fairsparse.registry import nearest
-from fairsparse.types import InputError
 
 
 def read_table(name: str, path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fairsparse.types import InputError
+from fairsparse.core import InputError
 
 PAD = -1
 """The id of no token: what follows the end of a shorter text."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fairsparse.core import InputError
 from fairsparse.data.assembly import image_task
 from fairsparse.data.files.images import ImageFiles
 from fairsparse.data.files.table import read_table, require
@@ -13,7 +14,6 @@ from fairsparse.data.labels import Columns
 from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Assigned, Held
 from fairsparse.data.task import SPLITS, Task
-from fairsparse.types import InputError
 
 _IMAGES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fairsparse.core import UNKNOWN, InputError
 from fairsparse.data.splits import assign
 from fairsparse.data.task import SPLITS, Split, Standardize, Task
-from fairsparse.types import UNKNOWN, InputError
 
 Examples = Sequence[Any] | Dataset[Any]
 """``(x, y)`` or ``(x, y, group)`` of tensors or arrays, or a data set that yields such tuples."""

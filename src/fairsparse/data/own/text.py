@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fairsparse.core import InputError
 from fairsparse.data.assembly import text_task
 from fairsparse.data.files.table import read_table, require
 from fairsparse.data.files.tokens import Tokenization
@@ -13,7 +14,6 @@ from fairsparse.data.labels import Columns, Labels, coded
 from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Held
 from fairsparse.data.task import Task
-from fairsparse.types import InputError
 
 
 @dataset("text")

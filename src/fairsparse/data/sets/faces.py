@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from fairsparse.core import InputError
 from fairsparse.data.assembly import image_task
 from fairsparse.data.files import find
 from fairsparse.data.files.images import ImageFiles
@@ -19,7 +20,6 @@ from fairsparse.data.labels import split_names, yes_or_no
 from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Assigned, Held
 from fairsparse.data.task import Task
-from fairsparse.types import InputError
 
 CELEBA_FILES = ("list_attr_celeba.txt", "list_eval_partition.txt")
 PARTITIONS = {0: "train", 1: "val", 2: "test"}

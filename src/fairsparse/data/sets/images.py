@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from sklearn.datasets import load_digits
 
+from fairsparse.core import InputError
 from fairsparse.data.assembly import assemble, image_task
 from fairsparse.data.files import find
 from fairsparse.data.files.arrays import read_idx, read_pickle
@@ -21,7 +22,6 @@ from fairsparse.data.labels import Labels
 from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Assigned, Held, Ints, in_order
 from fairsparse.data.task import Task
-from fairsparse.types import InputError
 
 Images = tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
 """Pixels (N, channels, H, W) and labels (N,) of an official split."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from fairsparse.core import InputError
 from fairsparse.data.assembly import image_task
 from fairsparse.data.files.images import ImageFiles
 from fairsparse.data.files.table import read_table, require
@@ -17,7 +18,6 @@ from fairsparse.data.labels import yes_or_no
 from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Assigned, Held
 from fairsparse.data.task import Task
-from fairsparse.types import InputError
 
 FOLDERS = ("lfw-deepfunneled", "lfw_funneled", "lfw")
 

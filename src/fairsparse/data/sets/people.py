@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
+from fairsparse.core import InputError
 from fairsparse.data.assembly import table_task
 from fairsparse.data.files import find
 from fairsparse.data.files.table import read_table, require
 from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Assigned, Held
 from fairsparse.data.task import Task
-from fairsparse.types import InputError
 
 ADULT_NUMBERS = ("age", "education-num", "capital-gain", "capital-loss", "hours-per-week")
 ADULT_COLUMNS = (

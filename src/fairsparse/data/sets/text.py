@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fairsparse.core import InputError
 from fairsparse.data.assembly import assemble, text_task
 from fairsparse.data.files.tokens import Tokenization
 from fairsparse.data.labels import Labels
 from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Assigned, Held, in_order
 from fairsparse.data.task import Task
-from fairsparse.types import InputError
 
 MOJI = ("neg_neg", "neg_pos", "pos_neg", "pos_pos")
 """Sentiment, then whether the tweet is written in African-American English."""

@@ -1,0 +1,218 @@
+"""The audit: what changed between two classifiers, and for whom, with one family of tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairsparse.auditing import findings
+from fairsparse.auditing.calibration import COLUMNS, calibration
+from fairsparse.auditing.examples import Examples, Settings
+from fairsparse.auditing.findings import LOST_MORE, Contrast
+from fairsparse.auditing.inputs.labels import (
+    attributes,
+    column,
+    confidence,
+    encode,
+    group_codes,
+    predicted,
+)
+from fairsparse.core import UNKNOWN, InputError
+from fairsparse.fairness.measure.counts import Array
+from fairsparse.fairness.measure.outcomes import Outcomes
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What changed, for whom, and how sure that is.
+
+    Attributes
+    ----------
+    n : int
+        Examples that all models were compared on.
+    class_names : tuple of str
+    attributes : dict
+        Attribute or crossing -> names of its groups.
+    settings : Settings
+    candidates : tuple of str
+        As ranked: those that leave no cell behind first, then by worst extra drop.
+    measures : DataFrame
+        A row for each candidate, attribute and measure: ``reference``, ``candidate`` and ``change``
+        with ``_low`` and ``_high``, the candidate's noise ``floor`` and ``how`` its interval
+        came about, the ``p`` of the change and ``p_adjusted`` over all tests of the audit.
+        Measures of how unequally a drop falls have a ``candidate`` alone.
+    cells : DataFrame
+        A row for each candidate, attribute (``class``, an attribute, a crossing, or class x
+        attribute) and cell, as `CellChange` has it, with ``p_no_worse`` besides.
+    overall : DataFrame
+        A row for each candidate: churn, agreement (Cohen's kappa), flips.
+    calibration : DataFrame
+        Where reference and candidate gave probabilities: a row for each candidate and group, and
+        for all, with both models' expected calibration error, the ``floor`` that a calibrated model
+        would have, overconfidence with its interval, and the ``change`` of it with its interval, p
+        and adjusted p-value.
+    contrasts : dict
+        Candidate -> ``class`` or attribute -> `Contrast`: counts of both models, and every
+        estimate.
+    notes : tuple of str
+        What did not match, and what was left out.
+    """
+
+    n: int
+    class_names: tuple[str, ...]
+    attributes: dict[str, tuple[str, ...]]
+    settings: Settings
+    candidates: tuple[str, ...]
+    measures: pd.DataFrame
+    cells: pd.DataFrame
+    overall: pd.DataFrame
+    calibration: pd.DataFrame
+    contrasts: dict[str, dict[str, Contrast]] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tests(self) -> int:
+        """How many p-values the adjustment is for."""
+        counted = self.cells[["p", "excess_p"]].notna().to_numpy().sum()
+        return int(counted + self.measures["p"].notna().sum() + self.calibration["p"].notna().sum())
+
+    def frame(self, attribute: str, candidate: str | None = None) -> pd.DataFrame:
+        """Accuracy by cell of an attribute, with one row for each cell, as fairlearn has it."""
+        name = candidate if candidate is not None else self.candidates[0]
+        chosen = self.cells.query("candidate_name == @name and attribute == @attribute")
+        if chosen.empty:
+            known = sorted(set(self.cells["attribute"]))
+            raise InputError(
+                f"no cells of '{attribute}' for '{name}'; attributes: {', '.join(known)};"
+                f" candidates: {', '.join(self.candidates)}"
+            )
+        return chosen.set_index("cell")[["n", "reference", "candidate", "drop", "excess_drop"]]
+
+
+def audit(
+    reference: Any,
+    candidate: Any,
+    y: Any,
+    *,
+    groups: Any = None,
+    class_names: Sequence[str] | None = None,
+    **settings: Any,
+) -> Audit:
+    """Compare classifiers on the same examples: overall, by class, by group and by crossing.
+
+    Parameters
+    ----------
+    reference : array-like, shape (N,) or (N, C)
+        Predicted classes of the model to compare with, or its scores by class.
+    candidate : array-like, or mapping of name to array-like
+        The same of one model or of several.
+    y : array-like, shape (N,)
+        True classes.
+    groups : array-like, mapping or DataFrame, optional
+        Of one attribute (N,), or attribute -> (N,); None or NaN where unknown.
+    class_names : sequence, optional
+        Every class, as `y` has it, in order; needed with scores. By default those that occur.
+    **settings
+        Of `Settings`: margin, depth, least, resamples, seed, alpha.
+
+    Raises
+    ------
+    InputError
+        For lengths that differ, missing labels, classes without a name, and settings out of range.
+
+    Examples
+    --------
+    >>> found = audit([0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 0], groups=["a", "a", "b", "b"])
+    >>> found.frame("group")["drop"].tolist()
+    [0.0, 0.5]
+    """
+    true = column("y", y)
+    several = candidate if isinstance(candidate, Mapping) else {"candidate": candidate}
+    outputs = {"reference": reference, **several}
+    if len(outputs) != 1 + len(several):
+        raise InputError("a candidate cannot be called 'reference'; rename it")
+    arrays = {name: predicted(name, value, class_names) for name, value in outputs.items()}
+    for name, array in arrays.items():
+        if len(array) != len(true):
+            raise InputError(
+                f"{name} has {len(array):,} predictions and y {len(true):,} labels; give one for"
+                " each example, in the same order"
+            )
+    names, codes = encode({"y": true, **arrays}, class_names)
+    coded = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
+    examples = Examples(codes["y"], names, coded)
+    sure = {k: c for k, v in outputs.items() if (c := confidence(v)) is not None}
+    rest = {name: codes[name] for name in several}
+    return audit_codes(codes["reference"], rest, examples, Settings(**settings), confidence=sure)
+
+
+def audit_codes(
+    reference: Array,
+    candidates: Mapping[str, Array],
+    examples: Examples,
+    settings: Settings,
+    notes: Sequence[str] = (),
+    confidence: Mapping[str, Array] | None = None,
+) -> Audit:
+    """Audit predicted classes given as codes; `audit` is this for people's own arrays.
+
+    `confidence` is what ``reference`` and candidates give to what they predict, (N,), where known.
+    """
+    crossed = examples.crossed(settings.depth)
+    sure, nobody = confidence or {}, np.full(len(examples.y), UNKNOWN)
+    contrasts: dict[str, dict[str, Contrast]] = {}
+    measures, cells, overall, calibrated = [], [], [], [pd.DataFrame(columns=list(COLUMNS))]
+    for name, codes in candidates.items():
+        both = Outcomes.of([reference, codes], examples.y, nobody, examples.class_names)
+        overall.append({"candidate_name": name, **findings.overall(both)})
+        contrasts[name], frame = findings.contrasts(both, examples, crossed, settings)
+        cells.append(_of(name, frame))
+        measures.append(_of(name, findings.measures(contrasts[name])))
+        if "reference" in sure and name in sure:
+            shares = np.stack([sure["reference"], sure[name]])
+            right = np.stack(both.predicted) == both.true
+            table, gaps = calibration(name, shares, right, examples, crossed, settings)
+            calibrated.append(table)
+            measures.append(pd.DataFrame(gaps))
+    table, rows, sureness = (_together(frames) for frames in (measures, cells, calibrated))
+    findings.adjust(table, rows, sureness, settings)
+    rank = rows.groupby("candidate_name", sort=False).apply(
+        lambda of: (_behind(of), _worst(of)), include_groups=False
+    )
+    return Audit(
+        n=len(examples.y),
+        class_names=examples.class_names,
+        attributes={k: names for k, (_, names) in crossed.items()},
+        settings=settings,
+        candidates=tuple(sorted(candidates, key=lambda name: rank[name])),
+        measures=table,
+        cells=rows,
+        overall=pd.DataFrame(overall),
+        calibration=sureness,
+        contrasts=contrasts,
+        notes=tuple(notes),
+    )
+
+
+def _of(candidate: str, frame: pd.DataFrame) -> pd.DataFrame:
+    frame.insert(0, "candidate_name", candidate)
+    return frame
+
+
+def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    some = [frame for frame in frames if len(frame)]
+    return pd.concat(some, ignore_index=True) if some else frames[0]
+
+
+def _behind(cells: pd.DataFrame) -> int:
+    return int((cells["finding"] == LOST_MORE).sum())
+
+
+def _worst(cells: pd.DataFrame) -> float:
+    worst = cells.loc[cells["excess_p"].notna(), "excess_drop"].max()
+    return math.inf if math.isnan(worst) else float(worst)

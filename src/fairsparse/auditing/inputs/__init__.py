@@ -1,0 +1,1 @@
+"""How predictions come in: files, runs, networks."""

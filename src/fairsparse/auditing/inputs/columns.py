@@ -1,0 +1,382 @@
+"""Predictions from files: CSV, Parquet and NPZ, read in pieces, joined by id, and checked.
+
+A table's columns are found by name: ``id``, ``y``, ``prediction``, or one ``score_CLASS`` for each
+class; every name can be given. An NPZ file holds the same as arrays of one value for each example,
+with ``scores`` (N, C) and ``class_names`` (C,) in place of the score columns. A run directory of
+fairsparse stands for its sparse network, or with ``:dense`` for its dense one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from fairsparse.auditing.inputs.labels import in_order, text
+from fairsparse.auditing.inputs.score_columns import Scored, of_network, reduced, together
+from fairsparse.core import UNKNOWN, InputError
+from fairsparse.fairness.measure.counts import Array
+from fairsparse.registry import listing, nearest
+
+ID, TRUTH, PREDICTION, SCORE = "id", "y", "prediction", "score_"
+_BLOCK = 2**25  # bytes of a CSV file read at once
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that files are read by.
+
+    Parameters
+    ----------
+    id, truth, prediction : str
+    score : str
+        What the names of score columns begin with; the rest is the class.
+    """
+
+    id: str = ID
+    truth: str = TRUTH
+    prediction: str = PREDICTION
+    score: str = SCORE
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of labels: codes (N,), -1 where there is none, and what they stand for."""
+
+    codes: Array
+    names: tuple[str, ...]
+
+    def in_order(self) -> Coded:
+        """The same with its names in order."""
+        codes, names = in_order(self.codes, self.names)
+        return Coded(codes.astype(np.int32), names)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One model's predictions as a file holds them.
+
+    Parameters
+    ----------
+    path : str
+    n : int
+    ids : pandas.Index or None
+    truth, prediction : Coded or None
+    scores : Scored or None
+        With their classes in `classes`.
+    classes : tuple of str
+    attributes : dict
+        Other columns of labels that were asked for.
+    """
+
+    path: str
+    n: int
+    ids: Any
+    truth: Coded | None
+    prediction: Coded | None
+    scores: Scored | None = None
+    classes: tuple[str, ...] = ()
+    attributes: dict[str, Coded] = field(default_factory=dict)
+
+
+def recoded(column: Coded, names: Sequence[str]) -> Array:
+    """A column as codes (N,) of `names`; -1 for others."""
+    known = {name: i for i, name in enumerate(names)}
+    table = [*(known.get(name, UNKNOWN) for name in column.names), UNKNOWN]
+    codes: Array = np.array(table, np.int64)[column.codes]
+    return codes
+
+
+def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> Source:
+    """Read one file of predictions or of groups.
+
+    Parameters
+    ----------
+    path : str
+        Ends in .csv, .parquet or .npz, or is a run directory, perhaps with ``:dense``.
+    columns : Columns
+    attributes : sequence of str or None
+        Columns to read as groups; None for every other column.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or of another kind, or lacks a column that was asked for.
+    """
+    place, _, role = path.rpartition(":")
+    if role in ("dense", "sparse") and place:
+        if not Path(place).is_dir():
+            raise InputError(f"{place}: no such run directory")
+        return _run(Path(place), role, attributes)
+    where = Path(path)
+    if where.is_dir():
+        return _run(where, "sparse", attributes)
+    if where.suffix not in READERS:
+        raise InputError(
+            f"{path}: predictions are read from {', '.join(READERS)} or a run directory; convert it"
+        )
+    if not where.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return READERS[where.suffix](path, columns, attributes)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({str(error)[:200]}); restore it") from None
+
+
+def _csv(path: str, columns: Columns, attributes: Sequence[str] | None) -> Source:
+    options = {"read_options": pa.csv.ReadOptions(block_size=_BLOCK)}
+    with pa.csv.open_csv(path, **options) as reader:
+        names = reader.schema.names
+    wanted, scores = _wanted(path, names, columns, attributes)
+    texts = [n for n in wanted if n not in scores]
+    convert = pa.csv.ConvertOptions(
+        include_columns=wanted,
+        column_types={
+            **{n: pa.dictionary(pa.int32(), pa.string()) for n in texts if n != columns.id},
+            **dict.fromkeys(scores, pa.float32()),
+            **({columns.id: pa.string()} if columns.id in texts else {}),
+        },
+        strings_can_be_null=True,
+        null_values=["", "NA", "NaN", "nan", "null", "None"],
+    )
+    with pa.csv.open_csv(path, convert_options=convert, **options) as reader:
+        return _table(path, reader, columns, wanted, scores, attributes)
+
+
+def _parquet(path: str, columns: Columns, attributes: Sequence[str] | None) -> Source:
+    with pa.parquet.ParquetFile(path) as file:
+        wanted, scores = _wanted(path, file.schema_arrow.names, columns, attributes)
+        batches = file.iter_batches(batch_size=2**20, columns=wanted)
+        return _table(path, batches, columns, wanted, scores, attributes)
+
+
+def _wanted(
+    path: str, names: Sequence[str], columns: Columns, attributes: Sequence[str] | None
+) -> tuple[list[str], list[str]]:
+    twice = {n for n in names if list(names).count(n) > 1}
+    if twice:
+        raise InputError(f"{path}: has the column '{sorted(twice)[0]}' twice; rename one")
+    fixed = [n for n in (columns.id, columns.truth, columns.prediction) if n in names]
+    scores = [n for n in names if n.startswith(columns.score)]
+    others = [n for n in names if n not in fixed and n not in scores]
+    chosen = others if attributes is None else list(attributes)
+    for name in chosen:
+        if name not in names:
+            raise InputError(
+                f"{path}: has no column '{name}'{nearest(name, names)}; columns: {listing(names)}"
+            )
+    return [*fixed, *scores, *chosen], scores
+
+
+def _table(
+    path: str,
+    batches: Iterator[Any],
+    columns: Columns,
+    wanted: Sequence[str],
+    score_columns: Sequence[str],
+    attributes: Sequence[str] | None,
+) -> Source:
+    coders = {n: _Coder() for n in wanted if n not in score_columns and n != columns.id}
+    ids: list[Any] = []
+    classes = tuple(name.removeprefix(columns.score) for name in score_columns)
+    scores: list[Scored] = []
+    n = 0
+    for batch in batches:
+        n += batch.num_rows
+        for name, coder in coders.items():
+            coder.add(batch.column(name))
+        if columns.id in wanted:
+            ids.append(batch.column(columns.id))
+        if score_columns:
+            parts = [
+                batch.column(c).cast(pa.float32()).to_numpy(zero_copy_only=False)
+                for c in score_columns
+            ]
+            said = coders.get(columns.prediction)
+            scores.append(
+                reduced(
+                    np.stack(parts, axis=1), None if said is None else recoded(said.last(), classes)
+                )
+            )
+    if n == 0:
+        raise InputError(f"{path}: holds no rows")
+    done = {name: coder.done() for name, coder in coders.items()}
+    own = (columns.truth, columns.prediction)
+    return Source(
+        path,
+        n,
+        _ids(path, ids) if ids else None,
+        done.get(columns.truth),
+        done.get(columns.prediction),
+        together(scores) if scores else None,
+        classes,
+        {k: v.in_order() for k, v in done.items() if k not in own},
+    )
+
+
+class _Coder:
+    """Collects a column as codes of the distinct values seen so far."""
+
+    def __init__(self) -> None:
+        self.position: dict[Any, int] = {}
+        self.parts: list[Array] = []
+        self.added = 0
+
+    def add(self, column: Any) -> None:
+        if not pa.types.is_dictionary(column.type):
+            column = pc.dictionary_encode(column)
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        self.added = len(chunks)
+        for chunk in chunks:
+            values = chunk.dictionary.to_pylist()
+            table = [
+                UNKNOWN if v is None or v != v or v == "" else self._code(text(v)) for v in values
+            ]
+            codes = chunk.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+            self.parts.append(np.array([*table, UNKNOWN], np.int32)[codes])
+
+    def _code(self, value: str) -> int:
+        return self.position.setdefault(value, len(self.position))
+
+    def last(self) -> Coded:
+        """What was added last."""
+        return Coded(np.concatenate(self.parts[-self.added :]), tuple(self.position))
+
+    def done(self) -> Coded:
+        return Coded(np.concatenate(self.parts), tuple(self.position))
+
+
+def _whole(column: Any) -> bool:
+    """Whether all texts are whole numbers that 64 bits hold; small and fast for many of them."""
+    return bool(pc.all(pc.match_substring_regex(column, r"^-?[0-9]{1,18}$")).as_py())
+
+
+def _ids(path: str, parts: list[Any]) -> pd.Index:
+    column = pa.chunked_array(parts)
+    if column.null_count:
+        raise InputError(f"{path}: {column.null_count:,} rows have no id; give each row one")
+    if not pa.types.is_integer(column.type):
+        column = column.cast(pa.string())
+        numbers = pc.cast(column, pa.int64()) if _whole(column) else None
+        if numbers is not None and pc.all(pc.equal(pc.cast(numbers, pa.string()), column)).as_py():
+            column = numbers  # 007 is not 7, and stays text
+    index = pd.Index(column.to_pandas())
+    if not index.is_unique:
+        twice = index[index.duplicated()].unique()
+        raise InputError(
+            f"{path}: {len(twice):,} ids occur more than once, such as"
+            f" {listing([str(i) for i in twice], 3)}; give each example one row"
+        )
+    return index
+
+
+def npz_arrays(path: str) -> dict[str, Array]:
+    """The arrays of an NPZ file; nothing is unpickled."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: cannot be read ({str(error)[:160]}); it must hold arrays of numbers or text"
+        ) from None
+
+
+def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Source:
+    arrays = npz_arrays(path)
+    scores = arrays.pop("scores", None)
+    if scores is None:
+        return of_arrays(path, arrays, columns, attributes)
+    if scores.ndim != 2 or not np.issubdtype(scores.dtype, np.number):
+        raise InputError(f"{path}: scores must be numbers (N, C); got shape {scores.shape}")
+    found = of_arrays(path, arrays, columns, attributes, len(scores))
+    classes = found.classes or tuple(str(c) for c in range(scores.shape[1]))
+    if len(classes) != scores.shape[1]:
+        raise InputError(
+            f"{path}: scores has {scores.shape[1]} columns and class_names {len(classes)}"
+        )
+    chosen = None if found.prediction is None else recoded(found.prediction, classes)
+    return replace(found, scores=reduced(scores.astype(np.float32), chosen), classes=classes)
+
+
+def of_arrays(
+    path: str,
+    arrays: dict[str, Array],
+    columns: Columns,
+    attributes: Sequence[str] | None,
+    n: int | None = None,
+) -> Source:
+    """What arrays of one value for each of `n` examples say of them; others are left alone."""
+    classes = tuple(text(c) for c in arrays.get("class_names", ()))
+    flat = {k: v for k, v in arrays.items() if v.ndim == 1 and k != "class_names"}
+    lengths = {len(v) for v in flat.values()} | ({n} if n is not None else set())
+    if len(lengths) != 1 or 0 in lengths:
+        raise InputError(f"{path}: its arrays must be of one length; got {sorted(lengths)}")
+    own = (columns.id, columns.truth, columns.prediction)
+    chosen = [k for k in flat if k not in own] if attributes is None else list(attributes)
+    for name in chosen:
+        if name not in flat:
+            raise InputError(f"{path}: has no array '{name}'; arrays: {listing(sorted(flat))}")
+    coded = {}
+    for name in [*own[1:], *chosen]:
+        if name in flat:
+            coder = _Coder()
+            coder.add(pa.array(flat[name]))
+            coded[name] = coder.done()
+    return Source(
+        path,
+        lengths.pop(),
+        _ids(path, [pa.array(flat[columns.id])]) if columns.id in flat else None,
+        coded.get(columns.truth),
+        coded.get(columns.prediction),
+        None,
+        classes,
+        {k: v.in_order() for k, v in coded.items() if k in chosen},
+    )
+
+
+def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
+    """The test predictions of a run directory; groups come with it."""
+    try:
+        record = json.loads((folder / "record.json").read_text())
+        about = record["data"]
+        with np.load(io.BytesIO((folder / "predictions.npz").read_bytes())) as archive:
+            logits, y, group = (archive[f"test_{part}"] for part in (role, "y", "group"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder}: not a complete run ({Path(error.filename).name} is missing)"
+        ) from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{folder}: damaged, or not a run; restore it, or run again") from None
+    classes = tuple(about["class_names"])
+    found = {}
+    if about["group_names"]:
+        name = " x ".join(about["attributes"]) or "group"
+        found[name] = Coded(group.astype(np.int32), tuple(about["group_names"]))
+    return Source(
+        f"{folder}:{role}",
+        len(y),
+        None,
+        Coded(y.astype(np.int32), classes),
+        None,
+        of_network(logits)[0],
+        classes,
+        found,
+    )
+
+
+READERS = {".csv": _csv, ".parquet": _parquet, ".npz": _npz}
+"""By what the name of a file ends in."""

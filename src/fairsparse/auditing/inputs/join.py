@@ -1,0 +1,305 @@
+"""An audit of files: their rows matched, their labels and scores checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fairsparse.auditing.engine import Audit, audit_codes
+from fairsparse.auditing.examples import Examples, Settings
+from fairsparse.auditing.inputs.columns import Coded, Columns, Source, read, recoded
+from fairsparse.auditing.inputs.examples_of import Given, read_any
+from fairsparse.auditing.inputs.labels import ordered, text
+from fairsparse.core import UNKNOWN, InputError
+from fairsparse.fairness.measure.counts import Array
+from fairsparse.registry import listing
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Models on the same examples.
+
+    Parameters
+    ----------
+    examples : Examples
+    predicted : dict of str to ndarray of int64, shape (N,)
+        By the model's name.
+    confidence : dict of str to ndarray of float32, shape (N,)
+        The probability that a model gives to what it predicts, of those that tell.
+    rows : ndarray of int64, shape (N,)
+        Where in the inputs, else in the first file, each example is.
+    ids : pandas.Index or None
+    notes : tuple of str
+        What did not match, and how files were read.
+    """
+
+    examples: Examples
+    predicted: dict[str, Array]
+    confidence: dict[str, Array]
+    rows: Array
+    ids: Any
+    notes: tuple[str, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """What each example is called: its id, or else its row."""
+        if self.ids is not None:
+            return [str(i) for i in self.ids]
+        return [f"row {i + 1}" for i in self.rows]
+
+
+def audit_files(
+    reference: str,
+    candidates: Mapping[str, str],
+    groups: str | None = None,
+    *,
+    settings: Settings | None = None,
+    **reading: Any,
+) -> Audit:
+    """Audit files of predictions, runs and models.
+
+    Parameters
+    ----------
+    reference : str
+        As `join` takes it.
+    candidates : mapping of str to str
+        Name -> the same.
+    groups, **reading
+        As `join` takes them.
+    settings : Settings
+
+    Raises
+    ------
+    InputError
+        As `join` does.
+    """
+    joined = join({"reference": reference, **candidates}, groups, **reading)
+    predicted = dict(joined.predicted)
+    first = predicted.pop("reference")
+    settings = settings or Settings()
+    return audit_codes(
+        first, predicted, joined.examples, settings, joined.notes, confidence=joined.confidence
+    )
+
+
+def join(
+    paths: Mapping[str, str],
+    groups: str | None = None,
+    *,
+    attributes: Sequence[str] = (),
+    columns: Columns | None = None,
+    class_names: Sequence[str] | None = None,
+    renormalise: bool = False,
+    given: Given | None = None,
+) -> Joined:
+    """Read what models predict for the same examples; rows are joined by id, or in order.
+
+    Parameters
+    ----------
+    paths : mapping of str to str
+        Name -> file or run directory, as `read` takes it, or model, as `Network` does.
+    groups : str, optional
+        A file with the groups of the examples: every column but id, or those of `attributes`.
+    attributes : sequence of str
+        Columns that hold groups: of `groups` if given, else of `given`, else of the first file.
+    columns : Columns
+    class_names : sequence of str, optional
+        All classes, where files may lack some.
+    renormalise : bool
+        Take scores that do not sum to 1; which is the largest does not depend on it.
+    given : Given, optional
+        What models are run on.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be used, labels disagree, or nothing matches.
+    """
+    columns = columns or Columns()
+    notes: list[str] = []
+    sources: dict[str, Source] = {}
+    for name, path in paths.items():
+        mine = attributes if not (sources or groups or given) else ()
+        sources[name] = read_any(path, columns, mine, given, class_names, notes)
+    several = list(sources.values())
+    place = given.about if given else several[0]
+    about = read(groups, columns, attributes or None) if groups else place
+    everyone = list({id(s): s for s in (*several, about, place)}.values())
+    rows = _join(several, everyone, notes)
+    y = _truth(everyone, rows, columns)
+    for source in several:
+        _check_scores(source, renormalise)
+    predicted = {name: _predictions(s, columns, rows[id(s)]) for name, s in sources.items()}
+    names = _classes([y, *predicted.values()], several, class_names)
+    sure = {name: _confidence(s, rows[id(s)]) for name, s in sources.items()}
+    belong = {k: (_at(c, rows[id(about)]), c.names) for k, c in about.attributes.items()}
+    return Joined(
+        Examples(recoded(y, names), names, belong),
+        {name: recoded(column, names) for name, column in predicted.items()},
+        {name: c for name, c in sure.items() if c is not None},
+        rows[id(place)],
+        None if several[0].ids is None else several[0].ids[rows[id(several[0])]],
+        tuple(notes),
+    )
+
+
+def _join(
+    sources: Sequence[Source], everyone: Sequence[Source], notes: list[str]
+) -> dict[int, Array]:
+    """Rows of each source, in one order, -1 where groups have none; told is what did not match."""
+    first = sources[0]
+    same = {id(s): np.arange(first.n) for s in everyone}
+    with_ids = [s for s in everyone if s.ids is not None]
+    if len(with_ids) < len(everyone):
+        sizes = {s.path: s.n for s in everyone}
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{path} {n:,}" for path, n in sizes.items())
+            raise InputError(
+                "without an id column in every file rows are matched by their order, and these"
+                f" differ in length: {listed}; give each file an id column"
+            )
+        if len(with_ids) > 1:
+            raise InputError(
+                "some files have an id column and some have none; give it to all or to none"
+            )
+        notes.append("Rows were matched by their order, as files have no ids.")
+        return same
+    if all(s.n == first.n and s.ids.equals(first.ids) for s in everyone):
+        return same
+    common = first.ids
+    for source in sources[1:]:
+        common = common[source.ids.get_indexer(common) >= 0]
+    joined = {id(s): s.ids.get_indexer(common) for s in everyone}
+    for source in everyone:
+        matched = int((joined[id(source)] >= 0).sum())
+        if matched == 0:
+            mine, theirs = ([str(i) for i in s.ids[:3]] for s in (first, source))
+            raise InputError(
+                f"no id of {source.path} is in all other files: it has {listing(theirs)}, and"
+                f" {first.path} has {listing(mine)}"
+            )
+        if source.n > matched:
+            notes.append(
+                f"{source.n - matched:,} of {source.n:,} rows of {source.path} have no match."
+            )
+        if matched < len(common):
+            notes.append(
+                f"{len(common) - matched:,} examples are not in {source.path}: their groups are"
+                " unknown."
+            )
+    return joined
+
+
+def _truth(everyone: Sequence[Source], rows: Mapping[int, Array], columns: Columns) -> Coded:
+    """The true classes, on which all that have any agree."""
+    truth = next((s for s in everyone if s.truth is not None), None)
+    if truth is None:
+        raise InputError(
+            f"no file has the true classes (column '{columns.truth}'); name it with --truth"
+        )
+    y = _labels(truth.truth, rows[id(truth)], f"{truth.path}: {columns.truth}")
+    for source in everyone:
+        if source is not truth and source.truth is not None:
+            at = rows[id(source)]
+            here = at >= 0  # a file of groups may lack some
+            theirs = _labels(source.truth, at[here], source.path)
+            _agree(truth.path, source.path, Coded(y.codes[here], y.names), theirs)
+    return y
+
+
+def _at(column: Coded, rows: Array) -> Array:
+    """Codes (N,) of a column at rows, -1 where there is none."""
+    return np.where(rows >= 0, column.codes[rows], UNKNOWN).astype(np.int64)
+
+
+def _labels(column: Coded | None, rows: Array, what: str) -> Coded:
+    assert column is not None
+    codes = _at(column, rows)
+    missing = int((codes < 0).sum())
+    if missing:
+        raise InputError(f"{what} is empty in {missing:,} of {len(codes):,} rows; leave them out")
+    return Coded(codes, column.names)
+
+
+def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
+    names = {name: i for i, name in enumerate(one.names)}
+    turned = np.array([names.get(n, len(names) + i) for i, n in enumerate(two.names)])
+    differ = np.flatnonzero(turned[two.codes] != one.codes)
+    if len(differ):
+        at = differ[0]
+        raise InputError(
+            f"true classes differ in {len(differ):,} of {len(one.codes):,} matched rows: the first"
+            f" is '{one.names[one.codes[at]]}' in {path} and '{two.names[two.codes[at]]}' in"
+            f" {other}; check the ids, or the order of the rows"
+        )
+
+
+def _check_scores(source: Source, renormalise: bool) -> None:
+    if source.scores is None:
+        return
+    strange, off = source.scores.strange, source.scores.off
+    if strange.count:
+        raise InputError(
+            f"{source.path}: scores are not a number in {strange.count:,} rows, first in row"
+            f" {strange.first + 1}; leave those rows out"
+        )
+    if source.prediction is None and not renormalise and off.count:
+        raise InputError(
+            f"{source.path}: scores do not sum to 1 in {off.count:,} rows, first in row"
+            f" {off.first + 1} ({off.value:.4g}); give probabilities, or --renormalise"
+        )
+
+
+def _predictions(source: Source, columns: Columns, rows: Array) -> Coded:
+    if source.prediction is not None:
+        return _labels(source.prediction, rows, f"{source.path}: {columns.prediction}")
+    if source.scores is None:
+        raise InputError(
+            f"{source.path}: has neither a column '{columns.prediction}' nor columns that begin"
+            f" with '{columns.score}'; name them with --prediction or --score"
+        )
+    return Coded(source.scores.largest[rows], source.classes)
+
+
+def _confidence(source: Source, rows: Array) -> Array | None:
+    """The probability of what is predicted, (N,); None where a source has no probabilities."""
+    if source.scores is None or np.isnan(source.scores.confidence).any():
+        return None  # with predictions beside them, scores may be anything
+    found: Array = source.scores.confidence[rows]
+    return found
+
+
+def _classes(
+    columns: Sequence[Coded], sources: Sequence[Source], given: Sequence[str] | None
+) -> tuple[str, ...]:
+    y, first = columns[:2]
+    scored = [s for s in sources if s.scores is not None and s.prediction is None]
+    for other in scored[1:]:
+        if set(other.classes) != set(scored[0].classes):
+            odd = sorted(set(other.classes) ^ set(scored[0].classes))
+            raise InputError(
+                f"{scored[0].path} and {other.path} have scores of different classes:"
+                f" {listing(odd, 5)} in one alone"
+            )
+    if given is not None:
+        names = tuple(text(c) for c in given)
+    elif scored:
+        names = scored[0].classes
+    else:
+        names = ordered({*_used(y), *_used(first)})
+    for source, column in zip([None, *sources], columns, strict=True):
+        strange = [n for n in _used(column) if n not in names]
+        if strange:
+            where = "the true classes" if source is None else source.path
+            raise InputError(
+                f"{where}: has classes that {'--classes does' if given else 'the others do'} not"
+                f" have: {listing(strange, 5)}; known: {listing(names, 8)}; give all with --classes"
+            )
+    return names
+
+
+def _used(column: Coded) -> list[str]:
+    return [column.names[i] for i in np.unique(column.codes)]

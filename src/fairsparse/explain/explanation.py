@@ -1,0 +1,95 @@
+"""Why a pruned network differs: what is known of it, before it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fairsparse.data.task import Transform
+from fairsparse.explain.agreement import Agreement, Mean
+from fairsparse.explain.loss_path import Line
+from fairsparse.fairness.measure.counts import Array
+
+DENSE, RANDOM, PRUNED = "dense", "random mask", "pruned"
+NETWORKS = (DENSE, RANDOM, PRUNED)
+"""The dense network; its weights under a random mask of the run's sparsity, not trained; the run's
+pruned network."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A test example that the dense network gets right and the pruned one wrong.
+
+    Parameters
+    ----------
+    index : int
+        Its row in the test split.
+    y : str
+    group : str or None
+        None where the task has no groups.
+    target : str
+        The class that the maps are about: what the dense network predicts.
+    predicted : mapping of str to (str, float)
+        Of each network the predicted class and its probability.
+    correlation : mapping of str to float
+        With the dense network's map; NaN where a map is constant.
+    x : Tensor or dict
+        The input as it is stored.
+    maps : mapping of str to ndarray
+    """
+
+    index: int
+    y: str
+    group: str | None
+    target: str
+    predicted: Mapping[str, tuple[str, float]]
+    correlation: Mapping[str, float]
+    x: Any
+    maps: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Heat maps of three networks, how alike they are and for whom, and the line to another run.
+
+    Parameters
+    ----------
+    run : str
+        Where the run was read from.
+    record : dict
+        Its record.
+    method : str
+        How the maps were made.
+    agreement : Agreement
+        Of a sample of the test split, with the dense network's maps.
+    difference : Mean
+        By how much the pruned network's maps correlate more with the dense one's than those under
+        the random mask do; where both have a correlation.
+    index, weights : ndarray, shape (n,)
+        Rows of the sample in the test split, and how many examples each stands for.
+    flips : int
+        Test examples that the dense network gets right and the pruned one wrong.
+    shown : sequence of Shown
+        Some of them.
+    transform : callable, optional
+        Of the test split; it may know the names of features, or the words of tokens.
+    seed : int
+    other : str
+        Where the run at the other end of the line was read from; empty without one.
+    line : Line, optional
+    """
+
+    run: str
+    record: dict[str, Any]
+    method: str
+    agreement: Agreement
+    difference: Mean
+    index: Array
+    weights: Array
+    flips: int
+    shown: Sequence[Shown]
+    transform: Transform | None
+    seed: int
+    other: str = ""
+    line: Line | None = None

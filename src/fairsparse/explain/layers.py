@@ -1,0 +1,90 @@
+"""Which layer of a network heat maps are made at, found by running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairsparse.core import InputError, Inputs
+
+
+def picture_layer(model: nn.Module, x: Tensor) -> tuple[str, nn.Module | None]:
+    """The layer whose output is the last picture of the input that is wider than one pixel.
+
+    Of all modules with a convolution inside, the last one to finish with such an output: the last
+    convolution of a plain network, and the last residual block where there are blocks, because a
+    convolution inside of it is only one of the two branches that make up the picture.
+
+    Parameters
+    ----------
+    model : nn.Module
+    x : Tensor, shape (B, channels, H, W)
+
+    Returns
+    -------
+    str, nn.Module or None
+        Empty and None when there is no such layer.
+    """
+    found: list[tuple[str, nn.Module]] = []
+
+    def see(name: str, module: nn.Module, output: Any) -> None:
+        wide = isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1
+        if wide and name and any(isinstance(m, nn.Conv2d) for m in module.modules()):
+            found[:] = [(name, module)]
+
+    _run(model, x, lambda name, module, _, output: see(name, module, output))
+    return found[0] if found else ("", None)
+
+
+def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
+    """The embedding that takes token ids, and the key of the ids where inputs are a dict.
+
+    Raises
+    ------
+    InputError
+        When no embedding is given the inputs, or one of them.
+    """
+    named: list[tuple[str | None, Tensor]] = (
+        [(None, x)] if isinstance(x, Tensor) else [(key, x[key]) for key in x]
+    )
+    found: list[tuple[str | None, nn.Embedding]] = []
+
+    def see(module: nn.Module, given: Any) -> None:
+        if found or not isinstance(module, nn.Embedding) or not given:
+            return
+        for key, ids in named:
+            if not ids.is_floating_point() and ids.shape == given[0].shape:
+                known = ids >= 0
+                if bool((ids[known] == given[0][known]).all()):
+                    found.append((key, module))
+                    return
+
+    _run(model, x, lambda _, module, given, output: see(module, given))
+    if not found:
+        kinds = ", ".join(f"{t.dtype} {tuple(t.shape)}" for _, t in named)
+        raise InputError(
+            f"the network has no embedding of its inputs ({kinds}); heat maps are made of float"
+            " images, float features, and token ids that go into an nn.Embedding"
+        )
+    return found[0]
+
+
+def _run(model: nn.Module, x: Inputs, see: Callable[[str, nn.Module, Any, Any], None]) -> None:
+    """Run the network once in evaluation mode and show each module with its input and output."""
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, given, output: see(name, module, given, output)
+
+    hooks = [m.register_forward_hook(hook(name)) for name, m in model.named_modules()]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        model.train(training)
+        for handle in hooks:
+            handle.remove()

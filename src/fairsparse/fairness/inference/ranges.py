@@ -1,0 +1,108 @@
+"""How sure a range or an extreme over cells is, and how large chance alone makes it.
+
+The range of rates over cells is at least zero, and grows by sampling even where all cells are
+alike. Where it does not stand out from that, no resampling of the data covers the true range; the
+intervals here do, by bounding all pairs of cells at once. With two cells they are the interval of
+one difference.
+
+References
+----------
+.. [1] Tukey, "The problem of multiple comparisons", 1953: the studentized range.
+.. [2] Šidák, "Rectangular confidence regions for the means of multivariate normal distributions",
+   1967.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from scipy import special, stats
+
+from fairsparse.fairness.inference.paired import LEVEL, Bounds, wilson
+from fairsparse.fairness.measure.counts import Array, share
+
+STANDS_OUT = 3.0
+"""A range this many times its noise floor, or more, is resampled; below it, all pairs are bound."""
+
+_GRID = np.linspace(-9, 9, 3601)
+
+
+@lru_cache(maxsize=256)
+def pairs_quantile(cells: int, families: int = 1) -> float:
+    """Normal quantile that holds for all pairs of `cells` at once, in each of `families` [1]_.
+
+    >>> round(pairs_quantile(2), 3), round(pairs_quantile(3) * 2**0.5, 3)
+    (1.96, 3.314)
+    """
+    level = LEVEL ** (1 / families)
+    return float(stats.studentized_range.ppf(level, cells, np.inf)) / 2**0.5
+
+
+def each_quantile(cells: int) -> float:
+    """Normal quantile of two-sided intervals that hold for all of `cells` at once [2]_."""
+    return float(stats.norm.ppf((1 + LEVEL ** (1 / cells)) / 2))
+
+
+def floor(hits: Array, n: Array) -> float:
+    """Expected range over cells if all had the pooled rate; counts (F, K).
+
+    It is what sampling alone makes of the range, in the family where it makes most; normal, so
+    rough where cells hold a few examples. NaN where a cell is empty.
+
+    >>> round(floor(np.full((1, 10), 930), np.full((1, 10), 1000)), 3)
+    0.025
+    """
+    pooled = share(hits.sum(-1, keepdims=True), n.sum(-1, keepdims=True))
+    variance = pooled * (1 - pooled) * share(np.ones(n.shape), n)
+    if np.isnan(variance).any():
+        return np.nan
+    spread = np.sqrt(variance[variance.sum(-1).argmax()])  # (K,)
+    if spread.max() == 0:
+        return 0.0
+    x = _GRID * spread.max()
+    with np.errstate(divide="ignore"):
+        z = x[:, None] / spread
+    below, above = special.log_ndtr(z).sum(-1), special.log_ndtr(-z).sum(-1)
+    return float(np.trapezoid(1 - np.exp(below) - np.exp(above), x))
+
+
+def range_bounds(
+    rates: Array, bounds: Callable[[float], Bounds], families: int | None = None
+) -> Bounds:
+    """Interval of the largest range over families of cells, from all pairs at once.
+
+    Parameters
+    ----------
+    rates : (F, K)
+        Estimates.
+    bounds : callable
+        Normal quantile -> interval of each estimate; estimates are independent.
+    families : int, optional
+        For how many the quantile is to hold; F unless said.
+    """
+    count, cells = rates.shape
+    if cells < 2 or np.isnan(rates).any():
+        return Bounds(np.array(np.nan), np.array(np.nan))
+    low, high = bounds(pairs_quantile(cells, families or count))
+    down, up = rates - low, high - rates
+    lows, highs = [], []
+    for f in range(count):  # one family at a time: pairs of a thousand classes are a million
+        apart = rates[f][:, None] - rates[f]
+        lows.append((apart - np.hypot(down[f][:, None], up[f])).max())
+        highs.append((apart + np.hypot(up[f][:, None], down[f])).max())
+    return Bounds(np.array(max(0.0, *lows)), np.array(max(highs)))
+
+
+def rate_range(hits: Array, n: Array) -> Bounds:
+    """Interval of the largest range of rates, counts (F, K); a range of rates is at most 1."""
+    low, high = range_bounds(share(hits, n), lambda z: wilson(hits, n, z))
+    return Bounds(low, np.minimum(high, 1.0))
+
+
+def extreme(bounds: Callable[[float], Bounds], cells: int, largest: bool) -> Bounds:
+    """Interval of the largest or smallest of `cells` quantities, from all of them at once."""
+    low, high = bounds(each_quantile(max(cells, 1)))
+    reduce = np.max if largest else np.min
+    return Bounds(reduce(low), reduce(high))

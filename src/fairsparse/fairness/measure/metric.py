@@ -1,0 +1,180 @@
+"""What a metric is: a number from counts, and all that is said of it anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Concatenate, Literal, NamedTuple, ParamSpec, TypeAlias
+
+from fairsparse.fairness.inference.paired import Bounds
+from fairsparse.fairness.measure.counts import Array, Counts, Kind
+from fairsparse.registry import Registry
+
+P = ParamSpec("P")
+Function: TypeAlias = Callable[..., Array]
+
+
+class Unit(NamedTuple):
+    """How values are printed.
+
+    ``value`` and ``change`` are the units of values and of their differences, empty for plain
+    numbers; values are multiplied by ``scale`` and have ``digits`` after the point. Where there is
+    room for one digit after the point, they are multiplied by ``narrow``.
+    """
+
+    value: str
+    change: str
+    scale: float
+    digits: int
+    narrow: float
+
+
+PERCENT = Unit("%", "points", 100, 2, 100)
+"""Of rates and of their ranges."""
+POINTS = Unit("points", "points", 100, 2, 100)
+"""Of what rates lost."""
+FRACTION = Unit("", "", 1, 5, 1e4)
+"""Of variances of rates; five decimals show four digits of the usual ones."""
+RATIO = Unit("", "", 1, 3, 1)
+"""Of other plain numbers."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Wilson's, of a change Newcombe's for the same examples.
+
+    Of everyone's accuracy, whose change has McNemar's exact test.
+    """
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Bootstrap of the corrected variance, which has no bias.
+
+    Of two metrics, by name: the variance in the data, and that without what sampling adds.
+    """
+
+    plain: str
+    corrected: str
+
+
+@dataclass(frozen=True)
+class Rates:
+    """BCa where it stands out from sampling, else all cells at once.
+
+    Of rates, as hits and examples, each (..., F, K): their minimum where higher is better, or else
+    their range over K; of several families F the largest range.
+    """
+
+    counts: Callable[[Counts], tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
+class Together:
+    """All cells, or all pairs of cells, at once.
+
+    Of a degradation, from `Pairs` (G', C) of what two models did, and the number of known groups.
+    """
+
+    bounds: Callable[..., Bounds]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """BCa of a paired bootstrap."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number computed from counts, and all that is said of it anywhere.
+
+    Parameters
+    ----------
+    function : callable
+        `Counts` (for a degradation: of reference and candidate) -> (...). Its docstring is one
+        sentence for people, and a formula where one helps.
+    name, label : str
+        In records, files and rules; in reports.
+    better : {"higher", "lower"}
+    cells : str
+        Kind of the cells it is a property of.
+    interval : Score, Corrected, Rates, Together or Bootstrap
+    unit : Unit
+    least : int
+        How many examples each of the cells must hold.
+    without_groups : {"absent", "by class", "repeated"}
+        What becomes of a metric of groups where there are no two: there is none, classes stand in,
+        or they do and reports leave it out, for another metric says the same.
+    listed : sequence of {"sweep", "controls"}
+        Tables of chosen metrics that it is in: of many runs, and of corrections after training.
+    column : str
+        Its title in the narrow table that studies end with; empty where it is not in it.
+    """
+
+    function: Function
+    name: str
+    label: str
+    better: Literal["higher", "lower"]
+    cells: Kind
+    interval: Score | Corrected | Rates | Together | Bootstrap = Bootstrap()
+    unit: Unit = PERCENT
+    least: int = 1
+    without_groups: Literal["absent", "by class", "repeated"] = "absent"
+    listed: Sequence[Literal["sweep", "controls"]] = ("sweep",)
+    column: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One sentence for people."""
+        return " ".join((self.function.__doc__ or "").split("\n\n")[0].split())
+
+    @property
+    def facts(self) -> str:
+        """Label, unit, and which way is better, on one line."""
+        unit = f"in {self.unit.value}" if self.unit.value else "a plain number"
+        return f"{self.label}, {unit}; {self.better} is better"
+
+    @property
+    def of_groups(self) -> bool:
+        """Whether it compares groups, and not classes."""
+        return self.cells not in ("all", "class")
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether it exists only where there are two named groups."""
+        return self.of_groups and self.without_groups == "absent"
+
+    @property
+    def of_inequality(self) -> bool:
+        """Whether texts count it as a measure of inequality; corrected forms are not counted."""
+        corrected = isinstance(self.interval, Corrected) and self.name != self.interval.plain
+        return self.cells != "all" and not corrected
+
+    def told_of(self, groups: bool) -> bool:
+        """Whether reports tell it of the groups of an attribute, or else of classes."""
+        return self.of_groups == groups or (not groups and self.without_groups == "by class")
+
+
+def declaring(
+    registry: Registry[Metric], make: Callable[Concatenate[Function, P], Metric]
+) -> Callable[P, Callable[[Function], Function]]:
+    """Return a decorator, with the parameters of `Metric`, that adds functions to a registry."""
+
+    def declare(*args: P.args, **kwargs: P.kwargs) -> Callable[[Function], Function]:
+        def add(function: Function) -> Function:
+            one = make(function, *args, **kwargs)
+            registry.register(one.name)(one)
+            return function
+
+        return add
+
+    return declare
+
+
+def evaluate(registry: Registry[Metric], *counts: Counts) -> dict[str, Array]:
+    """Compute every metric that exists for these counts: name -> (...)."""
+    return {
+        name: registry[name].function(*counts)
+        for name in registry
+        if counts[0].grouped or not registry[name].needs_groups
+    }

@@ -1,0 +1,287 @@
+"""What models say of labelled examples, coded and checked once: all counts come from this."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+from torch import Tensor
+
+from fairsparse.core import UNKNOWN, InputError
+from fairsparse.fairness.inference.paired import Pairs
+from fairsparse.fairness.measure.counts import Array, Counts, Labels
+
+_MOST_DISTINCT = 2**18  # more combinations than these are reduced to what matters of them
+_TABLE = 2**22  # numbers counted by table and not by sorting, where examples are as many
+Columns = tuple[Array, Array, tuple[Array, ...]]  # row, true class, class predicted by each model
+
+
+def as_codes(what: str, values: Labels, n: int, names: Sequence[str], lowest: int = 0) -> Array:
+    """Return `values` as int64 (N,), or raise `InputError` unless they are `n` codes of `names`."""
+    codes = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if codes.shape != (n,) or n == 0 or codes.dtype.kind not in "iu":
+        raise InputError(
+            f"{what} must be whole numbers, one for each of the {n} examples, and at least one;"
+            f" got {codes.dtype} of shape {codes.shape}"
+        )
+    low, high = int(codes.min()), int(codes.max())
+    if low < lowest or high >= len(names):
+        raise InputError(
+            f"{what} go from {low} to {high}; allowed are {lowest} .. {len(names) - 1}"
+            f" ({len(names)} names): check the codes against the names"
+        )
+    return codes.astype(np.int64, copy=False)
+
+
+class Combinations(NamedTuple):
+    """Distinct examples: how often each occurs, ascending, and what each adds to the counts.
+
+    ``effect`` is a matrix (features, K). Features are n, then correct and predicted of each model,
+    each flat (G', C).
+    """
+
+    times: Array
+    effect: sparse.csc_array
+    shape: tuple[int, int]
+    known: int
+
+    def counts(self, sums: Array) -> tuple[Counts, ...]:
+        """One `Counts` for each model from sums of features (R, features)."""
+        n, *rest = np.moveaxis(sums.reshape(len(sums), -1, *self.shape), 1, 0)
+        return tuple(
+            Counts(n, correct, predicted, self.known)
+            for correct, predicted in zip(rest[::2], rest[1::2], strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What models predicted for the same examples, which belong to the groups of one attribute.
+
+    Whatever is counted is counted once, when it is first asked for.
+
+    Parameters
+    ----------
+    row : ndarray of int64, shape (N,)
+        Row of each example in tables of G' rows: its group (one row for everyone where none is
+        named), or the row after the named groups, if any group is unknown.
+    true : ndarray of int64, shape (N,)
+    predicted : tuple of ndarray of int64, each (N,)
+        Of each model.
+    class_names, group_names : tuple of str
+    shape : tuple of int
+        G', C.
+    """
+
+    row: Array
+    true: Array
+    predicted: tuple[Array, ...]
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls,
+        predictions: Sequence[Labels],
+        y: Labels,
+        group: Labels,
+        class_names: Sequence[str],
+        group_names: Sequence[str] = (),
+    ) -> Outcomes:
+        """Check codes and put them together.
+
+        Parameters
+        ----------
+        predictions : sequence of (N,)
+            Predicted classes of each model, ``0 .. C-1``.
+        y, group : (N,)
+            True classes; groups ``0 .. G-1``, -1 where unknown.
+        class_names, group_names : sequence of str
+
+        Raises
+        ------
+        InputError
+            Without examples, for lengths that differ, and for codes without a name.
+        """
+        n = len(y)
+        true = as_codes("true classes", y, n, class_names)
+        codes = tuple(as_codes("predicted classes", p, n, class_names) for p in predictions)
+        every = cls(0 * true, true, codes, tuple(class_names), (), (1, len(class_names)))
+        return every.by(group, group_names)
+
+    def by(self, group: Labels, group_names: Sequence[str]) -> Outcomes:
+        """The same predictions by the groups of another attribute."""
+        groups = len(group_names)
+        row = as_codes("groups", group, len(self.true), group_names, UNKNOWN)
+        if groups == 0:
+            return replace(self, row=0 * row, group_names=(), shape=(1, self.shape[1]))
+        unknown = row == UNKNOWN
+        shape = (groups + int(unknown.any()), self.shape[1])
+        row = np.where(unknown, groups, row)
+        return replace(self, row=row, group_names=tuple(group_names), shape=shape)
+
+    @cached_property
+    def distinct(self) -> tuple[Columns, Array]:
+        """Distinct combinations (row, true, predicted), each (K,), in order; and their counts."""
+        classes = self.shape[1]
+        dims = (*self.shape, *[classes] * len(self.predicted))
+        size, most = math.prod(dims), min(_TABLE, 4 * len(self.row))
+        codes = np.ravel_multi_index((self.row, self.true, *self.predicted), dims)
+        if size <= most:
+            table = np.bincount(codes, minlength=size)
+            codes = np.flatnonzero(table)
+            times = table[codes]
+        else:
+            codes, times = np.unique(codes, return_counts=True)
+        row, true, *predicted = np.unravel_index(codes, dims)
+        return (row, true, tuple(predicted)), times
+
+    def _table(self, cell: Array, times: Array) -> Array:
+        """How often each cell (G', C) occurs, from flat cells that occur `times` each."""
+        sums = np.bincount(cell, weights=times, minlength=math.prod(self.shape))
+        return sums.astype(np.int64).reshape(self.shape)
+
+    @cached_property
+    def counts(self) -> tuple[Counts, ...]:
+        """The counts of each model, (G', C)."""
+        (row, true, predicted), times = self.distinct
+        cell = row * self.shape[1] + true
+        n, groups = self._table(cell, times), len(self.group_names)
+        return tuple(
+            Counts(
+                n,
+                self._table(cell[right := np.flatnonzero(codes == true)], times[right]),
+                self._table(row * self.shape[1] + codes, times),
+                groups,
+            )
+            for codes in predicted
+        )
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """How often both of two models are right, and each alone, (G', C)."""
+        (row, true, (first, second)), times = self.distinct
+        cell, before, after = row * self.shape[1] + true, first == true, second == true
+        either = (before & after, before & ~after, ~before & after, ~before & ~after)
+        return Pairs(*(self._table(cell[at], times[at]) for at in either))
+
+    @cached_property
+    def combinations(self) -> tuple[Combinations, ...]:
+        """What resampling draws: the distinct combinations, or what matters of too many."""
+        (row, true, predicted), times = self.distinct
+        if len(times) > _MOST_DISTINCT:
+            return self._reduced()
+        order = np.argsort(times, kind="stable")
+        row, true, times = row[order], true[order], times[order]
+        everyone, cell = np.arange(len(times)), row * self.shape[1] + true
+        entries = [(cell, everyone)]
+        for codes in (p[order] for p in predicted):
+            right = np.flatnonzero(codes == true)
+            entries += [(cell[right], right), (row * self.shape[1] + codes, everyone)]
+        return (self._combinations(entries, times),)
+
+    def _combinations(self, entries: Sequence[tuple[Array, Array]], times: Array) -> Combinations:
+        """With a one at each (cell, combination) of the entries of each feature."""
+        size = math.prod(self.shape)
+        feature = np.concatenate([i * size + cells for i, (cells, _) in enumerate(entries)])
+        column = np.concatenate([at for _, at in entries])
+        ones = np.ones(len(feature), np.int32)
+        effect = sparse.csc_array(
+            (ones, (feature, column)), shape=(len(entries) * size, len(times))
+        )
+        return Combinations(times, effect, self.shape, len(self.group_names))
+
+    def _reduced(self) -> tuple[Combinations, ...]:
+        """Which models were right, by group and true class; false positives, by predicted class."""
+        (row, true, predicted), times = self.distinct
+        models, cells = len(predicted), math.prod(self.shape)
+
+        def occur(cell: Array, pattern: Array, n: Array) -> Array:
+            sums = np.bincount((cell << models) + pattern, weights=n, minlength=cells << models)
+            return sums.astype(np.int64)
+
+        right = sum(((p == true).astype(np.int64) << i for i, p in enumerate(predicted)), 0 * true)
+        hits = occur(row * self.shape[1] + true, right, times)
+        # a false positive of several models at once is one combination: they stay paired
+        false = 0 * hits
+        for i, codes in enumerate(predicted):
+            same = np.stack([other == codes for other in predicted])
+            at = (codes != true) & ~same[:i].any(0)
+            pattern = sum((alike.astype(np.int64) << j for j, alike in enumerate(same)), 0 * true)
+            false += occur((row * self.shape[1] + codes)[at], pattern[at], times[at])
+        return self._patterns(hits, models, of_truth=True), self._patterns(false, models)
+
+    def _patterns(self, counts: Array, models: int, of_truth: bool = False) -> Combinations:
+        """Combinations of a cell and the models that said so, from their counts.
+
+        Where the cell is that of the truth, an example adds to n and to what was correct.
+        """
+        code = np.flatnonzero(counts)
+        code = code[np.argsort(counts[code], kind="stable")]
+        every, cell = np.arange(len(code)), code >> models
+        none = (cell[:0], every[:0])
+        entries = [(cell, every) if of_truth else none]
+        for i in range(models):
+            has = np.flatnonzero(code >> i & 1)
+            held = (cell[has], has)
+            entries += [held if of_truth else none, held]
+        return self._combinations(entries, counts[code])
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of group, true and predicted class; tables of shards add up.
+
+    Parameters
+    ----------
+    table : ndarray of int64, shape (G', C, C)
+        ``[group, true, predicted]``; the named groups (one row for everyone when there are none),
+        then the unknown group if present.
+    class_names, group_names : tuple of str
+    unknown : bool
+        Whether the last row is the unknown group.
+    """
+
+    table: Array
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...] = ()
+    unknown: bool = False
+
+    @classmethod
+    def count(
+        cls,
+        predicted: Labels,
+        y: Labels,
+        group: Labels,
+        class_names: Sequence[str],
+        group_names: Sequence[str] = (),
+    ) -> Confusion:
+        """Count one model's predictions; parameters and errors are those of `Outcomes.of`."""
+        of = Outcomes.of([predicted], y, group, class_names, group_names)
+        (rows, classes), (row, true, (codes,)) = of.shape, of.distinct[0]
+        table = np.zeros((rows, classes, classes), np.int64)
+        table[row, true, codes] = of.distinct[1]
+        return cls(table, of.class_names, of.group_names, rows > max(1, len(of.group_names)))
+
+    def __add__(self, other: Confusion) -> Confusion:
+        names = (self.class_names, self.group_names)
+        if names != (other.class_names, other.group_names):
+            raise InputError(
+                "confusion tables with different class or group names cannot be added:"
+                f" {names} and {(other.class_names, other.group_names)}; count with the same names"
+            )
+        big, small = (self, other) if self.unknown else (other, self)
+        table = big.table.copy()
+        table[: len(small.table)] += small.table
+        return Confusion(table, *names, big.unknown)
+
+    @property
+    def counts(self) -> Counts:
+        """The counts that metrics take."""
+        return Counts.of(self.table, len(self.group_names))

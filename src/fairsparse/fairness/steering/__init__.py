@@ -1,0 +1,1 @@
+"""What pulls training: penalties, spreads, limits, and corrections afterwards."""

@@ -1,0 +1,100 @@
+"""Thresholds of its own for each group: a correction that has to know everyone's group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairsparse.core import InputError, Predictions
+from fairsparse.fairness.cells import Cells
+
+
+def check_thresholds(cells: Cells, cal: tuple[Tensor, Tensor]) -> None:
+    """Raise `InputError` unless thresholds can be fitted to labels and groups (N,) of a task."""
+    classes, groups = cells.class_names, cells.group_names
+    if len(classes) != 2 or len(groups) < 2:
+        raise InputError(
+            f"thresholds are for 2 classes and at least 2 groups, the task has {len(classes)} and"
+            f" {len(groups)}; leave thresholds out of controls"
+        )
+    y, group = cal
+    for g, name in enumerate(groups):
+        if len(y[group == g].unique()) < 2:
+            raise InputError(
+                f"thresholds need both classes of every group in the cal split, and group '{name}'"
+                " has fewer; use a larger cal share, or leave thresholds out of controls"
+            )
+    if find_spec("fairlearn") is None:
+        raise InputError(
+            "thresholds are fitted by fairlearn, which is not installed; run"
+            ' pip install "fairsparse[posthoc]", or leave thresholds out of controls'
+        )
+
+
+def fit_thresholds(cal: Predictions, cells: Cells, seed: int) -> Callable[[Predictions], Tensor]:
+    """Fit thresholds to held-out predictions; return the function that applies them.
+
+    For each group a threshold, or two of which one is drawn for each example [1]_, with the highest
+    accuracy among those that meet the notion's `constraint` on `cal`. The function maps predictions
+    to classes, int64 (N,), and draws the same for the same `seed`; an example whose group is
+    unknown keeps its class.
+
+    Parameters
+    ----------
+    cal : Predictions
+        Of two classes; every group with both.
+    cells : Cells
+    seed : int, at least 0
+
+    References
+    ----------
+    .. [1] Hardt, Price and Srebro, "Equality of Opportunity in Supervised Learning", NeurIPS 2016,
+       arXiv:1610.02413; as in fairlearn's ThresholdOptimizer.
+    """
+    from fairlearn.postprocessing import ThresholdOptimizer
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Scores(ClassifierMixin, BaseEstimator):
+        """A classifier whose input is its decision already."""
+
+        def fit(self, x: Any, y: Any) -> Scores:
+            return self
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def decision_function(self, x: Any) -> Any:
+            return np.asarray(x)[:, 0]
+
+    known = cal.group >= 0
+    optimizer = ThresholdOptimizer(
+        estimator=Scores(),
+        constraints=cells.definition.constraint,
+        objective="accuracy_score",
+        prefit=True,
+        predict_method="decision_function",
+    )
+    optimizer.fit(
+        _margins(cal)[known.numpy()], cal.y[known].numpy(), sensitive_features=cal.group[known]
+    )
+
+    def apply(predictions: Predictions) -> Tensor:
+        classes = predictions.logits.argmax(1)
+        drawn = optimizer.predict(
+            _margins(predictions),
+            sensitive_features=predictions.group,
+            random_state=seed % 2**32,
+        )
+        return torch.where(predictions.group >= 0, torch.from_numpy(np.asarray(drawn)), classes)
+
+    return apply
+
+
+def _margins(predictions: Predictions) -> Any:
+    logits = predictions.logits.double()
+    return (logits[:, 1:] - logits[:, :1]).numpy()

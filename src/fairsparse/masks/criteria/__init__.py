@@ -1,0 +1,1 @@
+"""What a weight, or a filter, is worth."""

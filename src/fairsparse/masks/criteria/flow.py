@@ -1,0 +1,109 @@
+"""Importance by the flow of ones through a network, without any data: SynFlow."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fairsparse.core import InputError, Scores
+from fairsparse.masks.maskset import MaskSet
+
+_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+_NORMS = (_BATCH_NORMS, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+def synflow(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    shape: Iterable[int],
+    masks: MaskSet | None = None,
+) -> Scores:
+    """``w * dR/dw`` in the network of absolute weights, R its output for an input of ones [1]_.
+
+    In a network of convolutions, linear layers, ReLU and pooling the scores of each layer that
+    all paths cross sum to R. Scores depend on which weights live, so SynFlow removes weights in
+    many small steps.
+
+    A copy in float64 is measured, because R grows exponentially with depth. Shifts carry no flow:
+    biases count as zero, and a normalization is the positive factor it applies to each channel,
+    ``|gamma| / sqrt(running variance + eps)`` for BatchNorm and ``|gamma|`` for the others.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it was.
+    weights : mapping
+        Name -> parameter of `model`.
+    shape : iterable of int
+        Of one input, without the batch.
+    masks : MaskSet, optional
+        Weights that count as zero.
+
+    Raises
+    ------
+    InputError
+        When R is zero or not finite, so that weights cannot be ranked by it.
+
+    References
+    ----------
+    .. [1] Tanaka et al., "Pruning neural networks without any data by iteratively conserving
+       synaptic flow", NeurIPS 2020, arXiv:2006.05467.
+    """
+    device = next(iter(weights.values())).device
+    device = torch.device("cpu") if device.type == "mps" else device  # it has no float64
+    linear = _absolute(model, device)
+    if masks is not None:
+        masks.apply_(linear)
+    parameters = dict(linear.named_parameters())
+    chosen = [parameters[name] for name in weights]
+    flow = linear(torch.ones(1, *shape, dtype=torch.float64, device=device)).sum()
+    if not bool(flow.isfinite()) or not bool(flow > 0):
+        raise InputError(
+            f"synflow: the flow through the network is {float(flow.detach()):g}, which ranks no"
+            " weights; every path is cut, or the network is too deep: use another criterion"
+        )
+    gradients = torch.autograd.grad(flow, chosen, materialize_grads=True)
+    return {
+        name: (g * p.detach()).to(w.device)
+        for (name, w), p, g in zip(weights.items(), chosen, gradients, strict=True)
+    }
+
+
+def _absolute(model: nn.Module, device: torch.device) -> nn.Module:
+    """A float64 copy of `model` in which everything that a path crosses is a positive factor."""
+    made = copy.deepcopy(model).to(device, torch.float64).eval()
+    for name, module in list(made.named_modules(remove_duplicate=False)):
+        if isinstance(module, _NORMS):
+            parent, _, child = name.rpartition(".")
+            setattr(made.get_submodule(parent), child, _Factor(module))
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            parameter.requires_grad_(True)
+            if name.endswith("bias"):
+                parameter.zero_()
+            else:
+                parameter.abs_()
+    return made
+
+
+class _Factor(nn.Module):
+    """What a normalization multiplies each of its channels by."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        gamma = getattr(norm, "weight", None)
+        factor = torch.ones((), dtype=torch.float64) if gamma is None else gamma.detach().abs()
+        variance = getattr(norm, "running_var", None)
+        if isinstance(norm, _BATCH_NORMS) and variance is not None:
+            factor = factor.to(variance.device) / (variance + norm.eps).sqrt()
+        self.factor = factor
+        self.by_channel = not isinstance(norm, nn.LayerNorm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        factor = self.factor.to(x.device)
+        if self.by_channel and factor.dim():
+            factor = factor.view(-1, *(1,) * (x.dim() - 2))
+        return x * factor

@@ -1,0 +1,1 @@
+"""What goes together: channels, heads, paths through a network."""

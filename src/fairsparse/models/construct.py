@@ -1,0 +1,115 @@
+"""How a network is made from its name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairsparse.core import InputError
+from fairsparse.models.language import hugging_face
+from fairsparse.models.registry import MODELS
+
+
+def factory(name: str) -> Callable[..., nn.Module]:
+    """Return a registered model's constructor, or what ``module:factory`` or ``hf:NAME`` names.
+
+    Raises
+    ------
+    InputError
+        When the name is unknown, or the module or the callable is not found.
+    """
+    if ":" not in name:
+        return MODELS[name]
+    if name.startswith("hf:"):
+        return hugging_face(name.removeprefix("hf:"))
+    module_name, _, attribute = name.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's module raises while it is imported
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name.split(".")[0]:
+            raise InputError(
+                f"model '{name}': no module '{module_name}' on the Python path or in {here}"
+            ) from None
+        raise InputError(
+            f"model '{name}': importing {module_name} failed with {type(error).__name__}: {error}"
+        ) from error
+    made = getattr(module, attribute, None)
+    if not callable(made):
+        raise InputError(f"model '{name}': {module_name} has no callable '{attribute}'")
+    return made
+
+
+def build(
+    name: str, input_shape: tuple[int, ...], n_classes: int, *, seed: int = 0, **options: Any
+) -> nn.Module:
+    """Make a model with weights drawn from `seed`, leaving the global generator as it was.
+
+    Parameters
+    ----------
+    name : str
+        A registered name, or ``module:factory`` for a callable that takes ``(input_shape,
+        n_classes, **options)`` or no arguments at all.
+    input_shape : tuple of int
+        Shape of one input, without the batch.
+    n_classes : int
+
+    Raises
+    ------
+    InputError
+        When the model does not take such inputs, or gives another number of outputs.
+    """
+    make = factory(name)
+    arguments: tuple[Any, ...] = (input_shape, n_classes)
+    if not options and not _takes(make, arguments) and _takes(make, ()):
+        arguments = ()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = make(*arguments, **options)
+        except TypeError as error:
+            raise InputError(f"model '{name}': {str(error).splitlines()[0]}") from None
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model '{name}' made a {type(model).__name__}; give a torch nn.Module")
+    return model
+
+
+def _takes(make: Callable[..., nn.Module], arguments: tuple[Any, ...]) -> bool:
+    try:
+        inspect.signature(make).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # written in C, without a signature: calling it is the only way to know
+    return True
+
+
+def check_outputs(model: nn.Module, x: Tensor, n_classes: int) -> None:
+    """Raise `InputError` unless `model` maps two inputs ``x`` (2, *f) to logits (2, n_classes)."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = model(x)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise InputError(
+            f"the model does not take inputs of shape {tuple(x.shape)}: {first}"
+        ) from None
+    finally:
+        model.train(training)
+    if not isinstance(logits, Tensor) or logits.shape != (len(x), n_classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(
+            f"the model gives outputs of shape {got} for {len(x)} inputs; the task has {n_classes}"
+            f" classes, so ({len(x)}, {n_classes}) is needed: change the last layer's width"
+        )

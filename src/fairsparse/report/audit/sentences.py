@@ -1,0 +1,213 @@
+"""What an audit says in plain words: what changed, for whom, and how sure that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import pandas as pd
+
+from fairsparse.auditing.engine import Audit
+from fairsparse.auditing.findings import LOST_MORE
+from fairsparse.auditing.inputs.labels import CLASS
+from fairsparse.report import phrases
+from fairsparse.report.phrases import SPACE, percent, points
+
+Cell: TypeAlias = Mapping[str, Any]
+"""A row of an audit's cells, its attribute called kind and its cell name, as in runs' records."""
+
+
+def of(audit: Audit, candidate: str) -> tuple[pd.DataFrame, list[Cell]]:
+    """The measures and the cells of one candidate."""
+    measures, rows = (
+        frame[frame["candidate_name"] == candidate] for frame in (audit.measures, audit.cells)
+    )
+    return measures, cells(rows)
+
+
+def cells(rows: pd.DataFrame) -> list[Cell]:
+    """Rows of cells, one by one."""
+    named = rows.rename(columns={"attribute": "kind", "cell": "name"})
+    return cast(list[Cell], named.to_dict("records"))
+
+
+def paragraphs(audit: Audit, candidate: str) -> list[str]:
+    """A few short paragraphs about one candidate."""
+    measures, rows = of(audit, candidate)
+    return [
+        _overall(audit, candidate, measures),
+        behind(rows),
+        _shown(audit, rows),
+        _gaps(audit, measures),
+        _confidence(audit, candidate),
+    ]
+
+
+def headline(audit: Audit, candidate: str) -> str:
+    """One sentence."""
+    findings = Counter(cell["finding"] for cell in of(audit, candidate)[1])
+    more, lost = findings[LOST_MORE], findings["lost"]
+    if more:
+        return f"{phrases.plural(more, 'cell')} lost more than others"
+    if lost:
+        return (
+            f"no cell is shown to have lost more than others; {phrases.plural(lost, 'cell')} lost"
+        )
+    return "no cell is shown to have lost"
+
+
+def name(cell: Cell) -> str:
+    """A cell with its attribute, as a text names it."""
+    return f"{cell['kind']}: {cell['name']}"
+
+
+def _overall(audit: Audit, candidate: str, measures: pd.DataFrame) -> str:
+    row = measures[measures["measure"] == "accuracy"].iloc[0]
+    overall = audit.overall[audit.overall["candidate_name"] == candidate]
+    found = overall.to_dict("records")[0]  # a row as a Series would make counts floats
+    change = points(row["change"], sign="+")
+    bounds = phrases.between(row["change_low"], row["change_high"], lambda v: points(v, sign="+"))
+    text = (
+        f"{candidate} was compared with the reference on the same {audit.n:,} examples. Accuracy"
+        f" was {percent(row['reference'])} and is {percent(row['candidate'])}, a change of {change}"
+        f" (95{SPACE}% interval {bounds}). The two predict differently for"
+        f" {percent(found['churn'])}: {found['lost']:,} examples only the reference gets right,"
+        f" {found['gained']:,} only {candidate}, and {found['both_wrong_differently']:,} both get"
+        " wrong, each in its own way."
+    )
+    doubt = phrases.doubt(row["change_low"], row["change_high"], "whether accuracy changed")
+    return f"{text} {doubt}".strip()
+
+
+def by_excess(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that were tested, the largest excess drop first."""
+    tested = [cell for cell in cells if phrases.defined(cell["excess_p"])]
+    return sorted(tested, key=lambda cell: -cell["excess_drop"])
+
+
+def behind(cells: Sequence[Cell]) -> str:
+    """Which cells lost more than the others."""
+    tested = by_excess(cells)
+    if not tested:
+        return "No cell is large enough to be tested."
+    lost = [cell for cell in tested if cell["finding"] == LOST_MORE]
+    among = phrases.plural(len(tested), "cell")
+    if not lost:
+        return (
+            f"Of {among} that were tested, none is shown to have lost more than the others. Most"
+            f" beyond the overall drop lost “{name(tested[0])}”: {_excess(tested[0])}. That is no"
+            " proof that nobody lost more: a difference within the interval would not have been"
+            " found."
+        )
+    first = lost[0]
+    text = (
+        f"Of {among} that were tested, {len(lost):,} lost more than the others. Most lost"
+        f" “{name(first)}”: from {percent(first['reference'])} to {percent(first['candidate'])},"
+        f" beyond the overall drop {_excess(first)}."
+    )
+    if len(lost) > 1:
+        text += f" The others are {phrases.listing([f'“{name(cell)}”' for cell in lost[1:]], 6)}."
+    return text
+
+
+def _excess(cell: Cell) -> str:
+    bounds = phrases.between(cell["excess_low"], cell["excess_high"], points)
+    p = cell["excess_p_adjusted"]
+    equals = "" if p < 0.001 else "=" + SPACE
+    return (
+        f"{points(cell['excess_drop'])} (n{SPACE}={SPACE}{cell['n']:,}, 95{SPACE}% interval"
+        f" {bounds}, adjusted p{SPACE}{equals}{phrases.p_value(p)})"
+    )
+
+
+def _shown(audit: Audit, cells: Sequence[Cell]) -> str:
+    counts = Counter(cell["finding"] for cell in cells)
+    margin = points(audit.settings.margin, 1)
+    parts = [
+        f"{counts[finding]:,} {says}"
+        for finding, says in (
+            ("no worse", f"are shown to lose less than {margin}"),
+            ("lost", "are shown to have lost accuracy"),
+            ("gained", "are shown to have gained"),
+            ("data do not tell", "may have lost or gained: the data do not tell"),
+            ("too few", f"have fewer than {audit.settings.least} examples and were not tested"),
+            ("empty", "have no examples"),
+        )
+        if counts[finding]
+    ]
+    if not parts:
+        return ""
+    return f"Of all {phrases.plural(len(cells), 'cell')}, {'; '.join(parts)}."
+
+
+def _gaps(audit: Audit, measures: pd.DataFrame) -> str:
+    unequal = measures["measure"].map(lambda name: phrases.about(name).of_inequality)
+    spread = measures[unequal & measures["p_adjusted"].notna()]
+    sure = spread[spread["p_adjusted"] < audit.settings.alpha]
+    if sure.empty:
+        return (
+            f"None of {phrases.plural(len(spread), 'measure')} of inequality is shown to have"
+            " changed."
+        )
+    told = []
+    for _, row in sure.sort_values("p_adjusted").iterrows():
+        form, shift = phrases.value_form(row["measure"]), phrases.change_form(row["measure"])
+        whose = "" if row["attribute"] == CLASS else f" over {row['attribute']}"
+        told.append(
+            f"{phrases.label(row['measure'])}{whose} from {form(row['reference'])} to"
+            f" {form(row['candidate'])} ({shift(row['change'])})"
+        )
+    return (
+        f"Of {phrases.plural(len(spread), 'measure')} of inequality, {len(sure)} changed beyond"
+        f" chance: {phrases.listing(told, 5)}."
+    )
+
+
+def _confidence(audit: Audit, candidate: str) -> str:
+    rows = audit.calibration[audit.calibration["candidate_name"] == candidate]
+    if rows.empty:
+        return ""
+    everyone, groups = rows.iloc[0], rows.iloc[1:]
+    sure = everyone["p_adjusted"] < audit.settings.alpha
+    text = (
+        f"Confidence less accuracy was {points(everyone['reference'], sign='+')} and is"
+        f" {points(everyone['candidate'], sign='+')}, a change"
+        f" {'beyond chance' if sure else 'that the data do not tell from chance'}."
+    )
+    if groups.empty:
+        return text
+    changed = groups[groups["p_adjusted"] < audit.settings.alpha]
+    if changed.empty:
+        return f"{text} For no group is it shown to have changed."
+    ordered = changed.sort_values("change", ascending=False)
+    told = [f"“{name(row)}” by {points(row['change'], sign='+')}" for row in cells(ordered)]
+    return f"{text} It changed beyond chance for {phrases.listing(told, 4)}."
+
+
+def method(audit: Audit) -> list[str]:
+    """How findings came about, for the end of a report."""
+    s = audit.settings
+    return [
+        f"Both models were given the same {audit.n:,} examples, and every figure is paired. A drop"
+        " is the reference's accuracy less the candidate's; an excess drop is what a cell lost"
+        " beyond the overall drop.",
+        f"There are {audit.tests:,} tests in this audit. Their p-values are adjusted together, by"
+        " Holm's method, half of the level for measures and half for cells: if nothing had changed,"
+        f" an audit would report anything at all in at most {percent(s.alpha, 0)} of cases. Flips"
+        " have McNemar's exact test, excess drops a permutation test of which examples flipped,"
+        " measures a test that swaps the models on half the examples. Intervals are not adjusted.",
+        f"“No worse” means that a drop of {points(s.margin, 1)} or more was rejected; that no drop"
+        " was found is not that. Intervals and tests by drawing use"
+        f" {s.resamples:,} draws from seed {s.seed}.",
+        "Intervals that are called “all cells at once” belong to ranges and extremes that do not"
+        " stand out from what sampling alone makes of them; they are wide, and cover more often"
+        " than they say.",
+    ]
+
+
+def ranking(audit: Audit) -> Sequence[str]:
+    """A sentence for each candidate, in the order of the ranking; empty for a single one."""
+    if len(audit.candidates) == 1:
+        return []
+    return [f"{i}. {c}: {headline(audit, c)}" for i, c in enumerate(audit.candidates, 1)]

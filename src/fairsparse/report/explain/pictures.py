@@ -1,0 +1,176 @@
+"""Heat maps for people: laid over images, behind words, or as numbers beside features."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from fairsparse.data.files.features import Features
+from fairsparse.data.files.images import pixels
+from fairsparse.data.files.tokens import Tokens
+from fairsparse.data.task import Transform
+from fairsparse.explain.explanation import DENSE, NETWORKS, PRUNED, Explanation, Shown
+from fairsparse.fairness.measure.counts import Array
+from fairsparse.report import phrases
+from fairsparse.report.phrases import number, percent
+from fairsparse.report.run.tables import Entry, Table
+
+COLOURS = "viridis"
+"""Dark to light in equal steps, for people who see fewer colours too."""
+_SIDES = (128, 224)
+"""Pixels of a picture's longer side, at least and at most."""
+_MOST = 8
+_STRONGEST = 55
+"""Per cent of colour behind the strongest word: text on it stays readable."""
+
+
+def example(shown: Shown, explanation: Explanation) -> dict[str, Any]:
+    """A shown example as the template takes it: its caption, and figures, texts or a table."""
+    made: dict[str, Any] = {"caption": caption(shown), "figures": [], "texts": [], "table": None}
+    some = shown.maps[DENSE]
+    if isinstance(shown.x, Tensor) and shown.x.dim() == 3 and some.ndim == 2:
+        made["figures"] = _figures(shown)
+    elif isinstance(shown.x, Mapping) or not shown.x.is_floating_point():
+        made["texts"] = _texts(shown, explanation.transform)
+    else:
+        made["table"] = _features(shown, explanation.transform)
+    return made
+
+
+def caption(shown: Shown) -> str:
+    """What the example is and what became of it."""
+    about = f"class {shown.y}" + ("" if shown.group is None else f", group {shown.group}")
+    return f"Test example {shown.index:,}: {about}. The maps are about class {shown.target}."
+
+
+def said(shown: Shown, network: str) -> str:
+    """What a network predicts, and how its map goes with the dense network's."""
+    name, share = shown.predicted[network]
+    text = f"{network}: {name}, {percent(share, 0)}"
+    if network == DENSE:
+        return text
+    found = shown.correlation[network]
+    if not phrases.defined(found):
+        return f"{text}; a map is the same everywhere, no correlation"
+    return f"{text}; correlation {number(found, '.2f')}"
+
+
+def _figures(shown: Shown) -> list[dict[str, str]]:
+    image = pixels(shown.x)
+    title = f"test example {shown.index:,}, class {shown.y}"
+    found = [{"src": data_uri(image), "alt": f"The image of {title}.", "label": "image"}]
+    for network in NETWORKS:
+        heat = np.abs(shown.maps[network])
+        label = said(shown, network)
+        found.append(
+            {
+                "src": data_uri(image, heat),
+                "alt": f"Heat map of {title}; {label}; {_where(heat)}.",
+                "label": label,
+            }
+        )
+    return found
+
+
+def data_uri(image: Array, heat: Array | None = None) -> str:
+    """Pixels, uint8 (H, W, 3), as a PNG within a page, with a heat map (H, W) laid over them.
+
+    Small ones are made larger, so that they can be seen, and large ones smaller.
+    """
+    side = max(image.shape[:2])
+    times = max(1, -(-_SIDES[0] // side)) if side < _SIDES[0] else min(1.0, _SIDES[1] / side)
+    size = (round(image.shape[1] * times), round(image.shape[0] * times))
+    how = Image.Resampling.NEAREST if times >= 1 else Image.Resampling.BILINEAR
+    picture = Image.fromarray(np.ascontiguousarray(image)).resize(size, how)
+    if heat is not None:
+        grey = np.asarray(picture.convert("L"), float)[..., None] / 255
+        strength = heat / heat.max() if heat.max() > 0 else heat
+        wide = Image.fromarray(strength.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+        colours = matplotlib.colormaps[COLOURS](np.clip(np.asarray(wide), 0, 1))[..., :3]
+        both = 0.4 * grey + 0.6 * colours
+        picture = Image.fromarray((both * 255).round().astype(np.uint8))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _where(heat: Array) -> str:
+    """Where a map is strongest, for those who do not see it.
+
+    >>> _where(np.array([[0, 0, 0], [0, 0, 0], [0, 0, 1.0]])), _where(np.zeros((3, 3)))
+    ('strongest at the lower right', 'the same everywhere')
+    """
+    if heat.max() == heat.min():
+        return "the same everywhere"
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    down = ("upper", "middle", "lower")[int(3 * row / heat.shape[0])]
+    across = ("left", "centre", "right")[int(3 * column / heat.shape[1])]
+    return f"strongest at the {down} {across}"
+
+
+def _texts(shown: Shown, transform: Transform | None) -> list[dict[str, Any]]:
+    ids = shown.x
+    if isinstance(ids, Mapping):
+        ids = ids.get("input_ids", next(iter(ids.values())))
+    known = ids[: len(shown.maps[DENSE])]
+    known = known[known >= 0]
+    teller = transform if isinstance(transform, Tokens) else Tokens(0)
+    pieces = teller.pieces(known)
+    found = []
+    for network in NETWORKS:
+        values = shown.maps[network][: len(pieces)]
+        largest = max(float(np.nanmax(np.abs(values), initial=0)), 1e-30)
+        parts = [_word(t, float(v), largest) for t, v in zip(pieces, values, strict=True)]
+        found.append({"label": said(shown, network), "words": parts})
+    return found
+
+
+def _word(text: str, value: float, largest: float) -> dict[str, Any]:
+    if not np.isfinite(value):  # a special token
+        return {"text": text, "value": "", "way": "", "strength": 0}
+    strength = round(_STRONGEST * abs(value) / largest)
+    way = "" if strength == 0 else "for" if value > 0 else "against"
+    return {"text": text, "value": number(value, "+.3g"), "way": way, "strength": strength}
+
+
+def _features(shown: Shown, transform: Transform | None) -> Table:
+    maps = {network: shown.maps[network].reshape(-1) for network in NETWORKS}
+    values = shown.x.float().reshape(-1).tolist()
+    strength = np.max([np.abs(m) / max(np.abs(m).max(), 1e-30) for m in maps.values()], axis=0)
+    known = transform if isinstance(transform, Features) else None
+    rows: list[list[Entry]] = []
+    for i in np.argsort(-strength, kind="stable")[:_MOST].tolist():
+        name = known.names[i] if known else f"feature {i + 1}"
+        value = known.value(i, values[i]) if known else number(values[i], ".4g")
+        rows.append([name, value, *(number(m[i], "+.3g") for m in maps.values())])
+    head = ["feature", "value", *(said(shown, network) for network in NETWORKS)]
+    title = f"{caption(shown)} The {len(rows)} features that count most for any network."
+    return Table(title, head, rows, text=(1,))
+
+
+def legend(explanation: Explanation) -> str:
+    """How to read the pictures of this kind of input."""
+    x = explanation.shown[0].x if explanation.shown else None
+    if isinstance(x, Tensor) and x.dim() == 3:
+        return (
+            "Left to right: the image, then the maps of the dense network, of its weights under a"
+            f" random mask, and of the {PRUNED} network. Colours run from dark violet, nothing, to"
+            " yellow, the strongest part of that map; strengths of two maps are not on one scale."
+        )
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return (
+            "Numbers are what a feature adds to the score of the class: positive speaks for it,"
+            " negative against."
+        )
+    return (
+        "Colour behind a word is how much it adds to the score of the class: orange speaks for it,"
+        " blue with a dotted line against. The number is in the word's title. The strongest word"
+        " of each network has the same colour; special tokens have none."
+    )

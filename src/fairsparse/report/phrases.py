@@ -1,0 +1,214 @@
+"""How reports say things: numbers with their uncertainty, and sentences that claim no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fairsparse.fairness.inference.calibration import CALIBRATIONS
+from fairsparse.fairness.measure.counts import cell_names
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.metric import RATIO, Metric
+from fairsparse.fairness.measure.metrics import METRICS
+from fairsparse.fairness.notions import NOTIONS, Notion
+from fairsparse.registry import listing
+
+Record: TypeAlias = dict[str, Any]
+Number: TypeAlias = float | None
+
+UNDEFINED = "undefined"
+SPACE = "\N{NO-BREAK SPACE}"
+_REGISTRIES = (METRICS, DEGRADATIONS, CALIBRATIONS)
+
+
+def defined(value: Number) -> bool:
+    """Whether there is a number: records hold None where a rate is undefined."""
+    return value is not None and math.isfinite(value)
+
+
+def number(value: Number, spec: str, unit: str = "") -> str:
+    """Format a number with a typographic minus sign, or say that it is undefined.
+
+    >>> number(-0.5, ".1f"), number(None, ".1f")
+    ('−0.5', 'undefined')
+    """
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    text = format(value, spec)
+    if not any(digit in text for digit in "123456789"):
+        text = text.lstrip("+-")  # a rounded zero has no sign
+    return text.replace("-", "\N{MINUS SIGN}") + (SPACE + unit if unit else "")
+
+
+def percent(value: Number, digits: int = 2) -> str:
+    """A fraction in per cent."""
+    return number(value if value is None else 100 * value, f".{digits}f", "%")
+
+
+def points(value: Number, digits: int = 2, sign: str = "") -> str:
+    """A difference of fractions in percentage points."""
+    return number(value if value is None else 100 * value, f"{sign}.{digits}f", "points")
+
+
+def fraction(value: Number, sign: str = "") -> str:
+    """A variance; five decimals show four digits of the usual ones."""
+    return number(value, f"{sign}.5f")
+
+
+def sparsity(value: float) -> str:
+    """A sparsity with as many digits as it has, at most two after the point.
+
+    >>> sparsity(0.9985), sparsity(0.90001)
+    ('99.85\xa0%', '90\xa0%')
+    """
+    return number(100 * round(value, 4), ".5g", "%")
+
+
+def p_value(p: Number) -> str:
+    """A p-value to three decimals."""
+    return f"<{SPACE}0.001" if p is not None and p < 0.001 else number(p, ".3f")
+
+
+def between(low: Number, high: Number, form: Callable[[Number], str]) -> str:
+    """An interval's ends, or that there is no interval."""
+    if not (defined(low) and defined(high)):
+        return f"interval {UNDEFINED}"
+    return f"{form(low).split(SPACE)[0]} to {form(high)}"
+
+
+def interval(found: Mapping[str, Number], form: Callable[[Number], str]) -> str:
+    """A 95 % interval as a text mentions it."""
+    bounds = between(found["low"], found["high"], form)
+    return bounds if UNDEFINED in bounds else f"95{SPACE}% interval {bounds}"
+
+
+def about(name: str) -> Metric:
+    """What reports say of a metric; of one that is not registered, as in an old record, its name.
+
+    >>> about("mcd").label, about("of_old").label
+    ('MCD', 'of old')
+    """
+    for registry in _REGISTRIES:
+        if name in registry:
+            return registry[name]
+    return Metric(
+        lambda: np.array(np.nan), name, name.replace("_", " "), "lower", "class", unit=RATIO
+    )
+
+
+def label(name: str) -> str:
+    """A metric's name in reports."""
+    return about(name).label
+
+
+def value_form(name: str) -> Callable[[Number], str]:
+    """How values of a metric are shown."""
+    unit = about(name).unit
+    return lambda v: number(v and unit.scale * v, f".{unit.digits}f", unit.value)
+
+
+def change_form(name: str) -> Callable[[Number], str]:
+    """How changes of a metric are shown."""
+    unit = about(name).unit
+    return lambda v: number(v and unit.scale * v, f"+.{unit.digits}f", unit.change)
+
+
+def ordered(names: Sequence[str]) -> list[str]:
+    """Metrics in the order of reports; those that are not registered come last."""
+    places = [name for registry in _REGISTRIES for name in registry]
+    return sorted(names, key=lambda m: (places.index(m) if m in places else len(places), m))
+
+
+def reading(name: str, change: dict[str, Number]) -> str:
+    """What the interval of a change tells: less or more unequal, higher or lower, or nothing."""
+    value, low, high = change["value"], change["low"], change["high"]
+    if value is None:
+        return UNDEFINED
+    if value == low == high == 0:
+        return "no change"
+    if low is None or high is None or low <= 0 <= high:
+        return "data do not tell"
+    if about(name).better == "higher":
+        return "higher" if value > 0 else "lower"
+    return "more unequal" if value > 0 else "less unequal"
+
+
+def lacking(names: Sequence[str]) -> str:
+    """Which cells leave a value undefined."""
+    return f"{UNDEFINED}, for there are too few examples of: {listing(names)}"
+
+
+def plural(n: int, what: str) -> str:
+    """A count with its noun.
+
+    >>> plural(2, "class"), plural(1, "seed")
+    ('2 classes', '1 seed')
+    """
+    ending = "es" if what.endswith("s") else "s"
+    return f"{n:,} {what}{'' if n == 1 else ending}"
+
+
+def noun(kind: str) -> str:
+    """What to call cells of a kind in a sentence."""
+    return "cell" if kind == "class x group" else kind
+
+
+def size(found: Iterable[int]) -> str:
+    """A number of examples, as a range where seeds differ.
+
+    >>> size({231, 245}), size({7})
+    ('231–245', '7')
+    """
+    ends = sorted({min(numbers := list(found)), max(numbers)})
+    return "–".join(f"{n:,}" for n in ends)
+
+
+def model_name(record: Record) -> str:
+    """A model's name; one that was passed in from Python is known by its class."""
+    model = record["model"]
+    return str(model["name"] or model.get("class", "a model"))
+
+
+def is_dense(record: Record) -> bool:
+    """Whether nothing was removed, so that there is nothing to compare."""
+    return bool(record["sparsity"]["kept"] == record["sparsity"]["total"])
+
+
+def notion(record: Record) -> Notion:
+    """The record's notion of equality."""
+    return NOTIONS[record["cells"]]
+
+
+def equality(record: Record) -> str:
+    """What is to be equal, as a clause."""
+    about = notion(record)
+    beside = "; the cells below show accuracy beside it" if about.of_predictions else ""
+    return about.sentence + beside
+
+
+def cells_of(record: Record) -> list[dict[str, Any]]:
+    """The cells that the record's notion of equality compares."""
+    about, data = notion(record), record["data"]
+    cells = [cell for cell in record["audit"]["cells"] if cell["kind"] == about.audited_kind]
+    if about.of_class is None:
+        return cells
+    names = cell_names(
+        about.audited_kind, [data["class_names"][about.of_class]], data["group_names"]
+    )
+    return [cell for cell in cells if cell["name"] in names]
+
+
+def by_drop(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cells with the largest drop in accuracy first, undefined ones last."""
+    return sorted(cells, key=lambda c: -c["drop"] if defined(c["drop"]) else math.inf)
+
+
+def doubt(low: Number, high: Number, what: str) -> str:
+    """A sentence for an interval that includes zero; empty for one that does not."""
+    if low is None or high is None:
+        return f"The interval is undefined, so the data do not tell {what}."
+    includes = low <= 0 <= high
+    return f"The interval includes zero: the data do not tell {what}." if includes else ""

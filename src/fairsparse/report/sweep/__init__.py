@@ -1,0 +1,1 @@
+"""The report of many runs of one data set."""

@@ -1,0 +1,222 @@
+"""Many runs on one data set: what varies between them, and means over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from fairsparse.core import InputError
+from fairsparse.report.phrases import Number, Record, cells_of, is_dense, model_name
+
+DENSE = "dense"
+
+
+class Mean(NamedTuple):
+    """A mean over n seeds and its 95 % t-interval, which is NaN for a single seed."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[Number]) -> Mean:
+        """Mean of one value per seed; undefined when one of them is.
+
+        >>> Mean.of([1.0, 3.0]).value, Mean.of([1.0, None]).value
+        (2.0, nan)
+        """
+        x = np.array([math.nan if v is None else v for v in values], dtype=float)
+        if len(x) == 0:
+            return cls(math.nan, math.nan, math.nan, 0)
+        mean, half = float(x.mean()), math.nan
+        if len(x) > 1:
+            quantile = float(stats.t.ppf(0.975, len(x) - 1))
+            half = quantile * float(x.std(ddof=1)) / math.sqrt(len(x))
+        return cls(mean, mean - half, mean + half, len(x))
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one method at one sparsity.
+
+    Parameters
+    ----------
+    label : str
+        The method, numbered where it occurs with several sets of options.
+    sparsity : float
+        As asked.
+    runs : dict
+        Seed -> record.
+    """
+
+    label: str
+    sparsity: float
+    runs: dict[int, Record]
+
+    def values(self, metric: str) -> dict[int, Number]:
+        """A metric on the test split, or a degradation metric, by seed."""
+        audits = [(seed, run["audit"]) for seed, run in self.runs.items()]
+        if metric in audits[0][1]["degradation"]:
+            return {seed: audit["degradation"][metric]["value"] for seed, audit in audits}
+        return {seed: audit["candidate"]["values"].get(metric) for seed, audit in audits}
+
+    def mean(self, metric: str) -> Mean:
+        """Mean of a metric over the seeds."""
+        return Mean.of(self.values(metric).values())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs of several methods, sparsities and seeds.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+        Methods in the order in which they came, each by sparsity.
+    dense : dict
+        Seed -> metric -> value of the dense network of that seed.
+    options : dict
+        Label -> the method's options.
+    """
+
+    rows: tuple[Row, ...]
+    dense: dict[int, dict[str, Number]]
+    options: dict[str, dict[str, Any]]
+
+    @property
+    def labels(self) -> list[str]:
+        return list(dict.fromkeys(row.label for row in self.rows))
+
+    @property
+    def sparsities(self) -> list[float]:
+        return sorted({row.sparsity for row in self.rows})
+
+    def at(self, sparsity: float) -> list[Row]:
+        """The rows of one sparsity."""
+        return [row for row in self.rows if row.sparsity == sparsity]
+
+    def dense_mean(self, metric: str) -> Mean:
+        """Mean of a metric of the dense networks over the seeds."""
+        return Mean.of(values.get(metric) for values in self.dense.values())
+
+
+def gather(records: Sequence[Record]) -> Sweep:
+    """Sort records into a `Sweep`; the same run given twice counts once.
+
+    Raises
+    ------
+    InputError
+        Without records, and for records of several data sets, models or notions of equality.
+    """
+    if not records:
+        raise InputError("a comparison report needs at least one record, got none")
+    facts = {
+        "data sets": {r["data"]["name"] for r in records},
+        "models": {model_name(r) for r in records},
+        "fairness notions": {r["cells"] for r in records},
+    }
+    for what, found in facts.items():
+        if len(found) > 1:
+            raise InputError(
+                f"a comparison report takes records of one kind, got {what}"
+                f" {', '.join(sorted(found))}; make one report for each"
+            )
+    labels = _labels(records)
+    rows: dict[tuple[str, float], Row] = {}
+    dense: dict[int, dict[str, Number]] = {}
+    options: dict[str, dict[str, Any]] = {}
+    for record, label in zip(records, labels, strict=True):
+        dense.setdefault(record["seed"], record["audit"]["reference"]["values"])
+        if is_dense(record):
+            continue
+        asked = record["sparsity"]["asked"]
+        row = rows.setdefault((label, asked), Row(label, asked, {}))
+        row.runs[record["seed"]] = record
+        options[label] = _options(record)
+    first = list(dict.fromkeys(labels))
+    ordered = sorted(rows.values(), key=lambda row: (first.index(row.label), row.sparsity))
+    return Sweep(tuple(ordered), dense, options)
+
+
+def _options(record: Record) -> dict[str, Any]:
+    return {k: v for k, v in record["method"]["options"].items() if k != "sparsity"}
+
+
+def _labels(records: Sequence[Record]) -> list[str]:
+    # runs of one method with other options are another method here, not more seeds
+    seen: dict[str, list[dict[str, Any]]] = {}
+    labels = []
+    for record in records:
+        name, options = record["method"]["name"], _options(record)
+        variants = seen.setdefault(name, [])
+        if options not in variants:
+            variants.append(options)
+        number = variants.index(options) + 1
+        labels.append(name if number == 1 else f"{name}-{number}")
+    return labels
+
+
+def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options with dotted names.
+
+    >>> flat({"a": 1, "b": {"c": 2}})
+    {'a': 1, 'b.c': 2}
+    """
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if nested else {prefix + str(key): value}
+    return found
+
+
+def shared(configs: Sequence[Any]) -> Any:
+    """The part of nested settings that is the same in all of them.
+
+    >>> shared([{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}])
+    {'a': 1, 'b': {}}
+    """
+    head = configs[0]
+    if not all(isinstance(config, Mapping) for config in configs):
+        return head
+    common = [key for key in head if all(key in config for config in configs)]
+    return {
+        key: shared([config[key] for config in configs])
+        for key in common
+        if all(config[key] == head[key] or isinstance(config[key], Mapping) for config in configs)
+    }
+
+
+def cell_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Accuracy of every cell: its name, examples, and `Mean` of the dense and of every row.
+
+    The examples are those of each seed's test split, as a set, for seeds may split differently.
+    """
+    runs = [run for row in rows for run in row.runs.values()]
+    one_per_seed = {seed: run for row in rows for seed, run in row.runs.items()}
+    found = []
+    for k, cell in enumerate(cells_of(runs[0])):
+        found.append(
+            {
+                "name": cell["name"],
+                "sizes": {cells_of(run)[k]["n"] for run in runs},
+                DENSE: Mean.of(cells_of(run)[k]["reference"] for run in one_per_seed.values()),
+                "rows": [
+                    Mean.of(cells_of(run)[k]["candidate"] for run in row.runs.values())
+                    for row in rows
+                ],
+            }
+        )
+    return found
+
+
+def paired(a: Row, b: Row, metric: str) -> Mean:
+    """Mean over the seeds both have of a metric of `a` minus that of `b`."""
+    of_a, of_b = a.values(metric), b.values(metric)
+    pairs = [(of_a[seed], of_b[seed]) for seed in of_a if seed in of_b]
+    return Mean.of(None if x is None or y is None else x - y for x, y in pairs)

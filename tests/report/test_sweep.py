@@ -1,0 +1,110 @@
+"""Means over seeds, and the report that compares many runs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made import TEN, record, sweep_records
+from page import BAR, SPACE, Page
+from scipy import stats
+
+from fairsparse.core import InputError
+from fairsparse.report.run.page import comparison_report
+from fairsparse.report.sweep.sweep import Mean, gather, paired
+
+
+@pytest.fixture(scope="module")
+def shown() -> Page:
+    return Page(comparison_report(sweep_records(), {"lth-0.9-seed1": "lth 1/report.html"}))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8).filter(lambda v: np.std(v) > 1e-6))
+def test_seed_intervals_are_students(values: list[float]) -> None:
+    found = Mean.of(values)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(sum(values) / len(values))
+
+
+def test_one_seed_has_no_interval_and_an_undefined_seed_no_mean() -> None:
+    one, undefined = Mean.of([0.5]), Mean.of([0.5, None, 0.7])
+    assert (one.value, one.n) == (0.5, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(undefined.value)
+
+
+def test_sweep_means_agree_with_the_records(shown: Page) -> None:
+    made = [r for r in sweep_records() if r["run"].startswith("lth-0.9")]
+    row = shown.row("lth", f"90{SPACE}%", "3", "3 of 3")
+    for entry, metric in ((4, "accuracy"), (9, "accuracy_gap")):
+        values = [100 * r["audit"]["candidate"]["values"][metric] for r in made]
+        half = 4.302652729911275 * np.std(values, ddof=1) / math.sqrt(3)  # t(0.975, 2)
+        mean = np.mean(values)
+        assert row[entry] == f"{mean:.2f} %¦{mean - half:.2f} to {mean + half:.2f} %".replace(
+            "-", "−"
+        )
+    dense = [100 * r["audit"]["reference"]["values"]["accuracy"] for r in made]
+    assert shown.row("dense", f"0{SPACE}%", "3")[4].startswith(f"{np.mean(dense):.2f} %¦")
+    single = Page(comparison_report(made[:1])).row("lth", f"90{SPACE}%", "1")
+    assert [entry.split(BAR)[1] for entry in single[4:]] == ["-"] * 8
+
+
+def test_sweep_shows_sizes_cells_costs_and_links(shown: Page) -> None:
+    found, made = shown, sweep_records()
+    north = [c["n"] for r in made for c in r["audit"]["cells"] if c["name"] == "north"]
+    assert f"north n = {min(north)}–{max(north)}" in found.text.replace(SPACE, " ")
+    cells = {
+        name: [
+            100 * cell[role]
+            for r in made
+            if r["run"].startswith(name) and r["sparsity"]["asked"] == 0.9
+            for cell in r["audit"]["cells"]
+            if cell["name"] == "north"
+        ]
+        for name, role in (("lth", "candidate"), ("ballot", "candidate"))
+    }
+    row = found.row("north", f"{min(north)}–{max(north)}")
+    for text, name in zip(row[3:], ("lth", "ballot"), strict=True):
+        assert text.startswith(f"{np.mean(cells[name]):.2f} %")
+    assert found.row("ballot", f"90{SPACE}%", f"3.00{SPACE}x")[3:] == ["3.75 x", "7.5 s"]
+    assert [a["href"] for tag, a in found.tags if tag == "a"] == ["lth 1/report.html"]
+
+
+def test_other_options_are_another_method_and_a_repeated_run_is_no_seed() -> None:
+    plain = record(TEN, resamples=20)
+    other = record(TEN, resamples=20, options={"refinement": {"strength": 0.25}})
+    sweep = gather([plain, plain, other])
+    assert [(row.label, len(row.runs)) for row in sweep.rows] == [("lth", 1), ("lth-2", 1)]
+    text = Page(comparison_report([plain, other]))
+    assert text.row("lth-2", "refinement.strength = 0.25")
+
+
+def test_paired_differences_use_the_seeds_in_common() -> None:
+    made = [record(TEN, method=m, seed=s, resamples=20) for m in "ab" for s in (0, 1, 2)]
+    for i, r in enumerate(made):
+        r["audit"]["candidate"]["values"]["cwv"] = [0.3, 0.31, 0.32, 0.1, 0.1, 0.1][i]
+    a, b = gather(made[:-1]).rows
+    assert paired(a, b, "cwv") == pytest.approx(Mean.of([0.2, 0.21]))
+    text = comparison_report(made)
+    assert "smallest CWV is that of b" in text
+    assert "−0.21000" in text
+    assert "do not tell which of the two is less unequal" not in text
+    for r in made[3:]:
+        r["audit"]["candidate"]["values"]["cwv"] = 0.305
+    assert "do not tell which of the two is less unequal" in comparison_report(made)
+    assert "too few seeds" in comparison_report([made[0], made[3]])
+
+
+def test_records_that_cannot_be_compared_are_refused() -> None:
+    made = record(TEN, resamples=20)
+    elsewhere = {**made, "data": {**made["data"], "name": "other"}}
+    with pytest.raises(InputError, match="data sets drawn, other"):
+        comparison_report([made, elsewhere])
+    with pytest.raises(InputError, match="fairness notions class, group"):
+        comparison_report([made, {**made, "cells": "group"}])
+    with pytest.raises(InputError, match="at least one record"):
+        comparison_report([])
