@@ -21,7 +21,7 @@ from fairsparse.masks.structure.paths import check_paths
 from fairsparse.masks.subnet import Subnet
 from fairsparse.masks.topology import gradients
 from helpers import network
-from masks.toys import batches, loss, settle, together
+from toys import batches, loss, settle, together
 
 INPUTS = torch.randn(6, 8, generator=torch.Generator().manual_seed(2))
 

@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 import transformers
-from masks.cutting import cut
 from torch import Tensor, nn
 
+from cutting import cut
 from fairsparse.core import Batch
 from fairsparse.masks.conflict import measure
 from fairsparse.masks.criteria.scorers import magnitude
