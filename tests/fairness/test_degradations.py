@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fairsparse.fairness.degradations import DEGRADATIONS
-from fairsparse.fairness.metric import Together
-from fairsparse.fairness.paired import Pairs, difference, excess_drop, paired_drop
-from fairsparse.fairness.ranges import each_quantile
+
+from fairsparse.fairness.inference.paired import Pairs, difference, excess_drop, paired_drop
+from fairsparse.fairness.inference.ranges import each_quantile
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.metric import Together
 
 # both right, lost, gained, neither: two groups and those of unknown group, by two classes
 TABLES = np.random.default_rng(0).integers(5, 60, (4, 3, 2))
