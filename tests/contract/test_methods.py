@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from contract.registries import promises
 from fairsparse.experiments.options import options_model
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import n_kept
@@ -122,8 +123,12 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
+def settings_of(name: str) -> list[dict[str, Any]]:
+    return promises("method", name, SETTINGS, "test_methods.py")
+
+
 def methods(name: str) -> list[Method]:
-    return [METHODS[name](**settings) for settings in SETTINGS[name]]
+    return [METHODS[name](**settings) for settings in settings_of(name)]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -186,7 +191,7 @@ def test_another_seed_gives_another_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_no_sparsity_removes_nothing(name: str) -> None:
-    method = METHODS[name](**{**SETTINGS[name][0], "sparsity": 0.0})
+    method = METHODS[name](**{**settings_of(name)[0], "sparsity": 0.0})
     case = bench(method)
     assert case.run(method).masks == MaskSet.dense(case.weights(method))
 

@@ -171,37 +171,6 @@ def accuracy_score(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     return float((np.asarray(y_true) == np.asarray(y_pred)).mean())
 
 
-CODED = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(-1, 2)), min_size=2, max_size=40
-)
-
-
-@given(CODED, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
-def test_order_shards_and_labels_do_not_matter(people: list[tuple[int, ...]], random) -> None:
-    def count(rows: list[tuple[int, ...]]) -> Confusion:
-        return Confusion.count(*np.array(rows).T, "rst", "abc")
-
-    whole = measure(count(people)).to_dict()
-    shuffled = random.sample(people, len(people))
-    assert measure(count(shuffled)).to_dict() == whole
-    cut = random.randrange(1, len(people))
-    assert measure(count(people[:cut]) + count(people[cut:])).to_dict() == whole
-
-    turn, swap = {0: 1, 1: 2, 2: 0}, {-1: -1, 0: 2, 1: 1, 2: 0}
-    renamed = measure(count([(turn[p], turn[y], swap[g]) for p, y, g in people])).values
-    for name, value in measure(count(people)).values.items():
-        assert renamed[name] == pytest.approx(value, nan_ok=True), name
-
-
-@given(CODED)
-@settings(max_examples=30, deadline=None)
-def test_identical_predictions_show_no_degradation(people: list[tuple[int, ...]]) -> None:
-    counts = Confusion.count(*np.array(people).T, "rst", "abc").counts
-    for name, value in evaluate(DEGRADATIONS, counts, counts).items():
-        assert value == 0 or np.isnan(value), name
-
-
 def test_degradation_by_hand() -> None:
     reference = Confusion.count(Y, Y, GROUP, CLASSES, GROUPS).counts
     values = evaluate(DEGRADATIONS, reference, eight().counts)
@@ -216,16 +185,6 @@ def test_degradation_by_hand() -> None:
             "performance_degradation_fairness": 2 / 4 - 1 / 4,
         }
     )
-
-
-def test_leading_axes_are_carried_along() -> None:
-    rng = np.random.default_rng(0)
-    tables = rng.integers(0, 3, (5, 4, 3, 3, 3))
-    stacked = evaluate(METRICS, Counts.of(tables, 2))
-    assert np.isnan(stacked["worst_cell_accuracy"]).any()
-    for i, j in np.ndindex(5, 4):
-        for name, value in evaluate(METRICS, Counts.of(tables[i, j], 2)).items():
-            np.testing.assert_array_equal(stacked[name][i, j], value, err_msg=name)
 
 
 def test_tensors_count_as_arrays_do() -> None:

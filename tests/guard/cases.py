@@ -240,7 +240,8 @@ def study(name: str) -> dict[str, dict[str, Any]]:
     config, out = home() / f"{name}.yaml", home() / name
     config.write_text(yaml.safe_dump({**BASE, **STUDIES[name]}))
     program(home(), "run", config.name, "--out", out.name)
-    everything: dict[str, Any] = {"stages": sorted(p.stem for p in (out / "stages").iterdir())}
+    keys = sorted(path.stem for path in (out / "stages").iterdir())
+    everything: dict[str, Any] = {"stages": dict.fromkeys(keys, "stored")}
     audits = {}
     for method in (method["name"] for method in STUDIES[name]["methods"]):
         (folder,) = out.glob(f"{method}-*")

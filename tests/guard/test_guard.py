@@ -36,7 +36,7 @@ def test_nothing_changed(file: str, part: str) -> None:
 
 
 RUN = {
-    "stages": ["00ff"],
+    "stages": {"00ff": "stored"},
     "lth": {
         "record": {
             "cells": "class",
@@ -108,6 +108,15 @@ def test_what_training_reaches_counts_on_the_machine_of_the_file_alone(path: str
 )
 def test_all_else_counts_everywhere(path: str, new: Any, bits: bool) -> None:
     assert differences(RUN, changed(RUN, path, new), bits)
+
+
+def test_stage_keys_count_where_initial_weights_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = changed(RUN, "stages/0100", "stored")
+    for capability, n in (("AVX512", 1), ("DEFAULT", 0)):
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda c=capability: c)
+        assert len(differences(RUN, other, bits=False)) == n
 
 
 def test_zero_and_one_have_their_sign_and_type_on_the_machine_of_the_file() -> None:
