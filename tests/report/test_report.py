@@ -239,6 +239,19 @@ def test_who_lost_more_is_named_with_n_and_doubt() -> None:
     assert lost.endswith("adjusted p < 0.001).")
 
 
+def test_a_record_from_before_there_were_findings_has_a_report() -> None:
+    made = record(TEN, resamples=20)
+    for cell in made["audit"]["cells"]:
+        del cell["finding"]
+    for metric in made["audit"]["metrics"].values():
+        del metric["p"], metric["p_adjusted"]
+    found = Page(run_report(made))
+    digit = made["audit"]["cells"][3]
+    assert found.row("digit 3", str(digit["n"]))[9] == "–"
+    assert found.row(phrases.label("mcd"))[4] == "–"
+    assert "none is shown to have lost more" in run_paragraphs(made)[1]
+
+
 def test_a_class_that_is_hardly_predicted_is_named() -> None:
     made = record(TEN, resamples=20)
     assert given_up(made) == ""
