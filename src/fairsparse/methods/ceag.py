@@ -7,18 +7,16 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from fairsparse.core import Batch
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.constraints import (
     DualRate,
+    Lagrangian,
     Measured,
-    Multipliers,
     Recent,
     by_name,
-    cell_means,
     excess,
     extremes,
     measure,
@@ -26,7 +24,7 @@ from fairsparse.methods.constraints import (
 )
 from fairsparse.methods.pruned import Pruned, Schedule
 from fairsparse.methods.stages import Round, Run
-from fairsparse.training import cross_entropy, state_of
+from fairsparse.training import state_of
 
 
 @METHODS.register("ceag")
@@ -55,7 +53,7 @@ class Ceag(Pruned):
         """Prune the network and fine-tune it under the constraints."""
         cells, train = run.cells, run.data.train
         before = measure(cells, run.predict(train))
-        lagrangian = Lagrangian(
+        lagrangian = ExcessLagrangian(
             cells, before, self.eps, self.dual_rate, self.memory, run.trainer.device
         )
         epochs: list[dict[str, Any]] = []
@@ -78,8 +76,8 @@ class Ceag(Pruned):
         return Round(masks, state_of(run.model), log)
 
 
-class Lagrangian:
-    """Cross-entropy plus multipliers times constraints; calling it also moves the multipliers.
+class ExcessLagrangian(Lagrangian):
+    """Cross-entropy plus multipliers times excess gaps.
 
     The multipliers follow measured accuracies, the network follows losses in their place [1]_. A
     cell's multiplier moves when the batch contains the cell and its buffer is full.
@@ -111,28 +109,23 @@ class Lagrangian:
         memory: int,
         device: torch.device | None = None,
     ) -> None:
-        self.cells, self.eps, self.steps = cells, eps, 0
+        super().__init__(cells, rate, device)
+        self.eps = eps
         self.accuracy, loss, self.share = (t.to(device) for t in dense)
         self.offset = excess(loss, self.share).nan_to_num()
-        self.multipliers = Multipliers(len(cells), rate, device)
         self.recent = Recent(len(cells) + 1, memory, device)
         self.psi = torch.full((len(cells),), torch.nan, device=device)
 
-    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        """``L + sum_k multiplier_k ((L_k - L) - (L_k - L of dense))`` over the batch's cells."""
-        losses = F.cross_entropy(logits, batch.y, reduction="none")
-        overall = cross_entropy(logits, batch)
-        means, seen = cell_means(self.cells, losses, self.cells.index(batch.y, batch.group))
-        self._ascend(logits.detach(), batch, seen)
-        gaps = (means - overall - self.offset) * seen
-        return overall + (self.multipliers.values * gaps).sum()
+    def gaps(self, beyond: Tensor) -> Tensor:
+        """``(L_k - L) - (L_k - L of dense)``."""
+        return beyond - self.offset
 
-    def _ascend(self, logits: Tensor, batch: Batch, seen: Tensor) -> None:
-        self.steps += 1
+    def violation(self, gaps: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """``psi - eps``, by the outcomes in the buffers."""
         right = (logits.argmax(1) == batch.y).float()
         self.recent.push(rows(self.cells, batch.y, batch.group), right)
         self.psi = excess(self.accuracy - self.recent.means(), self.share)
-        self.multipliers.ascend(self.psi - self.eps, seen & ~self.psi.isnan())
+        return self.psi - self.eps
 
     def now(self) -> dict[str, Any]:
         """The largest multiplier, the largest psi in the buffers, and their range."""

@@ -6,6 +6,7 @@ all examples and have no constraint.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, NamedTuple
 
 import torch
@@ -13,8 +14,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from fairsparse.core import Predictions
+from fairsparse.core import Batch, Predictions
 from fairsparse.fairness.cells import Cells, sums
+from fairsparse.training import cross_entropy
 
 DualRate = Annotated[
     float, Field(ge=0, description="step of the multipliers; 0 keeps them at 0: the plain loss")
@@ -61,9 +63,9 @@ def excess(gaps: Tensor, share: Tensor) -> Tensor:
     >>> excess(torch.tensor([0.5, 0.1, 0.1]), torch.tensor([0.25, 0.25, 0.5])).tolist()
     [0.30000001192092896, -0.10000000149011612]
     """
-    known = ~gaps.isnan()
-    weight = torch.where(known, share, 0)
-    overall = torch.where(known, gaps * share, 0).sum() / weight.sum()
+    measured = ~gaps.isnan()
+    weight = torch.where(measured, share, 0)
+    overall = torch.where(measured, gaps * share, 0).sum() / weight.sum()
     return (gaps - overall)[:-1]
 
 
@@ -89,6 +91,43 @@ class Multipliers:
         """
         raised = (self.values + self.rate * violation).clamp_min(0)
         self.values = torch.where(seen, raised, self.values)
+
+
+class Lagrangian(ABC):
+    """``L + sum_k multiplier_k gap_k`` over the cells of a batch; calling it first moves them.
+
+    Subclasses say what the gap of a cell is, and by how much it violates its constraint.
+
+    Parameters
+    ----------
+    cells : Cells
+    rate : float
+        Step of the multipliers.
+    device : torch.device, optional
+    """
+
+    def __init__(self, cells: Cells, rate: float, device: torch.device | None = None) -> None:
+        self.cells, self.steps = cells, 0
+        self.multipliers = Multipliers(len(cells), rate, device)
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The loss of a batch; multipliers of cells that it lacks stay as they are."""
+        self.steps += 1
+        losses = F.cross_entropy(logits, batch.y, reduction="none")
+        overall = cross_entropy(logits, batch)
+        means, seen = cell_means(self.cells, losses, self.cells.index(batch.y, batch.group))
+        gaps = self.gaps(means - overall) * seen
+        violation = self.violation(gaps.detach(), logits.detach(), batch)
+        self.multipliers.ascend(violation, seen & ~violation.isnan())
+        return overall + (self.multipliers.values * gaps).sum()
+
+    @abstractmethod
+    def gaps(self, beyond: Tensor) -> Tensor:
+        """The gap of each cell, (K,), whose mean loss is `beyond` (K,) above that of the batch."""
+
+    @abstractmethod
+    def violation(self, gaps: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """What each multiplier rises by at rate 1, (K,); NaN where it cannot be told."""
 
 
 class Recent:
@@ -144,7 +183,7 @@ def by_name(cells: Cells, values: Tensor) -> dict[str, float | None]:
 
 def extremes(values: Tensor) -> tuple[float | None, float | None]:
     """Largest of the values that are not NaN, and their range; None where all are NaN."""
-    known = values[~values.isnan()]
-    if not len(known):
+    values = values[~values.isnan()]
+    if not len(values):
         return None, None
-    return float(known.max()), float(known.max() - known.min())
+    return float(values.max()), float(values.max() - values.min())

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from fairsparse.core import Batch
-from fairsparse.fairness.cells import Cells
 from fairsparse.methods.base import METHODS, Facts, options
 from fairsparse.methods.constraints import (
     DualRate,
-    Multipliers,
+    Lagrangian,
     by_name,
-    cell_means,
     excess,
     extremes,
     measure,
 )
 from fairsparse.methods.pruned import Pruned, Schedule
 from fairsparse.methods.stages import Round, Run
-from fairsparse.training import cross_entropy, state_of
+from fairsparse.training import state_of
 
 
 @METHODS.register("equalized-loss")
@@ -43,7 +39,7 @@ class EqualizedLoss(Pruned):
     def make(self, run: Run) -> Round:
         """Prune the network and fine-tune it while the multipliers rise."""
         cells = run.cells
-        lagrangian = Lagrangian(cells, self.dual_rate, run.trainer.device)
+        lagrangian = DistanceLagrangian(cells, self.dual_rate, run.trainer.device)
         *_, masks = self.train(run, lagrangian, while_pruning=False)
         after = measure(cells, run.predict(run.data.train))
         gaps = excess(after.loss, after.share)
@@ -59,18 +55,10 @@ class EqualizedLoss(Pruned):
         return Round(masks, state_of(run.model), log)
 
 
-class Lagrangian:
-    """``L + sum_k multiplier_k |L_k - L|``; calling it first raises the multipliers [1]_.
+class DistanceLagrangian(Lagrangian):
+    """``L + sum_k multiplier_k |L_k - L|``, whose multipliers rise by the same distances [1]_.
 
-    Over the cells of the batch: the multipliers of other cells stay as they are. Distances are
-    never negative, so a multiplier never falls.
-
-    Parameters
-    ----------
-    cells : Cells
-    rate : float
-        Step of the multipliers.
-    device : torch.device, optional
+    Distances are never negative, so a multiplier never falls.
 
     References
     ----------
@@ -78,16 +66,10 @@ class Lagrangian:
        arXiv:2205.13574; in the form compared with in arXiv:2310.20673.
     """
 
-    def __init__(self, cells: Cells, rate: float, device: torch.device | None = None) -> None:
-        self.cells, self.steps = cells, 0
-        self.multipliers = Multipliers(len(cells), rate, device)
+    def gaps(self, beyond: Tensor) -> Tensor:
+        """``|L_k - L|``."""
+        return beyond.abs()
 
-    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The loss of a batch."""
-        self.steps += 1
-        losses = F.cross_entropy(logits, batch.y, reduction="none")
-        overall = cross_entropy(logits, batch)
-        means, seen = cell_means(self.cells, losses, self.cells.index(batch.y, batch.group))
-        gaps = (means - overall).abs() * seen
-        self.multipliers.ascend(gaps.detach(), seen)
-        return overall + (self.multipliers.values * gaps).sum()
+    def violation(self, gaps: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """The gaps themselves."""
+        return gaps

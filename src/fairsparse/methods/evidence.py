@@ -30,6 +30,7 @@ _CELL_BATCH = 16
 _CELL_BATCHES = 4
 _WEAK = 0.1
 _STABLE = 0.02
+_RECALIBRATE = 20
 
 
 def importance(kind: Importance, run: Run, weights: Mapping[str, Tensor]) -> Scores:
@@ -156,12 +157,6 @@ def stable_rewind(run: Run, masks: MaskSet, candidates: Sequence[int]) -> int:
 
 def line_errors(run: Run, a: State, b: State, points: int = 11) -> list[float]:
     """Validation error at evenly spaced points of the straight line from `a` to `b`."""
-    errors = []
-    for share in torch.linspace(0, 1, points).tolist():
-        run.model.load_state_dict(
-            {name: t.lerp(b[name], share) if t.is_floating_point() else t for name, t in a.items()}
-        )
-        run.trainer.recalibrate(run.model, run.data.train, 20)
-        predictions = run.predict(run.data.val)
-        errors.append(float((predictions.logits.argmax(1) != predictions.y).double().mean()))
-    return errors
+    data, shares = run.data, torch.linspace(0, 1, points).tolist()
+    line = run.trainer.along(run.model, (a, b), shares, data.val, data.train, _RECALIBRATE)
+    return [float((logits.argmax(1) != y).double().mean()) for logits, y, _ in line]

@@ -69,9 +69,9 @@ def _halves(members: Predictions, others: Predictions) -> tuple[list[Tensor], li
     x: list[list[Tensor]] = [[], []]
     y: list[list[Tensor]] = [[], []]
     for label, (logits, true, _) in ((1.0, members), (0.0, others)):
-        shown = torch.cat([logits.softmax(1), F.one_hot(true, logits.shape[1])], 1)
+        features = torch.cat([logits.softmax(1), F.one_hot(true, logits.shape[1])], 1)
         order = torch.randperm(len(true))
         for i, index in enumerate(order.tensor_split(2)):
-            x[i].append(shown[index])
+            x[i].append(features[index])
             y[i].append(torch.full((len(index),), label))
     return [torch.cat(part) for part in x], [torch.cat(part) for part in y]

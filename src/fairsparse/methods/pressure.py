@@ -19,7 +19,9 @@ from fairsparse.methods.refinement import Refinement
 from fairsparse.methods.teacher import Errors, labels_alone
 
 _ROOM = 0.1  # in squared scales: a swing of less than a third of a scale is the aim, reached
-MOST = 6.0  # beyond, every lag would weigh its limit and the weights would say nothing of its size
+# Times the setting: at 6 x .5 a lag of two thirds of a scale already weighs its limit of 3; beyond,
+# every lag would, and the weights would say nothing of its size.
+MOST = 6.0
 
 
 def check_form(settings: Refinement, cells: Cells) -> None:

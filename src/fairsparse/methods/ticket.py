@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from fairsparse.checkpoint import digest, read_tensors, write_tensors
 from fairsparse.core import InputError
-from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.maskset import LAYERS, MaskSet
 from fairsparse.training import State, state_of
 from fairsparse.training.repeatable import derive
 
 Distribution = Literal["signed-constant", "unsigned-constant", "kaiming"]
 
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 _KIND = "fair-scratch ticket"
 
@@ -77,7 +76,7 @@ def randomize_(model: nn.Module, source: Source, kept: Mapping[str, int]) -> set
         for module in model.modules():
             if isinstance(module, _NORMS):
                 module.reset_parameters()
-            elif not isinstance(module, _LAYERS):
+            elif not isinstance(module, LAYERS):
                 continue
             for key, p in module.named_parameters(recurse=False):
                 name = names[id(p)]
@@ -125,17 +124,17 @@ class Ticket:
         """
         state = state_of(model)
         drawn = copy.deepcopy(model)
-        known = randomize_(drawn, source, {name: int(mask.sum()) for name, mask in masks.items()})
+        seeded = randomize_(drawn, source, {name: int(mask.sum()) for name, mask in masks.items()})
         masks.apply_(drawn)
-        made = state_of(drawn)
+        fresh = state_of(drawn)
         for name in masks:
-            if not torch.equal(made[name], state[name]):
+            if not torch.equal(fresh[name], state[name]):
                 raise InputError(
                     f"weight '{name}' is not what seed {source.seed} and its mask give; pack a"
                     " network as the search left it, with the search's own seed and options"
                 )
         rest = {
-            name: t for name, t in state.items() if name not in known or not t.equal(made[name])
+            name: t for name, t in state.items() if name not in seeded or not t.equal(fresh[name])
         }
         bits = {
             name: torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1)))
