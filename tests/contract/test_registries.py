@@ -10,7 +10,7 @@ from contract.registries import check_settings, promises, registries
 
 CONTRACTS = {
     "budget measure": "contract/test_budgets.py",
-    "calibration metric": "fairness/test_calibration.py",
+    "calibration metric": "fairness/inference/test_calibration.py",
     "criterion": "contract/test_criteria.py",
     "data set": "contract/test_data_sets.py",
     "degradation metric": "contract/test_metrics.py",
