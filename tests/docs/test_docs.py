@@ -31,7 +31,7 @@ from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods import METHODS
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.training import Recipe
 

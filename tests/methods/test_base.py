@@ -16,7 +16,7 @@ from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import select
 from fairsparse.methods import METHODS
-from fairsparse.methods.base import (
+from fairsparse.methods.method import (
     Facts,
     Fraction,
     Key,
@@ -27,7 +27,7 @@ from fairsparse.methods.base import (
     Sparsity,
     options,
 )
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import between, state_of
 from helpers import bench, equal, network

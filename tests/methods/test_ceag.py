@@ -15,9 +15,9 @@ import fairsparse
 from fairsparse.core import Batch, InputError
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS
-from fairsparse.methods.ceag import Ceag, ExcessLagrangian
-from fairsparse.methods.constraints import Measured
-from fairsparse.methods.equalized_loss import DistanceLagrangian, EqualizedLoss
+from fairsparse.methods.constrained.ceag import Ceag, ExcessLagrangian
+from fairsparse.methods.constrained.constraints import Measured
+from fairsparse.methods.constrained.equalized_loss import DistanceLagrangian, EqualizedLoss
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.training import state_of
 from helpers import Bench, bench, equal, network

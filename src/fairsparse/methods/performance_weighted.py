@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fairsparse.core import Batch, LossFn
-from fairsparse.methods.base import METHODS, Facts, options
-from fairsparse.methods.pruned import Pruned, frozen
+from fairsparse.methods.method import METHODS, Facts, options
+from fairsparse.methods.shared.pruning import Pruned, frozen
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import state_of
 
