@@ -108,12 +108,13 @@ def conflict_round() -> dict[str, float]:
     setting.place(model)
     state = {name: t.clone() for name, t in model.state_dict().items()}
     method = Ballot(sparsity=0.9)
+    how = method.selection
     points = dict.fromkeys(range(1, 5), state)
     parent = Round(MaskSet.dense(method.weights(model)), state, {}, points)
     run = Run(model, some, setting, Dense(points, 4, val=None))
 
     def measure() -> None:
-        conflict_points(run, method.weights(model), parent, method.conflict_share, method.fair_loss)
+        conflict_points(run, method.weights(model), parent, how.conflict_share, how.fair_loss)
 
     def epoch() -> None:
         for _ in Loop(trainer(1), model, some.train, stage="speed"):
@@ -140,7 +141,7 @@ def search() -> dict[str, float]:
         return whole
 
     return ratio(
-        run(Ballot(sparsity=0.95, levels=levels, retries=0)),
+        run(Ballot(sparsity=0.95, levels=levels)),
         run(LotteryTicket(sparsity=0.95, levels=levels)),
         4,
         warm=False,  # the dense runs before have warmed everything up

@@ -129,7 +129,7 @@ def settings_of(name: str) -> list[dict[str, Any]]:
 
 
 def methods(name: str) -> list[Method]:
-    return [METHODS[name](**settings) for settings in settings_of(name)]
+    return [METHODS[name](**METHODS[name].regrouped(settings)) for settings in settings_of(name)]
 
 
 @pytest.mark.parametrize("task", TASKS)

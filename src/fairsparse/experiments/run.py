@@ -221,7 +221,8 @@ def make_method(given: dict[str, Any], sparsity: float) -> Method:
     """Build a method from ``{name, **options}``."""
     if given["name"] == "dense":
         sparsity = 0.0
-    return METHODS[given["name"]](sparsity=sparsity, **_options(given))  # type: ignore[call-arg]
+    method = METHODS[given["name"]]
+    return method(sparsity=sparsity, **method.regrouped(_options(given)))  # type: ignore[call-arg]
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:

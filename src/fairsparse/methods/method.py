@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from functools import partial
@@ -139,6 +139,7 @@ class Method(ABC):
     reference: ClassVar[str] = ""
     facts: ClassVar[Facts]
     accuracy_only: ClassVar[bool] = False
+    groups: ClassVar[tuple[str, ...]] = ()
     sparsity: float
     levels: tuple[float, ...] = ()
     scope: Scope = "global"
@@ -196,13 +197,38 @@ class Method(ABC):
         """All options as JSON-able values."""
         return asdict(cast(Any, self))
 
+    def flat_settings(self) -> dict[str, Any]:
+        """All options, those of `groups` beside the others, as they were before the groups."""
+        settings = self.settings()
+        for group in self.groups:
+            settings |= settings.pop(group)
+        return settings
+
+    @classmethod
+    def moved(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        """Options that are spelled flat -> the group that each belongs to now."""
+        homes = {name: group for group in cls.groups for name in asdict(getattr(cls(), group))}
+        return {name: homes[name] for name in options if name in homes}
+
+    @classmethod
+    def regrouped(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options with those that are spelled flat in their groups."""
+        moved = cls.moved(options)
+        result = {name: value for name, value in options.items() if name not in moved}
+        for name, home in moved.items():
+            group = result.get(home, {})
+            if not isinstance(group, Mapping) or name in group:
+                raise InputError(f"{name} and {home} are both given; write {home}.{name} alone")
+            result[home] = {**group, name: options[name]}
+        return result
+
     def key_settings(self) -> dict[str, Any]:
         """The options that a stage's key names, as their marks say."""
         marks = _marks(type(self))
         return {
             name: value
-            for name, value in self.settings().items()
-            if Key.NEVER not in marks[name] and Later(value) not in marks[name]
+            for name, value in self.flat_settings().items()
+            if Key.NEVER not in marks.get(name, ()) and Later(value) not in marks.get(name, ())
         }
 
     def rounds_settings(self) -> dict[str, Any]:
