@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from contract.registries import promises, registries
+from contract.registries import check_settings, promises, registries
 from fairsparse.masks.criteria import AtInit, CriterionName, Evidence, OfFilters, choose
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.select import n_kept
@@ -50,7 +50,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def test_the_table_is_complete() -> None:
-    assert set(SETTINGS) == set(CRITERIA)
+    check_settings("criterion", CRITERIA, SETTINGS, "test_criteria.py")
 
 
 def test_the_names_are_those_of_the_options() -> None:

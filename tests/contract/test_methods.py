@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from contract.registries import promises
+from contract.registries import check_settings, promises
 from fairsparse.experiments.options import options_model
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.select import n_kept
@@ -219,4 +219,4 @@ def test_a_method_describes_and_checks_itself(name: str) -> None:
 
 
 def test_settings_name_only_what_exists() -> None:
-    assert set(SETTINGS) == set(METHODS)
+    check_settings("method", METHODS, SETTINGS, "test_methods.py")
