@@ -86,9 +86,9 @@ class Audit:
         name = candidate if candidate is not None else self.candidates[0]
         chosen = self.cells.query("candidate_name == @name and attribute == @attribute")
         if chosen.empty:
-            known = sorted(set(self.cells["attribute"]))
+            attributes = sorted(set(self.cells["attribute"]))
             raise InputError(
-                f"no cells of '{attribute}' for '{name}'; attributes: {', '.join(known)};"
+                f"no cells of '{attribute}' for '{name}'; attributes: {', '.join(attributes)};"
                 f" candidates: {', '.join(self.candidates)}"
             )
         return chosen.set_index("cell")[["n", "reference", "candidate", "drop", "excess_drop"]]
@@ -127,8 +127,8 @@ def audit(
 
     Examples
     --------
-    >>> found = audit([0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 0], groups=["a", "a", "b", "b"])
-    >>> found.frame("group")["drop"].tolist()
+    >>> result = audit([0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 0], groups=["a", "a", "b", "b"])
+    >>> result.frame("group")["drop"].tolist()
     [0.0, 0.5]
     """
     true = column("y", y)

@@ -79,23 +79,23 @@ class Examples:
 
         A crossed group is known where all of its parts are; those without examples are left out.
         """
-        found: dict[str, tuple[Array, tuple[str, ...]]] = {}
+        crossings: dict[str, tuple[Array, tuple[str, ...]]] = {}
         for size in range(1, min(depth, len(self.attributes)) + 1):
             for chosen in itertools.combinations(self.attributes, size):
                 parts = [self.attributes[name] for name in chosen]
-                found[" x ".join(chosen)] = parts[0] if size == 1 else _cross(parts)
-        return found
+                crossings[" x ".join(chosen)] = parts[0] if size == 1 else _cross(parts)
+        return crossings
 
 
 def _cross(parts: Sequence[tuple[Array, tuple[str, ...]]]) -> tuple[Array, tuple[str, ...]]:
     dims = tuple(len(names) for _, names in parts)
-    known = np.logical_and.reduce([codes >= 0 for codes, _ in parts])
-    if not known.any():
-        return np.full(len(known), UNKNOWN), ()
-    cell = np.ravel_multi_index([codes[known] for codes, _ in parts], dims)
+    inside = np.logical_and.reduce([codes >= 0 for codes, _ in parts])
+    if not inside.any():
+        return np.full(len(inside), UNKNOWN), ()
+    cell = np.ravel_multi_index([codes[inside] for codes, _ in parts], dims)
     present, position = np.unique(cell, return_inverse=True)
-    codes = np.full(len(known), UNKNOWN)
-    codes[known] = position
+    codes = np.full(len(inside), UNKNOWN)
+    codes[inside] = position
     at = np.unravel_index(present, dims)
     names = (
         " | ".join(part[1][i] for part, i in zip(parts, row, strict=True))

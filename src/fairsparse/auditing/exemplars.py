@@ -88,8 +88,8 @@ def exemplars(
 
     Examples
     --------
-    >>> found = exemplars([[0, 0], [0, 0], [1, 0]], [[1, 0], [1, 0], [1, 0]], [0, 0])
-    >>> found.examples["modal"].tolist(), found.examples["taxicab"].round(2).tolist()
+    >>> result = exemplars([[0, 0], [0, 0], [1, 0]], [[1, 0], [1, 0], [1, 0]], [0, 0])
+    >>> result.examples["modal"].tolist(), result.examples["taxicab"].round(2).tolist()
     ([True, False], [1.33, 0.0])
     """
     true = column("y", y)
@@ -99,14 +99,14 @@ def exemplars(
         if len(models) == 0:
             raise InputError(f"there is no {kind}; give the predictions of at least one network")
         for i, model in enumerate(models):
-            found = predicted(f"{kind} {i}", model, class_names)
-            if len(found) != len(true):
+            classes = predicted(f"{kind} {i}", model, class_names)
+            if len(classes) != len(true):
                 raise InputError(
-                    f"{kind} {i} has {len(found):,} predictions and y {len(true):,} labels"
+                    f"{kind} {i} has {len(classes):,} predictions and y {len(true):,} labels"
                 )
-            arrays[f"{kind} {i}"] = found
-    known = class_names if class_names is not None else _all(true, arrays)
-    names, codes = encode({"y": true, "reference": true, **arrays}, known)
+            arrays[f"{kind} {i}"] = classes
+    every = class_names if class_names is not None else _all(true, arrays)
+    names, codes = encode({"y": true, "reference": true, **arrays}, every)
     columns = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
     before, after = (
         [codes[f"{kind} {i}"] for i in range(len(models))] for kind, models in kinds.items()
@@ -120,7 +120,7 @@ def exemplars_codes(
     """Find exemplars of predicted classes given as codes, each (N,); `exemplars` is for arrays."""
     names = examples.class_names
     before, after = (_distribution(m, len(names)) for m in (references, candidates))
-    most = [found.argmax(1) for found in (before, after)]
+    most = [shares.argmax(1) for shares in (before, after)]
     modal = most[0] != most[1]
     labels = np.array(names, dtype=object)
     table = pd.DataFrame(
@@ -140,7 +140,7 @@ def exemplars_codes(
 def _all(true: Array, arrays: Mapping[str, Array]) -> list[Any]:
     """Every class that occurs: populations of networks may predict what y does not have."""
     values = (pd.unique(a) for a in (true, *arrays.values()))
-    return list(ordered({text(v) for found in values for v in found}))
+    return list(ordered({text(v) for column in values for v in column}))
 
 
 def _distribution(models: Sequence[Array], classes: int) -> Array:

@@ -131,10 +131,10 @@ def agreement(
     if weight.shape != true.shape or not (weight > 0).all():
         raise InputError(f"weights must be {len(true):,} positive numbers, one for each example")
     names, codes = encode({"y": true, "reference": true}, class_names)
-    given = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
-    examples = Examples(codes["y"], names, given)
+    coded = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
+    examples = Examples(codes["y"], names, coded)
     table = {"y": np.array(names, object)[codes["y"]]}
-    for attribute, (code, labels) in given.items():
+    for attribute, (code, labels) in coded.items():
         table[attribute] = np.array([*labels, "unknown"], object)[code]
     others = [name for name in maps if name != against]
     alike = {name: correlation(maps[against], maps[name]) for name in others}
@@ -166,11 +166,11 @@ def cells(examples: Examples) -> Iterator[tuple[str, str, Array]]:
 
 
 def _row(values: Array, weights: Array, resamples: int, rng: np.random.Generator) -> dict[str, Any]:
-    known = ~np.isnan(values)
-    mean = weighted_mean(values[known], weights[known], resamples, rng)
+    defined = ~np.isnan(values)
+    mean = weighted_mean(values[defined], weights[defined], resamples, rng)
     return {
         "n": len(values),
-        "constant": int((~known).sum()),
+        "constant": int((~defined).sum()),
         "correlation": mean.value,
         "low": mean.low,
         "high": mean.high,

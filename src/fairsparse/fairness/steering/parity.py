@@ -68,7 +68,7 @@ def directed_term(
        Training", CVPR 2023; there the direction is given beforehand.
     """
     z = logits[:, 1] - logits[:, 0]
-    known = (index >= 0).to(z.dtype)
+    inside = (index >= 0).to(z.dtype)
     at = index.clamp_min(0)
     signed = push.sign()[at] * z
     cost = {
@@ -77,5 +77,5 @@ def directed_term(
         "hinge": lambda: (1 - signed).clamp_min(0),
     }[form]()
     # a group that no training example is in has no examples here either
-    weight = (push.abs() / share.clamp_min(1e-9))[at] * known
+    weight = (push.abs() / share.clamp_min(1e-9))[at] * inside
     return (weight * cost).sum() / len(z)

@@ -116,8 +116,8 @@ def streaming_weights(
 def weighted_sum(weights: Tensor, cells: Cells, logits: Tensor, y: Tensor, group: Tensor) -> Tensor:
     """``sum_i w_k(i) p_i`` over a batch; examples outside every cell count nothing."""
     index = cells.index(y, group)
-    known = index >= 0
-    return (weights[index.clamp_min(0)] * cells.soft(logits, y) * known).sum()
+    inside = index >= 0
+    return (weights[index.clamp_min(0)] * cells.soft(logits, y) * inside).sum()
 
 
 def proportional_weights(

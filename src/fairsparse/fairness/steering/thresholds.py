@@ -71,7 +71,7 @@ def fit_thresholds(cal: Predictions, cells: Cells, seed: int) -> Callable[[Predi
         def decision_function(self, x: Any) -> Any:
             return np.asarray(x)[:, 0]
 
-    known = cal.group >= 0
+    named = cal.group >= 0
     optimizer = ThresholdOptimizer(
         estimator=Scores(),
         constraints=cells.definition.constraint,
@@ -80,7 +80,7 @@ def fit_thresholds(cal: Predictions, cells: Cells, seed: int) -> Callable[[Predi
         predict_method="decision_function",
     )
     optimizer.fit(
-        _margins(cal)[known.numpy()], cal.y[known].numpy(), sensitive_features=cal.group[known]
+        _margins(cal)[named.numpy()], cal.y[named].numpy(), sensitive_features=cal.group[named]
     )
 
     def apply(predictions: Predictions) -> Tensor:
