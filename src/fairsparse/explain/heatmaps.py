@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.core import InputError, Inputs
-from fairsparse.data.files.tokens import PAD, Tokens
+from fairsparse.data.files.tokens import PAD
 from fairsparse.data.task import Split
 from fairsparse.explain.layers import embedding, picture_layer
 from fairsparse.fairness.measure.counts import Array
@@ -92,28 +92,30 @@ def heatmaps(
     InputError
         Without captum or networks, and for targets or inputs of no such kind.
     """
+    _check_networks(models)
+    n = len(x) if isinstance(x, (Split, Tensor)) else len(next(iter(x.values())))
+    classes = None if targets is None else _targets(targets, n)
+    around = getattr(x.transform, "special", special) if isinstance(x, Split) else special
+    explainers: dict[str, Explainer] = {}
+    batches: dict[str, list[Array]] = {name: [] for name in models}
+    with _evaluating(models):
+        for index in torch.arange(n).split(batch_size):
+            batch = _batch(x, index)
+            wanted = _predicted(models, batch) if classes is None else classes[index]
+            for name, model in models.items():
+                if name not in explainers:
+                    explainers[name] = explainer(model, batch, around, steps)
+                maps = explainers[name].maps(_moved(batch, model), wanted.to(_device(model)))
+                batches[name].append(maps.detach().float().cpu().numpy())
+    return {name: _joined(parts) for name, parts in batches.items()}
+
+
+def _check_networks(models: Mapping[str, nn.Module]) -> None:
     if not models:
         raise InputError("there is no network; give at least one, as {name: network}")
     for name, model in models.items():
         if not isinstance(model, nn.Module):
             raise InputError(f"{name} is a {type(model).__name__}; give a torch nn.Module")
-    if isinstance(x, Split) and isinstance(x.transform, Tokens):
-        special = x.transform.special
-    n = len(x) if isinstance(x, (Split, Tensor)) else len(next(iter(x.values())))
-    classes = None if targets is None else _targets(targets, n)
-    first, *_ = models.values()
-    explainers: dict[str, Explainer] = {}
-    parts: dict[str, list[Array]] = {name: [] for name in models}
-    with _evaluating(models):
-        for index in torch.arange(n).split(batch_size):
-            batch = _batch(x, index)
-            wanted = _predicted(first, batch) if classes is None else classes[index]
-            for name, model in models.items():
-                if name not in explainers:
-                    explainers[name] = explainer(model, batch, special, steps)
-                maps = explainers[name].maps(_moved(batch, model), wanted.to(_device(model)))
-                parts[name].append(maps.detach().float().cpu().numpy())
-    return {name: _joined(parts) for name, parts in parts.items()}
 
 
 def explainer(
@@ -254,7 +256,9 @@ def _moved(x: Inputs, model: nn.Module) -> Inputs:
     return {k: t.to(device) for k, t in x.items()} if isinstance(x, Mapping) else x.to(device)
 
 
-def _predicted(model: nn.Module, x: Inputs) -> Tensor:
+def _predicted(models: Mapping[str, nn.Module], x: Inputs) -> Tensor:
+    """Classes (B,) that the first network predicts."""
+    model = next(iter(models.values()))
     with torch.no_grad():
         classes: Tensor = model(_moved(x, model)).argmax(1)
     return classes

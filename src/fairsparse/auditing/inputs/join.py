@@ -294,9 +294,10 @@ def _classes(
         strange = [n for n in _used(column) if n not in names]
         if strange:
             where = "the true classes" if source is None else source.path
+            others = "--classes does" if class_names else "the others do"
             raise InputError(
-                f"{where}: has classes that {'--classes does' if class_names else 'the others do'} not"
-                f" have: {listing(strange, 5)}; known: {listing(names, 8)}; give all with --classes"
+                f"{where}: has classes that {others} not have: {listing(strange, 5)}; known:"
+                f" {listing(names, 8)}; give all with --classes"
             )
     return names
 

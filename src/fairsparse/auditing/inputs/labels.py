@@ -79,17 +79,17 @@ def ordered(names: Any) -> tuple[str, ...]:
 
 
 def encode(
-    columns: Mapping[str, Array], class_names: Sequence[Any] | None = None
+    columns: Mapping[str, Array], class_names: Sequence[Any] | None = None, every: bool = False
 ) -> tuple[tuple[str, ...], dict[str, Array]]:
     """Return the class names, and every column as codes of them.
 
     Candidates may not predict a class that neither the labels nor the reference have, unless
-    `class_names` names it: files of two different tasks would otherwise be compared.
+    `class_names` names it or `every` is set: two different tasks would otherwise be compared.
     """
     factors = {name: pd.factorize(column) for name, column in columns.items()}
     used = {name: [text(v) for v in values] for name, (_, values) in factors.items()}
     if class_names is None:
-        names = ordered({*used["y"], *used["reference"]})
+        names = ordered({v for k in used if every or k in ("y", "reference") for v in used[k]})
     else:
         names = tuple(text(c) for c in class_names)
         if len(set(names)) != len(names):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fairsparse.fairness.inference import ranges
+from fairsparse.fairness.inference import multiplicity
 from fairsparse.fairness.inference.paired import Bounds, Pairs, excess_drop, paired_drop
 from fairsparse.fairness.measure.counts import Array, Counts, Kind, fold, gap, share
 from fairsparse.fairness.measure.metric import POINTS, RATIO, Metric, Together, declaring
@@ -61,7 +61,7 @@ def _cells(pairs: Pairs, groups: int, kind: Kind) -> Pairs:
 def _range_of_drops(kind: Kind) -> Together:
     def bounds(pairs: Pairs, groups: int) -> Bounds:
         cells = _cells(pairs, groups, kind)
-        return ranges.range_bounds(
+        return multiplicity.range_bounds(
             cells.drop[None], lambda z: Bounds(*(b[None] for b in paired_drop(cells, z)))
         )
 
@@ -71,7 +71,7 @@ def _range_of_drops(kind: Kind) -> Together:
 def _largest(kind: Kind, each: Callable[[Pairs, Pairs, float], Bounds]) -> Together:
     def bounds(pairs: Pairs, groups: int) -> Bounds:
         cells, everyone = (_cells(pairs, groups, k) for k in (kind, "all"))
-        return ranges.extreme(lambda z: each(cells, everyone, z), len(cells.n), largest=True)
+        return multiplicity.extreme(lambda z: each(cells, everyone, z), len(cells.n), largest=True)
 
     return Together(bounds)
 
