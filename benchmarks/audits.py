@@ -88,7 +88,7 @@ def _exemplars(paths: list[str], task: Any, folder: Path) -> dict[str, Any]:
     joined = join({**dense, **{f"pruned {i}": path for i, path in enumerate(paths)}})
     codes = list(joined.predicted.values())
     exemplars = exemplars_codes(codes[:n], codes[n:], joined.examples)
-    write(Found(exemplars, n, n, joined.labels, of_task(task).shown(joined.rows)), folder)
+    write(Found(exemplars, n, n, joined.labels, of_task(task).viewer(joined.rows)), folder)
     cells = exemplars.cells[exemplars.cells["n"] >= 30]
     most = cells.loc[cells["share"].idxmax()]
     return {

@@ -20,9 +20,9 @@ from fairsparse.fairness.measure.counts import Confusion
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS, Notion
 from fairsparse.fairness.steering.budget import Budget
+from fairsparse.fairness.steering.corrections import fit_thresholds
 from fairsparse.fairness.steering.penalties import gap_loss
 from fairsparse.fairness.steering.spread import spread
-from fairsparse.fairness.steering.thresholds import fit_thresholds
 from fairsparse.methods import METHODS
 from fairsparse.methods.shared.pressure import check_form
 from fairsparse.report import phrases

@@ -65,16 +65,16 @@ def calibration(
             continue
         sums = measured.sums(confidence, correct, codes, size)
         small = sums.n < settings.least
-        found: dict[str, Any] = {"cell": names, "n": sums.n}
+        table: dict[str, Any] = {"cell": names, "n": sums.n}
         for i, role in enumerate(("reference", "candidate")):
             error, floor = measured.ece(confidence[i], correct[i], codes, size)
             low, high = measured.overconfidence(sums, i)
-            found |= {f"{role}_ece": error, f"{role}_floor": floor}
-            found |= {role: sums.mean[i], f"{role}_low": low, f"{role}_high": high}
+            table |= {f"{role}_ece": error, f"{role}_floor": floor}
+            table |= {role: sums.mean[i], f"{role}_low": low, f"{role}_high": high}
         low, high = measured.change(sums)
-        found |= {"change": sums.mean[1] - sums.mean[0], "change_low": low, "change_high": high}
-        found["p"] = np.where(small, np.nan, measured.change_test(sums))
-        frames.append(pd.DataFrame({"candidate_name": name, "attribute": attribute, **found}))
+        table |= {"change": sums.mean[1] - sums.mean[0], "change_low": low, "change_high": high}
+        table["p"] = np.where(small, np.nan, measured.change_test(sums))
+        frames.append(pd.DataFrame({"candidate_name": name, "attribute": attribute, **table}))
         if size > 1 and attribute in examples.attributes:
             gaps.append(_gap(attribute, sums, settings))
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)], gaps

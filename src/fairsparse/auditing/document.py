@@ -175,12 +175,8 @@ def rows(frame: pd.DataFrame) -> list[Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of ``audit.json``."""
-    found = _ADAPTER.json_schema()
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **found,
-        "title": f"audit.json, {FORMAT}",
-    }
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, **_ADAPTER.json_schema(), "title": f"audit.json, {FORMAT}"}
 
 
 def read_document(path: str | Path) -> Document:
@@ -192,16 +188,16 @@ def read_document(path: str | Path) -> Document:
         When it is missing, damaged, of another format, or lacks something.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; 'fairsparse audit --out DIR' writes one") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); run the audit again") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        got = found.get("format") if isinstance(found, dict) else type(found).__name__
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        got = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path}: not an audit of format {FORMAT} (got {got}); run it again")
     try:
-        return _ADAPTER.validate_python(found)
+        return _ADAPTER.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

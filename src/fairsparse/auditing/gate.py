@@ -118,7 +118,7 @@ def _mapping(path: str | Path, node: Any, allowed: tuple[str, ...]) -> dict[str,
     line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
         raise InputError(f"{path}, line {line}: must have keys: {', '.join(allowed)}")
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for key, value in node.value:
         at = key.start_mark.line + 1
         if key.value not in allowed:
@@ -126,10 +126,10 @@ def _mapping(path: str | Path, node: Any, allowed: tuple[str, ...]) -> dict[str,
             raise InputError(
                 f"{path}, line {at}: unknown key '{key.value}'{hint}; known: {', '.join(allowed)}"
             )
-        if key.value in found:
+        if key.value in entries:
             raise InputError(f"{path}, line {at}: '{key.value}' is given twice")
-        found[key.value] = value
-    return found
+        entries[key.value] = value
+    return entries
 
 
 def _rule(path: str | Path, node: Any) -> Rule:
@@ -180,14 +180,14 @@ def _exemption(path: str | Path, node: Any) -> tuple[datetime.date, str]:
     return until, reason
 
 
-def facts(found: Document, candidate: str) -> dict[str, float]:
+def facts(audit: Document, candidate: str) -> dict[str, float]:
     """Every finding of a candidate that a rule can name, and its value."""
     named: dict[str, float] = {}
 
     def put(name: str, value: float | None) -> None:
         named[name] = math.nan if value is None else float(value)
 
-    for measure in found["measures"]:
+    for measure in audit["measures"]:
         if measure["candidate_name"] != candidate:
             continue
         of_classes = measure["attribute"] == "class"
@@ -199,7 +199,7 @@ def facts(found: Document, candidate: str) -> dict[str, float]:
                 put(f"{name}.{role}", entries[role])
                 put(f"{name}.{role}.lower", entries[f"{role}_low"])
                 put(f"{name}.{role}.upper", entries[f"{role}_high"])
-    cells = [row for row in found["cells"] if row["candidate_name"] == candidate]
+    cells = [row for row in audit["cells"] if row["candidate_name"] == candidate]
     tested = [row for row in cells if row["p"] is not None]
     for attribute in ["", *dict.fromkeys(row["attribute"] for row in cells)]:
         of = [row for row in tested if not attribute or row["attribute"] == attribute]
@@ -218,7 +218,7 @@ def facts(found: Document, candidate: str) -> dict[str, float]:
             put(f"{where}/{name}", values[key])
             put(f"{where}/{name}.lower", values[low])
             put(f"{where}/{name}.upper", values[high])
-    for sure in found["calibration"]:
+    for sure in audit["calibration"]:
         if sure["candidate_name"] == candidate:
             numbers: Mapping[str, Any] = sure
             everyone = sure["attribute"] == "all"
@@ -228,7 +228,7 @@ def facts(found: Document, candidate: str) -> dict[str, float]:
                 put(f"{where}overconfidence.{role}.lower", numbers[f"{role}_low"])
                 put(f"{where}overconfidence.{role}.upper", numbers[f"{role}_high"])
     put("behind", sum(row["finding"] == LOST_MORE for row in cells))
-    for one in found["overall"]:
+    for one in audit["overall"]:
         if one["candidate_name"] == candidate:
             put("churn", one["churn"])
             put("kappa", one["kappa"])
@@ -241,7 +241,7 @@ def _largest(cells: list[CellRow], key: str) -> float:
     return max(values) if values else math.nan
 
 
-def judge(found: Document, rules: list[Rule], today: datetime.date) -> list[Verdict]:
+def judge(audit: Document, rules: list[Rule], today: datetime.date) -> list[Verdict]:
     """Hold an audit against a policy; a finding that is undefined breaks its rule.
 
     Raises
@@ -250,14 +250,14 @@ def judge(found: Document, rules: list[Rule], today: datetime.date) -> list[Verd
         For a rule on a finding or candidate that the audit does not have.
     """
     verdicts = []
-    named = {name: facts(found, name) for name in found["candidates"]}
+    named = {name: facts(audit, name) for name in audit["candidates"]}
     for rule in rules:
         if rule.candidate is not None and rule.candidate not in named:
             raise InputError(
                 f"policy line {rule.line}: no candidate '{rule.candidate}'"
                 f"{nearest(rule.candidate, named)}; candidates: {', '.join(named)}"
             )
-        for candidate in found["candidates"] if rule.candidate is None else [rule.candidate]:
+        for candidate in audit["candidates"] if rule.candidate is None else [rule.candidate]:
             values = named[candidate]
             if rule.finding not in values:
                 raise InputError(

@@ -85,7 +85,7 @@ def audit(
         class_names=classes.split(",") if classes else None,
         renormalise=renormalise,
         settings=Settings(margin, depth, least, resamples, seed),
-        given=_given(inputs, columns, None if groups else group),
+        inputs=_model_inputs(inputs, columns, None if groups else group),
     )
     write(found, out)
     for name in found.candidates:
@@ -119,7 +119,7 @@ def exemplars(
     from fairsparse.report.exemplars import Found, paragraphs, write
 
     columns = Columns(id_, truth, prediction, score)
-    given = _given(inputs, columns, None if groups else group)
+    model_inputs = _model_inputs(inputs, columns, None if groups else group)
     joined = join(
         {
             **{f"reference {i}": path for i, path in enumerate(reference)},
@@ -130,7 +130,7 @@ def exemplars(
         columns=columns,
         class_names=classes.split(",") if classes else None,
         renormalise=renormalise,
-        given=given,
+        inputs=model_inputs,
     )
     codes, before = list(joined.predicted.values()), len(reference)
     found = Found(
@@ -138,7 +138,7 @@ def exemplars(
         before,
         len(candidate),
         joined.labels,
-        given.shown(joined.rows) if given else None,
+        model_inputs.viewer(joined.rows) if model_inputs else None,
         notes=joined.notes,
     )
     write(found, out)
@@ -146,7 +146,7 @@ def exemplars(
     _end(joined.notes, out)
 
 
-def _given(path: str | None, columns: Any, attributes: list[str] | None) -> Any:
+def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) -> Any:
     """What models are run on: an NPZ file, or the test split of a configuration or of a run."""
     from fairsparse.auditing.inputs.examples_of import of_task, read_inputs
 

@@ -16,11 +16,10 @@ from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.result import Result, load, read_record
 from fairsparse.experiments.run import make_task
-from fairsparse.explain.agreement import agreement, correlation, weighted_mean
+from fairsparse.explain.agreement import agreement, correlation, stratified, weighted_mean
 from fairsparse.explain.explanation import DENSE, NETWORKS, PRUNED, RANDOM, Explanation, Shown
 from fairsparse.explain.heatmaps import explainer, heatmaps
 from fairsparse.explain.loss_path import Line, check_alike, line
-from fairsparse.explain.sample import stratified
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.masks.maskset import MaskSet

@@ -93,8 +93,8 @@ class Source:
 
 def recoded(column: Coded, names: Sequence[str]) -> Array:
     """A column as codes (N,) of `names`; -1 for others."""
-    known = {name: i for i, name in enumerate(names)}
-    table = [*(known.get(name, UNKNOWN) for name in column.names), UNKNOWN]
+    position = {name: i for i, name in enumerate(names)}
+    table = [*(position.get(name, UNKNOWN) for name in column.names), UNKNOWN]
     codes: Array = np.array(table, np.int64)[column.codes]
     return codes
 
@@ -302,14 +302,14 @@ def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Sourc
         return of_arrays(path, arrays, columns, attributes)
     if scores.ndim != 2 or not np.issubdtype(scores.dtype, np.number):
         raise InputError(f"{path}: scores must be numbers (N, C); got shape {scores.shape}")
-    found = of_arrays(path, arrays, columns, attributes, len(scores))
-    classes = found.classes or tuple(str(c) for c in range(scores.shape[1]))
+    source = of_arrays(path, arrays, columns, attributes, len(scores))
+    classes = source.classes or tuple(str(c) for c in range(scores.shape[1]))
     if len(classes) != scores.shape[1]:
         raise InputError(
             f"{path}: scores has {scores.shape[1]} columns and class_names {len(classes)}"
         )
-    chosen = None if found.prediction is None else recoded(found.prediction, classes)
-    return replace(found, scores=reduced(scores.astype(np.float32), chosen), classes=classes)
+    chosen = None if source.prediction is None else recoded(source.prediction, classes)
+    return replace(source, scores=reduced(scores.astype(np.float32), chosen), classes=classes)
 
 
 def of_arrays(
@@ -362,10 +362,10 @@ def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{folder}: damaged, or not a run; restore it, or run again") from None
     classes = tuple(about["class_names"])
-    found = {}
+    groups = {}
     if about["group_names"]:
         name = " x ".join(about["attributes"]) or "group"
-        found[name] = Coded(group.astype(np.int32), tuple(about["group_names"]))
+        groups[name] = Coded(group.astype(np.int32), tuple(about["group_names"]))
     return Source(
         f"{folder}:{role}",
         len(y),
@@ -374,7 +374,7 @@ def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
         None,
         of_network(logits)[0],
         classes,
-        found,
+        groups,
     )
 
 

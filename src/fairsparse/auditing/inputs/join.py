@@ -11,7 +11,7 @@ import numpy as np
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.columns import Coded, Columns, Source, read, recoded
-from fairsparse.auditing.inputs.examples_of import Given, read_any
+from fairsparse.auditing.inputs.examples_of import ModelInputs, read_any
 from fairsparse.auditing.inputs.labels import ordered, text
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
@@ -93,7 +93,7 @@ def join(
     columns: Columns | None = None,
     class_names: Sequence[str] | None = None,
     renormalise: bool = False,
-    given: Given | None = None,
+    inputs: ModelInputs | None = None,
 ) -> Joined:
     """Read what models predict for the same examples; rows are joined by id, or in order.
 
@@ -104,13 +104,13 @@ def join(
     groups : str, optional
         A file with the groups of the examples: every column but id, or those of `attributes`.
     attributes : sequence of str
-        Columns that hold groups: of `groups` if given, else of `given`, else of the first file.
+        Columns that hold groups: of `groups` if given, else of `inputs`, else of the first file.
     columns : Columns
     class_names : sequence of str, optional
         All classes, where files may lack some.
     renormalise : bool
         Take scores that do not sum to 1; which is the largest does not depend on it.
-    given : Given, optional
+    inputs : ModelInputs, optional
         What models are run on.
 
     Raises
@@ -122,10 +122,10 @@ def join(
     notes: list[str] = []
     sources: dict[str, Source] = {}
     for name, path in paths.items():
-        mine = attributes if not (sources or groups or given) else ()
-        sources[name] = read_any(path, columns, mine, given, class_names, notes)
+        mine = attributes if not (sources or groups or inputs) else ()
+        sources[name] = read_any(path, columns, mine, inputs, class_names, notes)
     several = list(sources.values())
-    place = given.about if given else several[0]
+    place = inputs.about if inputs else several[0]
     about = read(groups, columns, attributes or None) if groups else place
     everyone = list({id(s): s for s in (*several, about, place)}.values())
     rows = _join(several, everyone, notes)
@@ -268,12 +268,12 @@ def _confidence(source: Source, rows: Array) -> Array | None:
     """The probability of what is predicted, (N,); None where a source has no probabilities."""
     if source.scores is None or np.isnan(source.scores.confidence).any():
         return None  # with predictions beside them, scores may be anything
-    found: Array = source.scores.confidence[rows]
-    return found
+    confidence: Array = source.scores.confidence[rows]
+    return confidence
 
 
 def _classes(
-    columns: Sequence[Coded], sources: Sequence[Source], given: Sequence[str] | None
+    columns: Sequence[Coded], sources: Sequence[Source], class_names: Sequence[str] | None
 ) -> tuple[str, ...]:
     y, first = columns[:2]
     scored = [s for s in sources if s.scores is not None and s.prediction is None]
@@ -284,8 +284,8 @@ def _classes(
                 f"{scored[0].path} and {other.path} have scores of different classes:"
                 f" {listing(odd, 5)} in one alone"
             )
-    if given is not None:
-        names = tuple(text(c) for c in given)
+    if class_names is not None:
+        names = tuple(text(c) for c in class_names)
     elif scored:
         names = scored[0].classes
     else:
@@ -294,9 +294,10 @@ def _classes(
         strange = [n for n in _used(column) if n not in names]
         if strange:
             where = "the true classes" if source is None else source.path
+            others = "--classes does" if class_names else "the others do"
             raise InputError(
-                f"{where}: has classes that {'--classes does' if given else 'the others do'} not"
-                f" have: {listing(strange, 5)}; known: {listing(names, 8)}; give all with --classes"
+                f"{where}: has classes that {others} not have: {listing(strange, 5)}; known:"
+                f" {listing(names, 8)}; give all with --classes"
             )
     return names
 

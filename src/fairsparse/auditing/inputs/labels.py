@@ -35,9 +35,9 @@ def predicted(name: str, values: Any, class_names: Sequence[Hashable] | None) ->
     if array.ndim != 2:
         return column(name, array)
     if class_names is None or array.shape[1] != len(class_names):
-        given = "none" if class_names is None else str(len(class_names))
+        count = "none" if class_names is None else str(len(class_names))
         raise InputError(
-            f"{name} holds scores of {array.shape[1]} classes and class_names names {given};"
+            f"{name} holds scores of {array.shape[1]} classes and class_names names {count};"
             " give one name for each column"
         )
     missing = int(np.isnan(array).any(1).sum())
@@ -79,17 +79,17 @@ def ordered(names: Any) -> tuple[str, ...]:
 
 
 def encode(
-    columns: Mapping[str, Array], class_names: Sequence[Any] | None = None
+    columns: Mapping[str, Array], class_names: Sequence[Any] | None = None, every: bool = False
 ) -> tuple[tuple[str, ...], dict[str, Array]]:
     """Return the class names, and every column as codes of them.
 
     Candidates may not predict a class that neither the labels nor the reference have, unless
-    `class_names` names it: files of two different tasks would otherwise be compared.
+    `class_names` names it or `every` is set: two different tasks would otherwise be compared.
     """
-    found = {name: pd.factorize(column) for name, column in columns.items()}
-    used = {name: [text(v) for v in values] for name, (_, values) in found.items()}
+    factors = {name: pd.factorize(column) for name, column in columns.items()}
+    used = {name: [text(v) for v in values] for name, (_, values) in factors.items()}
     if class_names is None:
-        names = ordered({*used["y"], *used["reference"]})
+        names = ordered({v for k in used if every or k in ("y", "reference") for v in used[k]})
     else:
         names = tuple(text(c) for c in class_names)
         if len(set(names)) != len(names):
@@ -105,7 +105,7 @@ def encode(
             )
     codes = {
         name: np.array([position[v] for v in used[name]], np.int64)[code]
-        for name, (code, _) in found.items()
+        for name, (code, _) in factors.items()
     }
     return names, codes
 
@@ -115,15 +115,15 @@ def attributes(groups: Any, n: int) -> dict[str, Any]:
     if groups is None:
         return {}
     if isinstance(groups, pd.DataFrame):
-        found: dict[str, Any] = {str(k): groups[k] for k in groups.columns}
+        columns: dict[str, Any] = {str(k): groups[k] for k in groups.columns}
     elif isinstance(groups, Mapping):
-        found = {str(k): v for k, v in groups.items()}
+        columns = {str(k): v for k, v in groups.items()}
     else:
-        found = {"group": groups}
-    for name, values in found.items():
+        columns = {"group": groups}
+    for name, values in columns.items():
         if len(values) != n:
             raise InputError(f"groups '{name}' has {len(values):,} values for {n:,} examples")
-    return found
+    return columns
 
 
 def in_order(codes: Array, labels: Sequence[str]) -> tuple[Array, tuple[str, ...]]:

@@ -59,8 +59,8 @@ def reduced(scores: Array, chosen: Array | None = None) -> Scored:
     chosen : ndarray of int, shape (N,), optional
         Column of the class that is predicted; -1 where there is none for it.
 
-    >>> found = reduced(np.array([[0.25, 0.75], [1.0, 1.0]]))
-    >>> found.largest.tolist(), found.confidence.tolist(), found.off
+    >>> pair = reduced(np.array([[0.25, 0.75], [1.0, 1.0]]))
+    >>> pair.largest.tolist(), pair.confidence.tolist(), pair.off
     ([1, 0], [0.75, 0.5], Rows(count=1, first=1, value=2.0))
     """
     strange = np.asarray(~np.isfinite(scores).all(1))

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from fairsparse.fairness.inference.multiplicity import range_bounds
 from fairsparse.fairness.inference.paired import (
     Bounds,
     Pairs,
@@ -28,7 +29,6 @@ from fairsparse.fairness.inference.paired import (
     quantile,
     wilson,
 )
-from fairsparse.fairness.inference.ranges import range_bounds
 from fairsparse.fairness.measure.counts import Array, gap, share
 from fairsparse.fairness.measure.metric import Metric, Together, declaring
 from fairsparse.registry import Registry

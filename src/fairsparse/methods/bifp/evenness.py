@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fairsparse.core import Batch, LossFn
 from fairsparse.data.task import Split
-from fairsparse.fairness.steering.penalties import Form, deviation_loss
+from fairsparse.fairness.steering.penalties import DeviationForm, deviation_loss
 from fairsparse.training import Trainer, cross_entropy
 
 
@@ -40,7 +40,7 @@ class Evenness:
         trainer: Trainer,
         train: Split,
         kappa: float = 1.0,
-        form: Form = "absolute",
+        form: DeviationForm = "absolute",
         tau: float = 0.0,
         memory: float = 0.9,
     ) -> None:

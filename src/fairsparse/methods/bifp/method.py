@@ -11,7 +11,7 @@ from torch import nn
 
 from fairsparse.core import InputError, Scores
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.penalties import Form
+from fairsparse.fairness.steering.penalties import DeviationForm
 from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import Scope, select
@@ -65,7 +65,7 @@ class Bifp(OneStage):
     lambda_mask: Annotated[float, Field(ge=0, description="fairness term of the scores")] = 1.0
     lambda_weight: Annotated[float, Field(ge=0, description="fairness term of the weights")] = 1.0
     form: Annotated[
-        Form, Field(description="of the gap: itself, its square, what exceeds `tau`")
+        DeviationForm, Field(description="of the gap: itself, its square, what exceeds `tau`")
     ] = "absolute"
     tau: Annotated[float, Field(ge=0, le=1, description="gap that form hinge allows")] = 0.01
     kappa: Annotated[float, Field(gt=0, description="steepness of the surrogate accuracy")] = 1.0

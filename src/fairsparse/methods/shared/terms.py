@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from fairsparse.core import Batch, InputError, LossFn, Predictions
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.parity import Form, directed_term, directions
 from fairsparse.fairness.steering.penalties import (
     FairLoss,
+    PushForm,
+    directed_term,
+    directions,
     gap_loss,
     streaming_weights,
     weighted_sum,
@@ -27,7 +29,7 @@ TermName = Literal["none", "dp", "eo", "cells", "adversarial"]
 
 Chosen = Annotated[TermName, Field(description="fairness term in the loss")]
 Weight = Annotated[float, Field(ge=0, description="weight of the term")]
-Cost = Annotated[Form, Field(description="cost of a logit, of terms dp and eo")]
+Cost = Annotated[PushForm, Field(description="cost of a logit, of terms dp and eo")]
 Gap = Annotated[FairLoss, Field(description="gap of term cells")]
 
 _NOTIONS = {"dp": "demographic-parity", "eo": "equal-opportunity"}
@@ -80,7 +82,7 @@ class Directed(Term):
     """
 
     def __init__(
-        self, kind: TermName, form: Form, lam: float, trainer: Trainer, train: Split
+        self, kind: TermName, form: PushForm, lam: float, trainer: Trainer, train: Split
     ) -> None:
         cells = trainer.cells
         self.cells = Cells(_NOTIONS[kind], cells.class_names, cells.group_names)
@@ -196,7 +198,7 @@ def _head(trainer: Trainer) -> nn.Module:
 
 
 def make_term(
-    kind: TermName, form: Form, gap: FairLoss, lam: float, trainer: Trainer, train: Split
+    kind: TermName, form: PushForm, gap: FairLoss, lam: float, trainer: Trainer, train: Split
 ) -> Term | None:
     """The term of that kind, or None for the plain loss."""
     check_term(kind, trainer.cells)
