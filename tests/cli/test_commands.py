@@ -13,7 +13,7 @@ import fairsparse
 from fairsparse import DATASETS, METHODS, METRICS, MODELS, read_config
 from fairsparse.cli import program
 from fairsparse.experiments import demo
-from fairsparse.experiments.run import plan
+from fairsparse.experiments.plan import plan
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.notions import NOTIONS
 from runs import TINY, call, process, study, tree, write_config

@@ -63,8 +63,7 @@ def demo(out: Out = None) -> None:
     """Prune a small network on long-tailed digits by three methods and compare who lost."""
     # networks this small lose more to a second thread than they gain; set before torch is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from fairsparse.experiments.config import read_config
-    from fairsparse.experiments.demo import DEMO
+    from fairsparse.experiments.config import DEMO, read_config
 
     _run(read_config(DEMO), out or Path("runs/demo"))
 
@@ -105,11 +104,11 @@ def search(
 
     Takes one method and one seed. Exit code 1: the smallest sparsity is not within the budget.
     """
+    from fairsparse.cli.summary import candidates, verdict
     from fairsparse.experiments.config import read_config
     from fairsparse.experiments.options import checked
     from fairsparse.experiments.search import Search
     from fairsparse.experiments.search import search as find
-    from fairsparse.experiments.summary import candidates, verdict
     from fairsparse.fairness.steering.budget import Budget
 
     settings = {"low": low, "high": high, "resolution": resolution, "runs": runs}
@@ -154,8 +153,8 @@ def list_(
 
 
 def _run(config: Any, out: Path) -> None:
+    from fairsparse.cli.summary import results
     from fairsparse.experiments.run import run as run_all
-    from fairsparse.experiments.summary import results
 
     records = _watched(lambda progress: run_all(config, out, progress))
     console.print(results(records, console))
@@ -235,7 +234,3 @@ def _complaint(error: Exception) -> str | None:
     from fairsparse.core import InputError  # here, because it imports torch
 
     return str(error) if isinstance(error, InputError) else None
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from fairsparse.experiments.summary import results
+from fairsparse.cli.summary import results
+from fairsparse.record import Record
 from runs import study
 
 
@@ -54,7 +55,8 @@ def widest(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def printed(given: list[dict[str, Any]], width: int) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(results(given, console))
+    records = [Record.model_validate(values) for values in given]
+    console.print(results(records, console))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
