@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fairsparse.cli.audit import COMMANDS
+from fairsparse.cli.audit import COMMANDS, end
 
 app = typer.Typer(
     add_completion=False,
@@ -113,16 +113,15 @@ def search(
 
     settings = {"low": low, "high": high, "resolution": resolution, "runs": runs}
     asked = checked(Search, {"budget": Budget.parse(budget), **settings}, "")
-    made = read_config(config, set_ or [])
+    settled = read_config(config, set_ or [])
     where = out or Path("runs") / f"{config.stem}-search"
-    found = _watched(lambda progress: find(made, asked, where, progress))
-    console.print(candidates(found))
-    for sentence in verdict(found):
+    state = _watched(lambda progress: find(settled, asked, where, progress))
+    console.print(candidates(state))
+    for sentence in verdict(state):
         console.print(sentence, highlight=False, markup=False)
-    if found["chosen"] is None:
+    if state["chosen"] is None:
         raise typer.Exit(1)
-    report = (where / found["confirmation"]["run"] / "report.html").resolve()
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
+    end(where / state["confirmation"]["run"])
 
 
 for command, example in COMMANDS:
@@ -158,8 +157,7 @@ def _run(config: Any, out: Path) -> None:
 
     records = _watched(lambda progress: run_all(config, out, progress))
     console.print(results(records, console))
-    report = (out / "report.html").resolve()
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
+    end(out)
 
 
 def _watched(work: Callable[[Any], T]) -> T:
