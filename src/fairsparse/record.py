@@ -22,7 +22,7 @@ FORMAT = 1
 """Of a record; a change that readers would notice raises it. Records before it name none."""
 
 Real = float | None
-"""None where there is no number."""
+"""None where there is no number; NaN before it is recorded."""
 
 
 class EstimateRow(TypedDict):
@@ -36,8 +36,11 @@ class EstimateRow(TypedDict):
     floor: NotRequired[Real]
 
 
-class MetricChangeRow(TypedDict):
-    """A metric of both networks, and sparse minus dense."""
+class MetricChange(TypedDict):
+    """A metric of both models, and candidate minus reference.
+
+    ``p`` tests that nothing changed, by drawing; ``p_adjusted`` is over all tests of the audit.
+    """
 
     reference: EstimateRow
     candidate: EstimateRow
@@ -46,8 +49,17 @@ class MetricChangeRow(TypedDict):
     p_adjusted: NotRequired[Real]
 
 
-class CellChangeRow(TypedDict):
-    """What changed for one cell, as `fairsparse.auditing.compare` has it."""
+class CellChange(TypedDict):
+    """What changed for one cell.
+
+    ``reference`` and ``candidate`` are accuracies, ``drop`` is their difference with its paired
+    interval ``low`` .. ``high``, ``excess_drop`` is the drop beyond the overall one, with its
+    interval; ``gained`` counts wrong -> right and ``lost`` right -> wrong. ``p`` is McNemar's exact
+    p-value of the flips, ``excess_p`` that of a permutation test of the excess drop; both have
+    Holm's adjustment, and the excess also Benjamini and Hochberg's (``excess_q``), over all tests
+    of the audit. They are NaN for a cell that is too small to be tested. ``finding`` is what all
+    this tells.
+    """
 
     kind: str
     name: str
@@ -94,7 +106,7 @@ class CorrectedRow(TypedDict):
     """A network after a correction, compared with itself before."""
 
     churn: float
-    metrics: dict[str, MetricChangeRow]
+    metrics: dict[str, MetricChange]
 
 
 class ControlRow(TypedDict):
@@ -194,10 +206,10 @@ class AuditPart(Part):
     churn: float
     reference: NetworkRow
     candidate: NetworkRow
-    metrics: dict[str, MetricChangeRow]
+    metrics: dict[str, MetricChange]
     degradation: dict[str, EstimateRow]
     undefined: dict[str, list[str]]
-    cells: list[CellChangeRow]
+    cells: list[CellChange]
     resamples: int
     seed: int
 
@@ -214,35 +226,24 @@ class Record(Part):
 
     Attributes
     ----------
-    format : int
     fairsparse : str
         The version that wrote it.
-    config : dict
-        Everything that determines the run.
     environment : dict
         Versions and hardware the result depends on.
-    data, model, method : DataPart, ModelPart, MethodPart
-    seed : int
     cells : str
         The notion of fairness.
-    sparsity : SparsityPart
     masks : str
         Their digest.
     status : str
         The method's, or ``collapsed``.
-    rounds : list of dict
-        What the method tells of each of its rounds.
-    audit : AuditPart
+    rounds, history : list of dict
+        What the method tells of its rounds, and training of its epochs.
     controls : dict
         Correction after training -> `ControlRow`.
-    counts : dict
-        ``dense`` and ``sparse``: test examples by group, true and predicted class; a last group for
-        unknown ones, where there are any.
-    validation : dict
-        ``dense`` and ``sparse``: accuracy, variance and range over the cells of validation.
-    history : list of dict
-        What training tells of each epoch.
-    cost : CostPart
+    counts, validation : dict
+        Of ``dense`` and ``sparse``: test examples by group, true and predicted class, with a last
+        group for unknown ones where there are any; accuracy, variance and range over the cells of
+        validation.
     timings : dict
         Stage -> seconds; ``total``.
     """

@@ -102,22 +102,7 @@ def explain(
 
 @dataclass(frozen=True)
 class _Maps:
-    """Heat maps of networks on some examples of the test split.
-
-    Attributes
-    ----------
-    task : Task
-    trainer : Trainer
-    models : dict of nn.Module
-    method : str
-        How the maps are made.
-    rows : ndarray of int
-        The examples, rising.
-    maps : dict of ndarray
-        Of each model, in the order of `rows`.
-    target : Tensor of int
-        For every example of the split, the class that is explained.
-    """
+    """How and where the heat maps of networks were made: for `target`, on `rows`, which rise."""
 
     task: Task
     trainer: Trainer
