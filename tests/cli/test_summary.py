@@ -49,7 +49,8 @@ def widest(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for model in ("reference", "candidate"):
                 metric[model] |= {"value": 1.0, "low": 1.0, "high": 1.0}
         cwv = {"value": 0.125, "low": 0.12, "high": 0.13}
-        record["audit"]["metrics"]["cwv"] |= {"reference": dict(cwv), "candidate": dict(cwv)}
+        for model in ("reference", "candidate"):
+            record["audit"]["metrics"]["cwv"][model] |= cwv
     return given
 
 
