@@ -52,7 +52,7 @@ def cycle(name: str, data: Path) -> dict[str, Any]:
         levels=[0.5],
         cells="class",
         training={"epochs": 1, "batch_size": len(task.train) // STEPS, "lr": 1e-3},
-        retries=0,
+        search={"retries": 0},
         resamples=200,
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -27,15 +27,15 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.selection import select
-from fairsparse.masks.shares import balanced
-from fairsparse.masks.subnet import Subnet
 from fairsparse.methods import train_dense
-from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.bifp import Bifp
-from fairsparse.methods.evidence import conflict_points
-from fairsparse.methods.fair_scratch import FairScratch
+from fairsparse.methods.ballot.evidence import conflict_points
+from fairsparse.methods.ballot.method import Ballot
+from fairsparse.methods.bifp.method import Bifp
+from fairsparse.methods.fair_scratch.method import FairScratch
+from fairsparse.methods.fair_scratch.subnet import Subnet
+from fairsparse.methods.fairgrape.shares import balanced
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.safecompress import SafeCompress
+from fairsparse.methods.safecompress.method import SafeCompress
 from fairsparse.methods.stages import Dense, Round, Run
 from fairsparse.models import build
 from fairsparse.training import Loop, Recipe, Trainer, in_turn
@@ -108,12 +108,13 @@ def conflict_round() -> dict[str, float]:
     setting.place(model)
     state = {name: t.clone() for name, t in model.state_dict().items()}
     method = Ballot(sparsity=0.9)
+    how = method.selection
     points = dict.fromkeys(range(1, 5), state)
     parent = Round(MaskSet.dense(method.weights(model)), state, {}, points)
     run = Run(model, some, setting, Dense(points, 4, val=None))
 
     def measure() -> None:
-        conflict_points(run, method.weights(model), parent, method.conflict_share, method.fair_loss)
+        conflict_points(run, method.weights(model), parent, how.conflict_share, how.fair_loss)
 
     def epoch() -> None:
         for _ in Loop(trainer(1), model, some.train, stage="speed"):
@@ -140,7 +141,7 @@ def search() -> dict[str, float]:
         return whole
 
     return ratio(
-        run(Ballot(sparsity=0.95, levels=levels, retries=0)),
+        run(Ballot(sparsity=0.95, levels=levels)),
         run(LotteryTicket(sparsity=0.95, levels=levels)),
         4,
         warm=False,  # the dense runs before have warmed everything up

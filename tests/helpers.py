@@ -13,7 +13,7 @@ from fairsparse.checkpoint import Stages, digest
 from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import Method
+from fairsparse.methods import METHODS, Method
 from fairsparse.methods.stages import Run, train_dense
 from fairsparse.training import Recipe, State, Trainer
 
@@ -51,6 +51,12 @@ def tiny(
         split(n, shape, classes, groups, seed, rare) for n, seed in ((192, 1), (96, 2), (96, 3))
     )
     return TrainData(train, cal, val, *names)
+
+
+def ballot_of(**options: Any) -> Any:
+    """Ballot with options of its groups beside the others."""
+    kind = METHODS["ballot"]
+    return kind(**kind.regrouped(options))
 
 
 class Residual(nn.Module):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 import fairsparse
-from auditing.made import MANY, TEN, record
 from fairsparse.auditing.engine import audit
 from fairsparse.auditing.exemplars import exemplars
 from fairsparse.report import exemplars as exemplars_report
 from fairsparse.report.audit.page import html
 from fairsparse.report.explain import page
 from fairsparse.report.run.page import comparison_report, run_report
+from report.made import MANY, TEN, record
 from runs import TINY
 
 TAG, FORMULA, LONG, RIGHT = "<script>alert(1)</script>", "=1+1", "x" * 150, "مرحبا بالعالم"

@@ -12,9 +12,9 @@ import pytest
 import torch
 from test_audit_command import program
 
-from auditing.page import Page
 from fairsparse.auditing.exemplars import exemplars
 from fairsparse.report import exemplars as exemplars_report
+from report.page import Page
 
 RUN = (
     "data: {name: digits, longtail: 0.1}\nmodel: {name: mlp, hidden: [16]}\n"

@@ -104,7 +104,7 @@ def test_what_a_method_returns_is_verified() -> None:
     for status in ("eps_infeasible", "gap_infeasible"):
         with pytest.raises(RuntimeError, match="kept 19 weights"):
             verify(model, method, Outcome(first(10, 9), status))
-        stops = METHODS["ballot"](sparsity=0.6, infeasible="stop")  # type: ignore[call-arg]
+        stops = METHODS["ballot"](sparsity=0.6, search={"infeasible": "stop"})  # type: ignore[call-arg]
         verify(model, stops, Outcome(half, status))
         with pytest.raises(RuntimeError, match="kept 20 weights, 16 were asked for"):
             verify(model, stops, Outcome(half))

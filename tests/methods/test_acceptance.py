@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from fairsparse.masks.selection import select
-from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.budget import Judge
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.ballot.method import Ballot
+from fairsparse.methods.shared.judge import Judge
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import state_of
-from helpers import bench, equal
+from helpers import ballot_of, bench, equal
 
 
 class Script:
@@ -74,7 +74,7 @@ def scripted(
     **options: Any,
 ) -> tuple[Script, Any, dict[str, Tensor]]:
     settings = {"sparsity": 0.8, "levels": (0.4, 0.6), "lambda_conflict": 0.8, **options}
-    method = Ballot(tolerance=0.02, refinement=Refinement(strength=0.5), **settings)
+    method = ballot_of(tolerance=0.02, refinement=Refinement(strength=0.5), **settings)
     case = bench(method)
     script = Script(monkeypatch, drops)
     script.judge(monkeypatch, gaps or [0.0] * len(drops), limit=0.1)
@@ -120,7 +120,7 @@ def test_by_default_the_only_try_keeps_its_conflict(monkeypatch: pytest.MonkeyPa
 
 def test_a_retry_that_would_change_nothing_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"lambda_conflict": 0.0, "tolerance": 0.0, "refinement": Refinement.off()}
-    method = Ballot(sparsity=0.5, one_shot=True, retries=2, **options)
+    method = ballot_of(sparsity=0.5, one_shot=True, retries=2, **options)
     case = bench(method)
     script = Script(monkeypatch, [0.5])
     assert case.run(method).status == "eps_infeasible"

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from fairsparse.core import InputError
-from fairsparse.masks import conflict
-from fairsparse.masks.conflict import penalized
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import n_kept, select
-from fairsparse.methods import ballot, evidence
-from fairsparse.methods.ballot import Ballot
+from fairsparse.methods.ballot import conflict, evidence
+from fairsparse.methods.ballot import method as ballot
+from fairsparse.methods.ballot.conflict import penalized
+from fairsparse.methods.ballot.method import Ballot
 from fairsparse.methods.stages import Round, rewind_step
 from fairsparse.training import derive, state_of
-from helpers import bench, dead_everywhere, equal
+from helpers import ballot_of, bench, dead_everywhere, equal
 
 QUICK: dict[str, Any] = {"tolerance": 1.0, "retries": 0}
 
@@ -59,14 +59,16 @@ def first_selection(method: Ballot, **options: Any) -> tuple[Any, MaskSet, dict[
     case = bench(method, **options)
     dense = MaskSet.dense(case.weights(method))
     parent = Round(dense, case.dense.final, {}, {12: case.dense.final})
-    masks, facts = method.select(case, parent, method.sparsity, method.lambda_conflict)
+    masks, facts = method.select(case, parent, method.sparsity, method.selection.lambda_conflict)
     return case, masks, facts
 
 
 def test_masks_keep_the_top_of_importance_times_falling_conflict(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    method = Ballot(sparsity=0.6, lambda_conflict=2.0, importance="magnitude", quota=1.0, floor=0)
+    method = ballot_of(
+        sparsity=0.6, lambda_conflict=2.0, importance="magnitude", quota=1.0, floor=0
+    )
     kappa = planted(monkeypatch)
     case, masks, facts = first_selection(method)
     weights = case.weights(method)
@@ -88,7 +90,9 @@ def test_conflict_decides_at_most_its_quota_of_the_removals(
     planted(monkeypatch)
 
     def moved(limit: float) -> tuple[float, dict[str, Any]]:
-        method = Ballot(sparsity=0.6, lambda_conflict=strength, importance="magnitude", quota=limit)
+        method = ballot_of(
+            sparsity=0.6, lambda_conflict=strength, importance="magnitude", quota=limit
+        )
         case, masks, facts = first_selection(method)
         magnitude = scorers.magnitude(case.weights(method))
         plain = select(magnitude, 0.6, floor=method.floor)
@@ -107,7 +111,7 @@ def test_equal_accuracies_leave_the_plain_mask(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         evidence, "fair_loss", lambda *_: lambda logits, batch: 0 * logits.sum(), raising=True
     )
-    method = Ballot(sparsity=0.6, lambda_conflict=3.0, importance="magnitude")
+    method = ballot_of(sparsity=0.6, lambda_conflict=3.0, importance="magnitude")
     case, masks, facts = first_selection(method)
     magnitude = scorers.magnitude(case.weights(method))
     assert masks == select(magnitude, 0.6, floor=method.floor)
@@ -117,14 +121,14 @@ def test_equal_accuracies_leave_the_plain_mask(monkeypatch: pytest.MonkeyPatch) 
 def test_real_conflict_reorders_and_the_reversed_sign_reorders_otherwise() -> None:
     digests = set()
     for strength in (0.0, 1.0, -1.0):
-        method = Ballot(sparsity=0.6, lambda_conflict=strength, importance="magnitude")
+        method = ballot_of(sparsity=0.6, lambda_conflict=strength, importance="magnitude")
         digests.add(first_selection(method)[1].digest())
     assert len(digests) == 3
 
 
 def test_a_random_mask_has_the_layer_counts_of_the_scored_one() -> None:
     options = {"sparsity": 0.8, "levels": (0.5,), **QUICK}
-    scored, random = (Ballot(mask=mask, **options) for mask in ("scored", "random"))
+    scored, random = (ballot_of(mask=mask, **options) for mask in ("scored", "random"))
     _, one, _ = first_selection(scored)
     _, two, _ = first_selection(random)
     assert {n: int(m.sum()) for n, m in one.items()} == {n: int(m.sum()) for n, m in two.items()}
@@ -156,11 +160,11 @@ def test_a_random_mask_has_the_layer_counts_of_the_scored_one() -> None:
     ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()),
 )
 def test_every_option_gives_exact_nested_applied_masks(options: dict[str, Any]) -> None:
-    method = Ballot(sparsity=0.8, levels=(0.4,), **QUICK, **options)
+    method = ballot_of(sparsity=0.8, levels=(0.4,), **QUICK, **options)
     case = bench(method)
     outcome = case.run(method)
     total = sum(w.numel() for w in case.weights(method).values())
-    plan = [0.8] if method.one_shot else levels(0.8, explicit=(0.4,))
+    plan = [0.8] if method.search.one_shot else levels(0.8, explicit=(0.4,))
     assert [m.n_kept for m in outcome.path] == [n_kept(s, total) for s in plan]
     assert all(b <= a for a, b in zip(outcome.path, outcome.path[1:], strict=False))
     assert outcome.masks == outcome.path[-1]
@@ -169,7 +173,7 @@ def test_every_option_gives_exact_nested_applied_masks(options: dict[str, Any]) 
 
 
 def test_rounds_start_at_the_rewound_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = Ballot(sparsity=0.6, levels=(0.3,), rewind_at=0.25, **QUICK)
+    method = ballot_of(sparsity=0.6, levels=(0.3,), rewind_at=0.25, **QUICK)
     case = bench(method, "conv")
     starts = []
     plain = ballot.refine
@@ -189,7 +193,7 @@ def test_rounds_start_at_the_rewound_state(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_same_seed_repeats_every_bit_and_another_does_not() -> None:
-    method = Ballot(sparsity=0.8, levels=(0.5,), **QUICK)
+    method = ballot_of(sparsity=0.8, levels=(0.5,), **QUICK)
     ends = []
     for seed in (0, 0, 1):
         case = bench(method, "conv", seed=seed)
@@ -204,7 +208,7 @@ def test_the_same_seed_repeats_every_bit_and_another_does_not() -> None:
 
 
 def test_points_that_no_ticket_passes_are_refused_before_training() -> None:
-    method = Ballot(rewind_at=0.5, points=(0.25, 0.5))
+    method = ballot_of(rewind_at=0.5, points=(0.25, 0.5))
     case = bench(method)
     steps = case.trainer.steps
     with pytest.raises(InputError, match=r"measured at .*0\.5.* start at step 6 of 12; give"):
@@ -215,12 +219,12 @@ def test_points_that_no_ticket_passes_are_refused_before_training() -> None:
 @pytest.mark.parametrize("points", [(), (0.0, 1.0), (0.5, 1.5)])
 def test_points_lie_in_the_schedule(points: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="points"):
-        Ballot(points=points)
+        ballot_of(points=points)
 
 
 def test_group_cells_with_unknown_members_run() -> None:
     for notion in ("group", "class-group", "equalized-odds"):
-        method = Ballot(sparsity=0.5, one_shot=True, **QUICK)
+        method = ballot_of(sparsity=0.5, one_shot=True, **QUICK)
         case = bench(method, groups=3, notion=notion)
         outcome = case.run(method)
         assert outcome.masks.n_kept == n_kept(0.5, outcome.masks.n_total)

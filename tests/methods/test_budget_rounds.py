@@ -11,7 +11,7 @@ import pytest
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods import METHODS, Method
 from fairsparse.training import state_of
-from helpers import Bench, bench, equal
+from helpers import Bench, ballot_of, bench, equal
 
 LEVELS: dict[str, Any] = {"sparsity": 0.9, "levels": (0.4, 0.7)}
 
@@ -21,7 +21,7 @@ def lth(**options: Any) -> Method:
 
 
 def ballot(**options: Any) -> Method:
-    return METHODS["ballot"](**{**LEVELS, "tolerance": 1.0, "retries": 0, **options})
+    return ballot_of(**{**LEVELS, "tolerance": 1.0, "retries": 0, **options})
 
 
 def right(case: Bench) -> np.ndarray:

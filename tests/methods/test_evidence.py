@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from fairsparse.core import InputError
-from fairsparse.methods import ballot, evidence
-from fairsparse.methods.ballot import Ballot
-from helpers import bench, equal
+from fairsparse.methods.ballot import evidence
+from fairsparse.methods.ballot import method as ballot
+from helpers import ballot_of, bench, equal
 
 QUICK: dict[str, Any] = {"tolerance": 1.0, "retries": 0}
 
 
 def test_the_search_takes_the_first_stable_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = Ballot(sparsity=0.6, levels=(0.3,), rewind_at="search", **QUICK)
+    method = ballot_of(sparsity=0.6, levels=(0.3,), rewind_at="search", **QUICK)
     case = bench(method, epochs=8)
     # 48 steps: the candidates are 0 (0 to 1 %), 1 (2 %), 2 (5 %) and 5 (10 %)
     asked: list[int] = []
@@ -40,13 +40,13 @@ def test_the_search_takes_the_first_stable_candidate(monkeypatch: pytest.MonkeyP
 
 
 def test_a_search_for_weights_needs_weights_to_go_back_to() -> None:
-    method = Ballot(rewind_at="search", rewind="lr", **QUICK)
+    method = ballot_of(rewind_at="search", rewind="lr", **QUICK)
     with pytest.raises(InputError, match=r"looks for weights to go back to, but rewind is"):
         bench(method)
 
 
 def test_a_finished_search_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    method = Ballot(sparsity=0.6, levels=(0.3,), rewind_at="search", **QUICK)
+    method = ballot_of(sparsity=0.6, levels=(0.3,), rewind_at="search", **QUICK)
     first = bench(method, epochs=8, folder=tmp_path)
     expected = first.run(method)
     monkeypatch.delattr(ballot, "stable_rewind")
@@ -56,7 +56,7 @@ def test_a_finished_search_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_line_errors_at_the_ends_are_those_of_the_networks() -> None:
-    method = Ballot(rewind_at=0.25)
+    method = ballot_of(rewind_at=0.25)
     case = bench(method)
     a, b = case.dense.states[0], case.dense.final
     errors = evidence.line_errors(case, a, b, points=3)
@@ -71,7 +71,7 @@ def test_line_errors_at_the_ends_are_those_of_the_networks() -> None:
 
 
 def test_batch_statistics_are_measured_anew_along_the_line() -> None:
-    case = bench(Ballot(rewind_at=0.25), "conv")
+    case = bench(ballot_of(rewind_at=0.25), "conv")
     state = case.dense.final
     astray = {n: t + 50 if "running" in n else t for n, t in state.items()}
     assert evidence.line_errors(case, astray, astray, points=2) == evidence.line_errors(
@@ -81,7 +81,7 @@ def test_batch_statistics_are_measured_anew_along_the_line() -> None:
 
 @pytest.mark.parametrize("favour_weak", [False, True])
 def test_cell_batches_hold_one_cell_each_and_favour_the_weak_ones(favour_weak: bool) -> None:
-    case = bench(Ballot(rewind_at=0.25), groups=3, notion="class-group")
+    case = bench(ballot_of(rewind_at=0.25), groups=3, notion="class-group")
     cells, cal = case.trainer.cells, case.data.cal
     found = torch.zeros(len(cells))
     for batch, weight in evidence.cell_batches(case, favour_weak):

@@ -15,13 +15,12 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
 from fairsparse.masks.selection import n_kept
 from fairsparse.methods import lth, magnitude
-from fairsparse.methods.ballot import Ballot
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import rewind_step
 from fairsparse.training import State, state_of
-from helpers import bench, equal, network
+from helpers import ballot_of, bench, equal, network
 
 LEVELS = (0.3, 0.6)
 
@@ -214,7 +213,7 @@ def test_learning_rate_rewinding_and_fine_tuning_keep_the_trained_weights(
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_ballot_with_everything_off_is_the_lottery_ticket(kind: str) -> None:
     ticket = LotteryTicket(sparsity=0.9, levels=LEVELS)
-    plain = Ballot(
+    plain = ballot_of(
         sparsity=0.9,
         levels=LEVELS,
         lambda_conflict=0.0,
@@ -231,7 +230,7 @@ def test_ballot_with_everything_off_is_the_lottery_ticket(kind: str) -> None:
 def test_both_refine_a_ticket_in_the_same_way() -> None:
     refinement = Refinement(strength=0.3)
     ticket = LotteryTicket(sparsity=0.6, levels=(0.3,), refinement=refinement)
-    plain = Ballot(
+    plain = ballot_of(
         sparsity=0.6,
         levels=(0.3,),
         lambda_conflict=0.0,
@@ -250,7 +249,7 @@ def test_both_rewind_alike(rewind: Any) -> None:
     """Two rounds, so that the second starts where the first ended or where it began."""
     options: dict[str, Any] = {"sparsity": 0.6, "levels": (0.3,), "rewind": rewind}
     ticket = LotteryTicket(rewind_at=0.25, **options)
-    plain = Ballot(
+    plain = ballot_of(
         rewind_at=0.25,
         lambda_conflict=0.0,
         importance="magnitude",

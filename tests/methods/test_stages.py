@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from fairsparse.methods import ballot, lth
-from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.fold import fold_, last_bias
+from fairsparse.methods import lth
+from fairsparse.methods.ballot import method as ballot
+from fairsparse.methods.ballot.method import Ballot
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.offsets import fold_, last_bias
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.training import state_of
-from helpers import Bench, bench, equal
+from helpers import Bench, ballot_of, bench, equal
 
 LEVELS = (0.3, 0.6)
 
@@ -36,7 +37,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[str]:
     ("make", "module"),
     [
         (lambda s: LotteryTicket(sparsity=s, levels=(0.5, 0.9, 0.95)), lth),
-        (lambda s: Ballot(sparsity=s, levels=(0.5, 0.9, 0.95), tolerance=1.0), ballot),
+        (lambda s: ballot_of(sparsity=s, levels=(0.5, 0.9, 0.95), tolerance=1.0), ballot),
     ],
     ids=["lth", "ballot"],
 )
@@ -69,8 +70,8 @@ def test_a_changed_option_shares_nothing(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ("method", "module"),
     [
         (LotteryTicket(sparsity=0.8, levels=LEVELS), lth),
-        (Ballot(sparsity=0.8, levels=LEVELS, tolerance=0.0, retries=1), ballot),
-        (Ballot(sparsity=0.8, levels=LEVELS, tolerance=1.0, rewind_at="search"), ballot),
+        (ballot_of(sparsity=0.8, levels=LEVELS, tolerance=0.0, retries=1), ballot),
+        (ballot_of(sparsity=0.8, levels=LEVELS, tolerance=1.0, rewind_at="search"), ballot),
     ],
     ids=["lth", "ballot", "ballot-search"],
 )
@@ -151,7 +152,7 @@ def test_training_that_goes_on_does_so_without_the_folded_offsets(
         return {**log, "val_drop": 0.0, "offsets": offsets.tolist()}
 
     monkeypatch.setattr(module, "refine", refine)
-    method = kind(rewind="lr", **REFINED)
+    method = kind(**kind.regrouped({"rewind": "lr", **REFINED}))
     case = bench(method, "conv", epochs=2)
     case.run(method)
     assert len(ends) == 3

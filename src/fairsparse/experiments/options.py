@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -35,6 +36,8 @@ def complete(
     except ValueError as error:  # as importlib's for an empty module name
         raise InputError(f"{where}: {error}") from None
     rest = {key: value for key, value in given.items() if key != "name"}
+    if isinstance(target, type) and issubclass(target, Method):
+        rest = _regrouped(target, rest, where)
     for key in leave_out:
         if key in rest:
             raise InputError(f"{where}.{key}: set it for all methods, under 'sparsities', not here")
@@ -42,6 +45,19 @@ def complete(
     if model is None:
         return given
     return {"name": name, **plain(checked(model, rest, where).model_dump(mode="json"))}
+
+
+def _regrouped(method: type[Method], options: Options, where: str) -> Options:
+    """Options in the groups they belong to now; one line tells of those that were spelled flat."""
+    try:
+        regrouped = method.regrouped(options)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    moved = method.moved(options)
+    if moved:
+        names = ", ".join(f"{option} is now {home}.{option}" for option, home in moved.items())
+        print(f"fairsparse: {where}: {names}; the old names are still read", file=sys.stderr)
+    return regrouped
 
 
 def options_model(

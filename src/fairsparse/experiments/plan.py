@@ -115,7 +115,8 @@ def make_method(named: dict[str, Any], sparsity: float) -> Method:
     """Build a method from ``{name, **options}``."""
     if named["name"] == "dense":
         sparsity = 0.0
-    return METHODS[named["name"]](sparsity=sparsity, **options(named))  # type: ignore[call-arg]
+    method = METHODS[named["name"]]
+    return method(sparsity=sparsity, **method.regrouped(options(named)))  # type: ignore[call-arg]
 
 
 def options(named: dict[str, Any]) -> dict[str, Any]:

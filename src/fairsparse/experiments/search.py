@@ -22,7 +22,7 @@ from fairsparse.experiments.plan import Job, Setup, make_model, make_task, prefl
 from fairsparse.experiments.run import completed, is_free, run_one, tidy
 from fairsparse.fairness.measure.metrics import plain
 from fairsparse.fairness.steering.budget import Budget
-from fairsparse.methods.base import Sparsity
+from fairsparse.methods.method import Sparsity
 from fairsparse.training import Progress
 
 

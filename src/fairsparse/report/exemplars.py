@@ -178,7 +178,7 @@ def _cells(cells: pd.DataFrame) -> list[Table]:
                     phrases.between(row["share_low"], row["share_high"], percent),
                 ),
                 f"{row['ratio']:.2f}" if np.isfinite(row["ratio"]) else phrases.UNDEFINED,
-                phrases.p_value(row["p_adjusted"]) if row["n"] else "–",
+                phrases.p_value(row["p_adjusted"]),
             ]
             for row in ordered.head(_CELLS).to_dict("records")
         ]

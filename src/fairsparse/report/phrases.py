@@ -68,8 +68,10 @@ def sparsity(value: float) -> str:
 
 
 def p_value(p: Number) -> str:
-    """A p-value to three decimals."""
-    return f"<{SPACE}0.001" if p is not None and p < 0.001 else number(p, ".3f")
+    """A p-value to three decimals; a dash where there was no test."""
+    if p is None or p != p:
+        return "–"
+    return f"<{SPACE}0.001" if p < 0.001 else number(p, ".3f")
 
 
 def between(low: Number, high: Number, form: Callable[[Number], str]) -> str:

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -148,9 +148,7 @@ def rows(axes: Axes, names: Sequence[str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def cell_changes(
-    cells: Sequence[dict[str, Any]], alt: str, models: tuple[str, str] = ("dense", "sparse")
-) -> Markup:
+def cell_changes(cells: Sequence[Mapping[Any, Any]], alt: str, models: tuple[str, str]) -> Markup:
     """Accuracy of each cell before and after, and its drop with the interval.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from fairsparse.auditing.engine import Audit
 from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.checkpoint import write_json, write_text
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
-from fairsparse.report import phrases, plots
+from fairsparse.report import phrases
 from fairsparse.report.audit import sentences
-from fairsparse.report.phrases import between, percent, points
-from fairsparse.report.run.page import environment
+from fairsparse.report.phrases import between, points
+from fairsparse.report.run.page import environment, pictured
 from fairsparse.report.run.tables import (
     FOLD,
     MOST_ROWS,
@@ -28,7 +28,6 @@ from fairsparse.report.run.tables import (
     cell_table,
     estimate,
     measure,
-    p_value,
 )
 
 _PICTURED = 20
@@ -87,8 +86,8 @@ def _candidate(audit: Audit, name: str) -> dict[str, Any]:
             for a in dict.fromkeys(measures["attribute"])
         ],
         "cells": [
-            cell_table([c for c in cells if c["kind"] == kind], kind, MODELS, "cells.csv")
-            for kind in dict.fromkeys(c["kind"] for c in cells)
+            cell_table(cells[cells["attribute"] == kind], kind, MODELS, "cells.csv")
+            for kind in dict.fromkeys(cells["attribute"])
         ],
         "calibration": _calibration(audit.calibration[audit.calibration["candidate_name"] == name]),
     }
@@ -99,13 +98,14 @@ def _ranking(audit: Audit) -> Table:
     for name in audit.candidates:
         measures, cells = sentences.of(audit, name)
         accuracy = measures[measures["measure"] == "accuracy"].to_dict("records")[0]
-        worst = next(iter(sentences.by_excess(cells)), None)
+        tested = cells[cells["excess_p"].notna()]
+        worst = tested.loc[tested["excess_drop"].idxmax()] if len(tested) else None
         rows.append(
             [
                 name,
                 estimate(_estimates(accuracy)["change"], phrases.change_form("accuracy")),
-                str(sum(cell["finding"] == sentences.LOST_MORE for cell in cells)),
-                (points(worst["excess_drop"]), sentences.name(worst)) if worst else "–",
+                str(int((cells["finding"] == sentences.LOST_MORE).sum())),
+                "–" if worst is None else (points(worst["excess_drop"]), sentences.name(worst)),
                 sentences.headline(audit, name),
             ]
         )
@@ -150,7 +150,7 @@ def _calibration(frame: pd.DataFrame) -> Table | None:
         for role in ("reference", "candidate"):
             floor = f"floor {bare(row[f'{role}_floor'])}"
             entries.append((bare(row[f"{role}_ece"]), floor))
-        rows.append([*entries, p_value(row["p_adjusted"])])
+        rows.append([*entries, phrases.p_value(row["p_adjusted"])])
     title = "Confidence less accuracy, and expected calibration error (ECE), in points"
     head = [
         "whose", "n", "reference", "candidate", "change", "ECE, reference", "ECE, candidate",
@@ -159,21 +159,19 @@ def _calibration(frame: pd.DataFrame) -> Table | None:
     return Table(title, head, rows, folded=title if len(rows) > FOLD else "")
 
 
-def _plot(name: str, cells: Sequence[sentences.Cell]) -> dict[str, Any] | None:
-    worst = sentences.by_excess(cells)[:_PICTURED]
-    if not worst:
+def _plot(name: str, cells: pd.DataFrame) -> dict[str, Any] | None:
+    tested = cells[cells["excess_p"].notna()]
+    worst = tested.sort_values("excess_drop", ascending=False, kind="stable").head(_PICTURED)
+    if worst.empty:
         return None
-    rows = [{**cell, "name": sentences.name(cell)} for cell in worst]
-    first = rows[0]
+    rows = [
+        {**row, "name": f"{row['attribute']}: {row['cell']}"} for row in worst.to_dict("records")
+    ]
     caption = (
         f"The {phrases.plural(len(rows), 'cell')} that lost most beyond the overall drop: accuracy"
         f" with the reference and with {name}, and the drop with its 95 % interval."
     )
-    alt = (
-        f"{caption} First: {first['name']}, from {percent(first['reference'], 1)} to"
-        f" {percent(first['candidate'], 1)}, n = {first['n']}."
-    )
-    return {"svg": plots.cell_changes(rows, alt, ("reference", name)), "caption": caption}
+    return pictured(rows, caption, ("reference", name))
 
 
 def _facts(audit: Audit) -> Table:
@@ -199,12 +197,12 @@ def summary(audit: Audit) -> str:
         for paragraph in sentences.paragraphs(audit, name):
             lines += [escape(paragraph), ""] if paragraph else []
         lines += _measure_grid(measures)
-        by_excess = sentences.by_excess(cells)
-        behind = [c for c in by_excess if c["finding"] in (sentences.LOST_MORE, "lost")]
-        if behind:
+        behind = cells[cells["finding"].isin([sentences.LOST_MORE, "lost"])]
+        if len(behind):
+            ordered = behind.sort_values("excess_drop", ascending=False)
             lines += _grid(
                 ["cell", "n", "drop", "95 % interval", "excess", "95 % interval", "finding"],
-                [_cell_line(cell) for cell in behind[:20]],
+                [_cell_line(row) for row in ordered.head(20).to_dict("records")],
             )
     lines += [escape(note) for note in audit.notes]
     return "\n".join(lines).rstrip() + "\n"
@@ -248,12 +246,18 @@ def _measure_line(row: dict[str, Any]) -> list[str]:
         values = ["–", form(row["candidate"]), "–"]
         bounds = between(row["candidate_low"], row["candidate_high"], form)
     over = "all" if phrases.about(row["measure"]).cells == "all" else row["attribute"]
-    return [phrases.label(row["measure"]), over, *values, bounds, p_value(row["p_adjusted"])]
-
-
-def _cell_line(row: sentences.Cell) -> list[str]:
     return [
-        sentences.name(row),
+        phrases.label(row["measure"]),
+        over,
+        *values,
+        bounds,
+        phrases.p_value(row["p_adjusted"]),
+    ]
+
+
+def _cell_line(row: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['attribute']}: {row['cell']}",
         f"{row['n']:,}",
         points(row["drop"]),
         between(row["low"], row["high"], points),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -14,31 +12,22 @@ from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.report import phrases
 from fairsparse.report.phrases import SPACE, percent, points
 
-Cell: TypeAlias = Mapping[str, Any]
-"""A row of an audit's cells, its attribute called kind and its cell name, as in runs' records."""
 
-
-def of(audit: Audit, candidate: str) -> tuple[pd.DataFrame, list[Cell]]:
+def of(audit: Audit, candidate: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The measures and the cells of one candidate."""
-    measures, rows = (
-        frame[frame["candidate_name"] == candidate] for frame in (audit.measures, audit.cells)
+    return (
+        audit.measures[audit.measures["candidate_name"] == candidate],
+        audit.cells[audit.cells["candidate_name"] == candidate],
     )
-    return measures, cells(rows)
-
-
-def cells(rows: pd.DataFrame) -> list[Cell]:
-    """Rows of cells, one by one."""
-    named = rows.rename(columns={"attribute": "kind", "cell": "name"})
-    return cast(list[Cell], named.to_dict("records"))
 
 
 def paragraphs(audit: Audit, candidate: str) -> list[str]:
     """A few short paragraphs about one candidate."""
-    measures, rows = of(audit, candidate)
+    measures, cells = of(audit, candidate)
     return [
         _overall(audit, candidate, measures),
-        behind(rows),
-        _shown(audit, rows),
+        behind(cells),
+        _shown(audit, cells),
         _gaps(audit, measures),
         _confidence(audit, candidate),
     ]
@@ -46,10 +35,11 @@ def paragraphs(audit: Audit, candidate: str) -> list[str]:
 
 def headline(audit: Audit, candidate: str) -> str:
     """One sentence."""
-    findings = Counter(cell["finding"] for cell in of(audit, candidate)[1])
-    more, lost = findings[LOST_MORE], findings["lost"]
-    if more:
-        return f"{phrases.plural(more, 'cell')} lost more than others"
+    _, cells = of(audit, candidate)
+    behind = int((cells["finding"] == LOST_MORE).sum())
+    if behind:
+        return f"{phrases.plural(behind, 'cell')} lost more than others"
+    lost = int((cells["finding"] == "lost").sum())
     if lost:
         return (
             f"no cell is shown to have lost more than others; {phrases.plural(lost, 'cell')} lost"
@@ -57,9 +47,9 @@ def headline(audit: Audit, candidate: str) -> str:
     return "no cell is shown to have lost"
 
 
-def name(cell: Cell) -> str:
+def name(row: pd.Series) -> str:
     """A cell with its attribute, as a text names it."""
-    return f"{cell['kind']}: {cell['name']}"
+    return f"{row['attribute']}: {row['cell']}"
 
 
 def _overall(audit: Audit, candidate: str, measures: pd.DataFrame) -> str:
@@ -80,49 +70,44 @@ def _overall(audit: Audit, candidate: str, measures: pd.DataFrame) -> str:
     return f"{text} {doubt}".strip()
 
 
-def by_excess(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that were tested, the largest excess drop first."""
-    tested = [cell for cell in cells if phrases.defined(cell["excess_p"])]
-    return sorted(tested, key=lambda cell: -cell["excess_drop"])
-
-
-def behind(cells: Sequence[Cell]) -> str:
-    """Which cells lost more than the others."""
-    tested = by_excess(cells)
-    if not tested:
+def behind(cells: pd.DataFrame) -> str:
+    """Which cells lost more than the others, of an audit or of a run."""
+    tested = cells[cells["excess_p"].notna()]
+    if tested.empty:
         return "No cell is large enough to be tested."
-    lost = [cell for cell in tested if cell["finding"] == LOST_MORE]
+    lost = tested[tested["finding"] == LOST_MORE].sort_values("excess_drop", ascending=False)
     among = phrases.plural(len(tested), "cell")
-    if not lost:
+    if lost.empty:
+        worst = tested.loc[tested["excess_drop"].idxmax()]
         return (
             f"Of {among} that were tested, none is shown to have lost more than the others. Most"
-            f" beyond the overall drop lost “{name(tested[0])}”: {_excess(tested[0])}. That is no"
-            " proof that nobody lost more: a difference within the interval would not have been"
-            " found."
+            f" beyond the overall drop lost “{name(worst)}”: {_excess(worst)}. That is no proof"
+            " that nobody lost more: a difference within the interval would not have been found."
         )
-    first = lost[0]
+    first = lost.iloc[0]
     text = (
         f"Of {among} that were tested, {len(lost):,} lost more than the others. Most lost"
         f" “{name(first)}”: from {percent(first['reference'])} to {percent(first['candidate'])},"
         f" beyond the overall drop {_excess(first)}."
     )
     if len(lost) > 1:
-        text += f" The others are {phrases.listing([f'“{name(cell)}”' for cell in lost[1:]], 6)}."
+        others = [f"“{name(row)}”" for _, row in lost.iloc[1:].iterrows()]
+        text += f" The others are {phrases.listing(others, 6)}."
     return text
 
 
-def _excess(cell: Cell) -> str:
-    bounds = phrases.between(cell["excess_low"], cell["excess_high"], points)
-    p = cell["excess_p_adjusted"]
+def _excess(row: pd.Series) -> str:
+    bounds = phrases.between(row["excess_low"], row["excess_high"], points)
+    p = row["excess_p_adjusted"]
     equals = "" if p < 0.001 else "=" + SPACE
     return (
-        f"{points(cell['excess_drop'])} (n{SPACE}={SPACE}{cell['n']:,}, 95{SPACE}% interval"
-        f" {bounds}, adjusted p{SPACE}{equals}{phrases.p_value(p)})"
+        f"{points(row['excess_drop'])} (n{SPACE}={SPACE}{row['n']:,}, 95{SPACE}% interval {bounds},"
+        f" adjusted p{SPACE}{equals}{phrases.p_value(p)})"
     )
 
 
-def _shown(audit: Audit, cells: Sequence[Cell]) -> str:
-    counts = Counter(cell["finding"] for cell in cells)
+def _shown(audit: Audit, cells: pd.DataFrame) -> str:
+    counts = cells["finding"].value_counts()
     margin = points(audit.settings.margin, 1)
     parts = [
         f"{counts[finding]:,} {says}"
@@ -134,7 +119,7 @@ def _shown(audit: Audit, cells: Sequence[Cell]) -> str:
             ("too few", f"have fewer than {audit.settings.least} examples and were not tested"),
             ("empty", "have no examples"),
         )
-        if counts[finding]
+        if counts.get(finding, 0)
     ]
     if not parts:
         return ""
@@ -181,7 +166,7 @@ def _confidence(audit: Audit, candidate: str) -> str:
     if changed.empty:
         return f"{text} For no group is it shown to have changed."
     ordered = changed.sort_values("change", ascending=False)
-    told = [f"“{name(row)}” by {points(row['change'], sign='+')}" for row in cells(ordered)]
+    told = [f"“{name(row)}” by {points(row['change'], sign='+')}" for _, row in ordered.iterrows()]
     return f"{text} It changed beyond chance for {phrases.listing(told, 4)}."
 
 

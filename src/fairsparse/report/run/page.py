@@ -204,12 +204,19 @@ def _cell_plot(record: Record) -> dict[str, Any] | None:
     empty = [c["name"] for c in every if not phrases.defined(c["drop"])]
     if empty:
         caption += f"; without test examples: {phrases.listing(empty)}"
+    return pictured(cells, f"{caption}.", ("dense", "sparse"))
+
+
+def pictured(
+    cells: Sequence[Mapping[Any, Any]], caption: str, models: tuple[str, str]
+) -> dict[str, Any]:
+    """A plot of what changed for cells, in this order."""
     first = cells[0]
     alt = (
-        f"{caption}. Largest drop: {first['name']}, from {phrases.percent(first['reference'], 1)}"
-        f" to {phrases.percent(first['candidate'], 1)}, n = {first['n']}."
+        f"{caption} First: {first['name']}, from {phrases.percent(first['reference'], 1)} to"
+        f" {phrases.percent(first['candidate'], 1)}, n = {first['n']}."
     )
-    return {"svg": plots.cell_changes(cells, alt), "caption": caption + "."}
+    return {"svg": plots.cell_changes(cells, alt, models), "caption": caption}
 
 
 def _training_plot(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from fairsparse.fairness.steering.budget import MEASURES, Budget
 from fairsparse.report import phrases
 from fairsparse.report.audit.sentences import behind
 from fairsparse.report.phrases import SPACE, Record, interval, percent, points
+from fairsparse.report.run.tables import cell_frame
 
 
 def run_paragraphs(record: Record) -> list[str]:
@@ -26,7 +27,7 @@ def run_paragraphs(record: Record) -> list[str]:
     doubt = phrases.doubt(change["low"], change["high"], "whether accuracy changed")
     paragraphs = [
         " ".join([_done(record), cost, doubt]),
-        behind(phrases.cells_of(record)),
+        behind(cell_frame(phrases.cells_of(record))),
         _gap(record),
         given_up(record),
         tolerance(record),

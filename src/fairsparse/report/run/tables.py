@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import pandas as pd
 
 from fairsparse.report import phrases
 from fairsparse.report.phrases import Number, Record, between, number, percent
@@ -77,17 +78,12 @@ def measure(
     return [
         (phrases.label(metric), about + note),
         *(estimate(estimates[r], form) if r in estimates else "–" for r, form in forms.items()),
-        p_value(p),
+        phrases.p_value(p),
     ]
 
 
 def _undefined(metric: str, undefined: dict[str, list[str]]) -> str:
     return f" It is {phrases.lacking(undefined[metric])}." if metric in undefined else ""
-
-
-def p_value(p: Number) -> str:
-    """An adjusted p-value; a dash where there was no test."""
-    return phrases.p_value(p) if phrases.defined(p) else "–"
 
 
 def estimate(one: Mapping[str, Number], form: Callable[[Number], str]) -> Entry:
@@ -117,45 +113,45 @@ def degradation(record: Record) -> Table:
 
 def cells(record: Record) -> list[Table]:
     """A table of cells for each kind."""
-    tables = []
-    for kind in ("class", "group", "class x group"):
-        chosen = [cell for cell in record["audit"]["cells"] if cell["kind"] == kind]
-        if chosen:
-            tables.append(cell_table(chosen, kind, ("dense", "sparse"), "record.json"))
-    return tables
+    frame = cell_frame(record["audit"]["cells"])
+    return [
+        cell_table(frame[frame["attribute"] == kind], kind, ("dense", "sparse"), "record.json")
+        for kind in dict.fromkeys(frame["attribute"])
+    ]
 
 
-def cell_table(
-    rows: Sequence[Mapping[str, Any]], kind: str, models: tuple[str, str], file: str
-) -> Table:
+def cell_frame(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Cells of a run's record as an audit has them; older records have no findings."""
+    frame = pd.DataFrame([{"finding": "–", **cell} for cell in cells])
+    return frame.rename(columns={"kind": "attribute", "name": "cell"})
+
+
+def cell_table(frame: pd.DataFrame, kind: str, models: tuple[str, str], file: str) -> Table:
     """Cells of one kind, the largest excess drop first; more than `MOST_ROWS` are in a file."""
-
-    def excess(cell: Mapping[str, Any]) -> float:
-        return -cell["excess_drop"] if phrases.defined(cell["excess_drop"]) else math.inf
-
-    title = f"By {kind}: {phrases.plural(len(rows), 'cell')}, the largest excess drop first"
-    if len(rows) > MOST_ROWS:
+    ordered = frame.sort_values("excess_drop", ascending=False, na_position="last", kind="stable")
+    title = f"By {kind}: {phrases.plural(len(frame), 'cell')}, the largest excess drop first"
+    if len(frame) > MOST_ROWS:
         title += f"; the first {MOST_ROWS}, all are in {file}"
     head = [
         kind, "n", *models, "drop, points", "excess drop, points", "lost / gained",
         "adjusted p of flips", "adjusted p of excess", "finding",
     ]  # fmt: skip
-    entries = [_cell(cell) for cell in sorted(rows, key=excess)[:MOST_ROWS]]
-    return Table(title, head, entries, text=(9,), folded=title if len(entries) > FOLD else "")
+    rows = [_cell(row) for row in ordered.head(MOST_ROWS).to_dict("records")]
+    return Table(title, head, rows, text=(9,), folded=title if len(rows) > FOLD else "")
 
 
-def _cell(cell: Mapping[str, Any]) -> list[Entry]:
+def _cell(cell: Mapping[Any, Any]) -> list[Entry]:
     return [
-        cell["name"],
+        cell["cell"],
         f"{cell['n']:,}",
         percent(cell["reference"], 1),
         percent(cell["candidate"], 1),
         bounded(cell["drop"], cell["low"], cell["high"]),
         bounded(cell["excess_drop"], cell["excess_low"], cell["excess_high"]),
         f"{cell['lost']:,} / {cell['gained']:,}",
-        p_value(cell["p_adjusted"]),
-        p_value(cell["excess_p_adjusted"]),
-        cell.get("finding", "–"),
+        phrases.p_value(cell["p_adjusted"]),
+        phrases.p_value(cell["excess_p_adjusted"]),
+        cell["finding"],
     ]
 
 
