@@ -65,7 +65,7 @@ def cycle(name: str, data: Path) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "prunable": result.masks.n_total,
         "sparsity": round(result.masks.sparsity, 4),
-        "steps": result.record["cost"]["steps"],
+        "steps": result.record.cost.steps,
         "batch": len(task.train) // STEPS,
         "seconds": round(time.perf_counter() - began, 1),
         "peak_gib": peak_gib(),

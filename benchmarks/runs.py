@@ -40,33 +40,20 @@ def run_one(plain: dict[str, Any], data: Path, folder: Path) -> tuple[Any, Any]:
 
     from fairsparse.checkpoint import Stages
     from fairsparse.experiments.config import make_config
-    from fairsparse.experiments.execute import execute
-    from fairsparse.experiments.run import make_method, make_model, make_task
-    from fairsparse.fairness.cells import Cells
+    from fairsparse.experiments.plan import Setup, make_method, make_task
+    from fairsparse.experiments.run import run_one as run_setup
 
     torch.set_num_threads(1)
     name = plain["data"]["name"]
     path = str(data / FOLDERS.get(name, name) / plain["data"].get("path", ""))
-    config = make_config({**plain, "data": {**plain["data"], "path": path}})
+    config = make_config({**plain, "data": {**plain["data"], "path": path}, "resamples": 200})
     section = json.dumps(config.data, sort_keys=True)
     task = _tasks[section] = _tasks.get(section) or make_task(config)
-    cells = Cells(config.cells, task.class_names, task.group_names)
-    seed, sparsity = config.seeds[0], config.sparsities[0]
-    result = execute(
-        make_model(config, task, seed),
-        task,
-        make_method(config.methods[0], sparsity),
-        cells,
-        config.training,
-        seed=seed,
-        stages=Stages(folder / "stages" / name),
-        progress=None,
-        config=plain,
-        model_info={"name": plain["model"]["name"], "options": {}},
-        resamples=200,
-        siblings=[make_method(m, sparsity or 0.9) for m in (study.LTH, study.BALLOT)],
-    )
-    return result, task
+    siblings = [
+        make_method(method, config.sparsities[0] or 0.9) for method in (study.LTH, study.BALLOT)
+    ]
+    stages = Stages(folder / "stages" / name)
+    return run_setup(Setup(config, task, stages, siblings=siblings)), task
 
 
 _tasks: dict[str, Any] = {}
@@ -85,23 +72,21 @@ def summary(result: Any, cells: Any) -> dict[str, Any]:
         for s in ("val", "test")
     )
     record = result.record
-    metrics = {
-        name: entry["candidate"]["value"] for name, entry in record["audit"]["metrics"].items()
-    }
+    metrics = {name: entry["candidate"]["value"] for name, entry in record.audit.metrics.items()}
     return {
         "metrics": metrics,
-        "validation": record["validation"]["sparse"],
+        "validation": record.validation["sparse"],
         "test": _figures(cells, test),
         "offsets": _with_offsets(val, test, cells),
-        "status": record["status"],
-        "rounds": record["rounds"],
-        "steps": record["cost"]["steps"],
-        "dense_steps": record["cost"]["dense_steps"],
-        "seconds": record["timings"],
-        "parameters": record["model"]["parameters"],
-        "environment": record["environment"],
-        "fingerprint": record["data"]["fingerprint"],
-        "sizes": record["data"]["sizes"],
+        "status": record.status,
+        "rounds": record.rounds,
+        "steps": record.cost.steps,
+        "dense_steps": record.cost.dense_steps,
+        "seconds": record.timings,
+        "parameters": record.model.parameters,
+        "environment": record.environment,
+        "fingerprint": record.data.fingerprint,
+        "sizes": record.data.sizes,
     }
 
 
@@ -161,7 +146,7 @@ def trained(plan: Plan, job: Job, data: Path, folder: Path) -> dict[str, Any]:
     result, task = run_one(job.config, data, folder)
     run = {"task": job.task, "sparsity": job.sparsity, "seed": job.seed, "config": job.config}
     if plan.tuning:
-        return {**run, **job.notes, "validation": result.record["validation"]}
+        return {**run, **job.notes, "validation": result.record.validation}
     cells = Cells(plan.tasks[job.task]["cells"], task.class_names, task.group_names)
     return {**run, **job.notes, "variant": job.name, **summary(result, cells)}
 

@@ -1,6 +1,6 @@
 """Write the tables of settings, methods, data sets and measures into docs/*.md, from the code.
 
-The schema of audit.json is written beside them.
+The schemas of audit.json and record.json are written beside them.
 
     python docs/generate.py
 
@@ -18,7 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from fairsparse.auditing.document import schema
+from fairsparse import record
+from fairsparse.auditing import document
 from fairsparse.data import DATASETS
 from fairsparse.data.registry import terms
 from fairsparse.experiments.config import RunConfig
@@ -297,7 +298,8 @@ def main() -> None:
     """Write all files."""
     for name in FILES:
         (DOCS / name).write_text(render(name))
-    (DOCS / "audit.schema.json").write_text(json.dumps(schema(), indent=2) + "\n")
+    for name, home in (("audit", document), ("record", record)):
+        (DOCS / f"{name}.schema.json").write_text(json.dumps(home.schema(), indent=2) + "\n")
 
 
 if __name__ == "__main__":

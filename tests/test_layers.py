@@ -13,7 +13,7 @@ SOURCE = Path(fairsparse.core.__file__).parent
 LEVELS = (
     {"core", "registry", "checkpoint", "_version"},
     {"data", "models", "masks", "fairness"},
-    {"training"},
+    {"training", "record"},
     {"methods", "auditing"},
     {"explain"},
     {"report"},

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.tables.text import Run
-from fairsparse.experiments.run import make_method
+from fairsparse.experiments.plan import make_method
 from fairsparse.methods import METHODS
 from fairsparse.methods.shared.refine import Refinement
 

@@ -12,8 +12,8 @@ import yaml
 import fairsparse
 from fairsparse import DATASETS, METHODS, METRICS, MODELS, read_config
 from fairsparse.cli import program
-from fairsparse.experiments import demo
-from fairsparse.experiments.run import plan
+from fairsparse.experiments import config as configuration
+from fairsparse.experiments.plan import plan
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.notions import NOTIONS
 from runs import TINY, call, process, study, tree, write_config
@@ -35,6 +35,18 @@ KINDS = {
 def test_version_as_a_process() -> None:
     ended = process("--version")
     assert ended == (0, f"fairsparse {fairsparse.__version__}\n", "")
+
+
+def test_the_module_is_the_command_line(tmp_path: Path) -> None:
+    for args, code in ((["--version"], 0), (["run", "no.yaml"], 2)):
+        ended = subprocess.run(
+            [sys.executable, "-m", "fairsparse", *args],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == code
+        assert (ended.stdout, ended.stderr) == process(*args, cwd=tmp_path)[1:]
 
 
 @pytest.mark.parametrize("args", [[], ["demo"], ["run"], ["search"], ["list"]])
@@ -153,10 +165,10 @@ def test_overrides_reach_lists_and_shorthands(tmp_path: Path) -> None:
 def test_demo_runs_its_configuration(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = read_config(demo.DEMO)
+    config = read_config(configuration.DEMO)
     assert {m["name"] for m in config.methods} == {"dense", "magnitude", "lth", "ballot"}
     assert config.data["longtail"] < 1
-    monkeypatch.setattr(demo, "DEMO", write_config(tmp_path / "demo.yaml", TINY))
+    monkeypatch.setattr(configuration, "DEMO", write_config(tmp_path / "demo.yaml", TINY))
     ended = call(capsys, "demo", "--out", tmp_path / "out")
     assert ended.code == 0, ended.err
     assert "magnitude" in ended.out

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from benchmarks.tables.settings import HEAD, settings_text
-from fairsparse.experiments.run import make_method
+from fairsparse.experiments.plan import make_method
 
 ROOT = Path(__file__).parents[2]
 README, RESULTS = (ROOT / name for name in ("README.md", "benchmarks/RESULTS.md"))

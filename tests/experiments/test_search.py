@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairsparse import InputError, load, make_config
+from fairsparse.cli.summary import verdict
 from fairsparse.data.task import Split, Task
 from fairsparse.experiments import search as module
 from fairsparse.experiments.search import Search, bisect, search
-from fairsparse.experiments.summary import verdict
 from fairsparse.fairness.steering.budget import Budget
 from runs import TINY, tree
 
@@ -242,7 +242,7 @@ def test_a_network_that_is_not_feasible_is_not_within(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str
 ) -> None:
     if status == "collapsed":
-        monkeypatch.setattr("fairsparse.experiments.develop.guesses", lambda *_: True)
+        monkeypatch.setattr("fairsparse.experiments.execute.guesses", lambda *_: True)
         config = make_config(LTH)
     else:
         ballot = {"name": "ballot", "levels": [0.4], "tolerance": 0.0, "retries": 0}

@@ -13,7 +13,7 @@ from runs import study
 
 RUNS = ["dense-seed0", "lth-0.8-seed0", "ballot-0.8-seed0", "ballot-2-0.8-seed0"]
 KEYS = [
-    *("fairsparse", "config", "environment", "data", "model", "method", "seed", "cells"),
+    *("format", "fairsparse", "config", "environment", "data", "model", "method", "seed", "cells"),
     *(
         "sparsity",
         "masks",

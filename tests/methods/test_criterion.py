@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from fairsparse.core import InputError
-from fairsparse.experiments.execute import check_fit
+from fairsparse.experiments.plan import check_fit
 from fairsparse.masks.criteria.gradients import snip
 from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.masks.selection import select
@@ -120,8 +121,10 @@ def test_what_excludes_each_other_is_refused_before_training(
     made = METHODS[method](**{"sparsity": 0.5, **options})  # type: ignore[call-arg]
     case = bench(made)
     task: Any = type("Task", (), {"name": "tiny", "n_classes": 3, **vars(case.data)})
+    config = SimpleNamespace(training=case.trainer.recipe, controls=())
+    setup: Any = SimpleNamespace(task=task, method=made, cells=case.trainer.cells, config=config)
     with pytest.raises(InputError, match=message):
-        check_fit(case.model, task, made, case.trainer.cells, case.trainer.recipe)
+        check_fit(case.model, setup)
 
 
 def test_groupings_are_checked_and_read_as_yaml_gives_them() -> None:

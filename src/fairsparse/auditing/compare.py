@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,55 +18,9 @@ from fairsparse.fairness.measure.counts import Array, Labels
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import FairnessReport, lacking, measure_counts, plain
 from fairsparse.fairness.measure.outcomes import Outcomes
+from fairsparse.record import CellChange, MetricChange
 
 GROUP, CANDIDATE = "group", "candidate"
-CellKind = Literal["class", "group", "class x group"]
-
-
-class MetricChange(TypedDict):
-    """A metric of both models, and candidate minus reference.
-
-    ``p`` tests that nothing changed, by drawing; ``p_adjusted`` is over all tests of the audit.
-    """
-
-    reference: Estimate
-    candidate: Estimate
-    change: Estimate
-    p: float
-    p_adjusted: float
-
-
-class CellChange(TypedDict):
-    """What changed for one cell.
-
-    ``reference`` and ``candidate`` are accuracies, ``drop`` is their difference with its paired
-    interval ``low`` .. ``high``, ``excess_drop`` is the drop beyond the overall one, with its
-    interval; ``gained`` counts wrong -> right and ``lost`` right -> wrong. ``p`` is McNemar's exact
-    p-value of the flips, ``excess_p`` that of a permutation test of the excess drop; both have
-    Holm's adjustment, and the excess also Benjamini and Hochberg's (``excess_q``), over all tests
-    of the audit. They are NaN for a cell that is too small to be tested. ``finding`` is what all
-    this tells.
-    """
-
-    kind: CellKind
-    name: str
-    n: int
-    reference: float
-    candidate: float
-    drop: float
-    low: float
-    high: float
-    excess_drop: float
-    excess_low: float
-    excess_high: float
-    gained: int
-    lost: int
-    p: float
-    p_adjusted: float
-    excess_p: float
-    excess_p_adjusted: float
-    excess_q: float
-    finding: str
 
 
 @dataclass(frozen=True)

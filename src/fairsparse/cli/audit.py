@@ -70,27 +70,21 @@ def audit(
 ) -> None:
     """Compare classifiers on the same examples: what changed, and for whom."""
     from fairsparse.auditing.examples import Settings
-    from fairsparse.auditing.inputs.columns import Columns
     from fairsparse.auditing.inputs.join import audit_files
     from fairsparse.report.audit.page import write
     from fairsparse.report.audit.sentences import headline, paragraphs
 
-    columns = Columns(id_, truth, prediction, score)
-    found = audit_files(
+    audited = audit_files(
         reference,
         _named(candidate),
         groups,
-        attributes=group or [],
-        columns=columns,
-        class_names=classes.split(",") if classes else None,
-        renormalise=renormalise,
         settings=Settings(margin, depth, least, resamples, seed),
-        inputs=_model_inputs(inputs, columns, None if groups else group),
+        **_reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise),
     )
-    write(found, out)
-    for name in found.candidates:
-        _say(f"{name}: {headline(found, name)}", paragraphs(found, name))
-    _end(found.notes, out)
+    write(audited, out)
+    for name in audited.candidates:
+        _say(f"{name}: {headline(audited, name)}", paragraphs(audited, name))
+    end(out, audited.notes)
 
 
 def exemplars(
@@ -114,23 +108,18 @@ def exemplars(
 ) -> None:
     """Find the examples on which compressed networks, over several seeds, part from dense ones."""
     from fairsparse.auditing.exemplars import exemplars_codes
-    from fairsparse.auditing.inputs.columns import Columns
     from fairsparse.auditing.inputs.join import join
     from fairsparse.report.exemplars import Found, paragraphs, write
 
-    columns = Columns(id_, truth, prediction, score)
-    model_inputs = _model_inputs(inputs, columns, None if groups else group)
+    reading = _reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise)
+    model_inputs = reading["inputs"]
     joined = join(
         {
             **{f"reference {i}": path for i, path in enumerate(reference)},
             **{f"candidate {i}": path for i, path in enumerate(candidate)},
         },
         groups,
-        attributes=group or [],
-        columns=columns,
-        class_names=classes.split(",") if classes else None,
-        renormalise=renormalise,
-        inputs=model_inputs,
+        **reading,
     )
     codes, before = list(joined.predicted.values()), len(reference)
     found = Found(
@@ -143,7 +132,28 @@ def exemplars(
     )
     write(found, out)
     _say("", paragraphs(found))
-    _end(joined.notes, out)
+    end(out, joined.notes)
+
+
+def _reading(
+    names: Sequence[str],
+    groups: str | None,
+    group: list[str] | None,
+    inputs: str | None,
+    classes: str | None,
+    renormalise: bool,
+) -> dict[str, Any]:
+    """How files are read, as `join` takes it; `names` are of columns."""
+    from fairsparse.auditing.inputs.columns import Columns
+
+    columns = Columns(*names)
+    return {
+        "attributes": group or [],
+        "columns": columns,
+        "class_names": classes.split(",") if classes else None,
+        "renormalise": renormalise,
+        "inputs": _model_inputs(inputs, columns, None if groups else group),
+    }
 
 
 def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) -> Any:
@@ -158,7 +168,7 @@ def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) 
     if where.suffix not in (".yaml", ".yml"):
         return read_inputs(path, columns, attributes)
     from fairsparse.experiments.config import read_config
-    from fairsparse.experiments.run import make_task
+    from fairsparse.experiments.plan import make_task
 
     return of_task(make_task(read_config(where, [])), attributes)
 
@@ -170,7 +180,8 @@ def _say(head: str, paragraphs: Sequence[str]) -> None:
         console.print(Padding(Text(paragraph), (0, 0, 0, 2 if head else 0)))
 
 
-def _end(notes: Sequence[str], out: Path) -> None:
+def end(out: Path, notes: Sequence[str] = ()) -> None:
+    """Tell where the report is, after notes."""
     for note in notes:
         console.print(Text(note, style="dim"))
     report = (out / "report.html").resolve()
@@ -182,19 +193,19 @@ def _named(candidates: list[str]) -> dict[str, str]:
     from fairsparse.auditing.inputs.examples_of import FILES
     from fairsparse.core import InputError
 
-    found: dict[str, str] = {}
-    for given in candidates:
-        name, equals, path = given.partition("=")
+    paths: dict[str, str] = {}
+    for candidate in candidates:
+        name, equals, path = candidate.partition("=")
         if not equals:
-            ending = Path(given).suffix in FILES
-            name, path = Path(given).stem if ending else Path(given).name, given
-        if not name or not path or name == "reference" or name in found:
+            ending = Path(candidate).suffix in FILES
+            name, path = Path(candidate).stem if ending else Path(candidate).name, candidate
+        if not name or not path or name == "reference" or name in paths:
             raise InputError(
-                f"--candidate {given}: each needs a name of its own other than 'reference'; write"
-                " NAME=FILE"
+                f"--candidate {candidate}: each needs a name of its own other than 'reference';"
+                " write NAME=FILE"
             )
-        found[name] = path
-    return found
+        paths[name] = path
+    return paths
 
 
 def explain(
@@ -213,15 +224,15 @@ def explain(
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("explain"),
 ) -> None:
     """Show what a network looks at before and after pruning, and how alike that is, for whom."""
-    from fairsparse.experiments.explain import explain as made
+    from fairsparse.experiments.explain import explain as compared
     from fairsparse.report.explain.page import write
     from fairsparse.report.explain.sentences import paragraphs
 
     with Console(stderr=True).status("making heat maps"):
-        found = made(run_, with_, examples=examples, sample=sample, seed=seed)
-    write(found, out)
-    _say("", paragraphs(found))
-    _end([], out)
+        explanation = compared(run_, with_, examples=examples, sample=sample, seed=seed)
+    write(explanation, out)
+    _say("", paragraphs(explanation))
+    end(out)
 
 
 def gate(
@@ -238,15 +249,15 @@ def gate(
     from fairsparse.auditing.gate import facts, judge, read_policy
     from fairsparse.core import InputError
 
-    found = read_document(audit_json)
+    document = read_document(audit_json)
     if findings:
-        for candidate in found["candidates"]:
-            for name, value in facts(found, candidate).items():
+        for candidate in document["candidates"]:
+            for name, value in facts(document, candidate).items():
                 console.print(Text(f"{candidate}  {name}  {value:.6g}"), soft_wrap=True)
         return
     if policy is None:
         raise InputError("give a policy with --policy FILE, or --findings to list what it can name")
-    verdicts = judge(found, read_policy(policy), datetime.date.today())
+    verdicts = judge(document, read_policy(policy), datetime.date.today())
     for verdict in verdicts:
         console.print(Text(str(verdict)), soft_wrap=True)
     if any(verdict.status == "broken" for verdict in verdicts):

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fairsparse.cli.audit import COMMANDS
+from fairsparse.cli.audit import COMMANDS, end
 
 app = typer.Typer(
     add_completion=False,
@@ -63,8 +63,7 @@ def demo(out: Out = None) -> None:
     """Prune a small network on long-tailed digits by three methods and compare who lost."""
     # networks this small lose more to a second thread than they gain; set before torch is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from fairsparse.experiments.config import read_config
-    from fairsparse.experiments.demo import DEMO
+    from fairsparse.experiments.config import DEMO, read_config
 
     _run(read_config(DEMO), out or Path("runs/demo"))
 
@@ -105,25 +104,24 @@ def search(
 
     Takes one method and one seed. Exit code 1: the smallest sparsity is not within the budget.
     """
+    from fairsparse.cli.summary import candidates, verdict
     from fairsparse.experiments.config import read_config
     from fairsparse.experiments.options import checked
     from fairsparse.experiments.search import Search
     from fairsparse.experiments.search import search as find
-    from fairsparse.experiments.summary import candidates, verdict
     from fairsparse.fairness.steering.budget import Budget
 
     settings = {"low": low, "high": high, "resolution": resolution, "runs": runs}
     asked = checked(Search, {"budget": Budget.parse(budget), **settings}, "")
-    made = read_config(config, set_ or [])
+    settled = read_config(config, set_ or [])
     where = out or Path("runs") / f"{config.stem}-search"
-    found = _watched(lambda progress: find(made, asked, where, progress))
-    console.print(candidates(found))
-    for sentence in verdict(found):
+    state = _watched(lambda progress: find(settled, asked, where, progress))
+    console.print(candidates(state))
+    for sentence in verdict(state):
         console.print(sentence, highlight=False, markup=False)
-    if found["chosen"] is None:
+    if state["chosen"] is None:
         raise typer.Exit(1)
-    report = (where / found["confirmation"]["run"] / "report.html").resolve()
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
+    end(where / state["confirmation"]["run"])
 
 
 for command, example in COMMANDS:
@@ -154,13 +152,12 @@ def list_(
 
 
 def _run(config: Any, out: Path) -> None:
+    from fairsparse.cli.summary import results
     from fairsparse.experiments.run import run as run_all
-    from fairsparse.experiments.summary import results
 
     records = _watched(lambda progress: run_all(config, out, progress))
     console.print(results(records, console))
-    report = (out / "report.html").resolve()
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False, markup=False)
+    end(out)
 
 
 def _watched(work: Callable[[Any], T]) -> T:
@@ -235,7 +232,3 @@ def _complaint(error: Exception) -> str | None:
     from fairsparse.core import InputError  # here, because it imports torch
 
     return str(error) if isinstance(error, InputError) else None
-
-
-if __name__ == "__main__":
-    main()

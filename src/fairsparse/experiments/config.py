@@ -20,6 +20,9 @@ from fairsparse.methods.method import Sparsity
 from fairsparse.models import factory
 from fairsparse.training import Recipe
 
+DEMO = Path(__file__).with_name("demo.yaml")
+"""The configuration of ``fairsparse demo``."""
+
 
 class RunConfig(BaseModel):
     """Everything that determines a study: data, model, training, methods, sparsities, seeds."""
@@ -178,6 +181,6 @@ def _step(here: Any, part: str, key: str) -> Any:
     raise InputError(f"--set {key}: there is no '{part}' to set in {here!r}")
 
 
-def complete_method(given: Options, where: str) -> Options:
+def complete_method(named: Options, where: str) -> Options:
     """Check ``{name, **options}`` of a method and fill in defaults; the sparsity is not one."""
-    return complete(given, where, lambda name: METHODS[name], leave_out=("sparsity",))
+    return complete(named, where, lambda name: METHODS[name], leave_out=("sparsity",))

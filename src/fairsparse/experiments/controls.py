@@ -52,7 +52,7 @@ def measure_controls(
     Controls are fitted on cal; the strength of offsets is chosen on val, within the default
     tolerance of a `Refinement`. Each network is compared with itself before the correction.
     """
-    found: dict[str, Any] = {}
+    effects: dict[str, Any] = {}
     for control in controls:
         entry: dict[str, Any] = {
             "about": ABOUT[control],
@@ -76,8 +76,8 @@ def measure_controls(
                 seed=seed,
             )
             entry[name] = {**facts, "churn": change.churn, "metrics": change.metrics}
-        found[control] = entry
-    return found
+        effects[control] = entry
+    return effects
 
 
 def _offsets(splits: Splits, cells: Cells, dense: Dense) -> tuple[Tensor, dict[str, Any]]:

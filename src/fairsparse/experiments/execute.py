@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,156 +16,114 @@ from torch import nn
 
 from fairsparse._version import __version__
 from fairsparse.auditing.compare import compare_networks
-from fairsparse.checkpoint import Stages
-from fairsparse.core import InputError, Predictions
+from fairsparse.checkpoint import Stages, digest
+from fairsparse.core import Predictions
 from fairsparse.data import Task
-from fairsparse.data.files.tokens import Tokens
-from fairsparse.experiments.controls import Control, check_controls, measure_controls
-from fairsparse.experiments.develop import develop
+from fairsparse.experiments.controls import measure_controls
+from fairsparse.experiments.plan import Setup
 from fairsparse.experiments.result import Result, confusion
-from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.measure.metrics import plain
 from fairsparse.fairness.steering.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods import Method
-from fairsparse.models import check_outputs
-from fairsparse.models.language import TextNetwork
-from fairsparse.training import Progress, Recipe, Trainer, augment
+from fairsparse.masks.selection import n_kept
+from fairsparse.methods import Dense, Method, Outcome, Run, train_dense
+from fairsparse.record import FORMAT, Record
+from fairsparse.training import Trainer
 
+T = TypeVar("T")
 _SPLITS = ("val", "test")
+_STAGES = 2  # raise when what a stage computes changes, so that stored ones are not reused
 
 
-def check_fit(
-    model: nn.Module,
-    task: Task,
-    method: Method,
-    cells: Cells,
-    recipe: Recipe,
-    controls: Sequence[Control] = (),
-) -> None:
-    """Raise `InputError` unless model, task, method, cells and recipe can work together."""
-    check_controls(controls, task, cells)
-    raw = task.train.raw(torch.tensor([0, 0]))
-    check_tokens(model, task)
-    check_outputs(model, task.train.prepare(raw), task.n_classes)
-    if recipe.augment:
-        augment(raw, recipe.augment, torch.Generator())
-    for name in ("cal", "val"):
-        split = getattr(task, name)
-        counts = cells.counts(split.y, split.group)
-        if bool((counts == 0).any()):
-            empty = cells.names[int((counts == 0).nonzero()[0])]
-            raise InputError(
-                f"{task.name}: cell '{empty}' has no examples in the {name} split; use a larger"
-                f" {name} share, or coarser cells than '{cells.notion}'"
-            )
-    method.snapshots(Trainer(recipe, cells).total_steps(task.train))
-    method.weights(model)  # raises where nothing can be pruned
-    method.check(model, cells)
+@dataclass(frozen=True)
+class Developed:
+    """What came of a model.
+
+    Attributes
+    ----------
+    trainer : Trainer
+    dense : Dense
+    dense_steps : int
+    outcome : Outcome
+    before, after : dict of Predictions
+        Of the dense and the sparse network on the splits asked for, by name.
+    reached : Spread
+        Of the sparse network on validation.
+    status : str
+        The outcome's, or ``collapsed``.
+    """
+
+    trainer: Trainer
+    dense: Dense
+    dense_steps: int
+    outcome: Outcome
+    before: dict[str, Predictions]
+    after: dict[str, Predictions]
+    reached: Spread
+    status: str
 
 
-def check_tokens(model: nn.Module, task: Task) -> None:
-    """Raise `InputError` where texts have more tokens than the network knows or can take."""
-    if not isinstance(task.train.transform, Tokens) or not isinstance(model, TextNetwork):
-        return
-    size, length = task.train.transform.vocabulary, task.input_shape[0]
-    if size > model.vocabulary:
-        raise InputError(
-            f"{task.name}: the vocabulary has {size} tokens, and the network's embedding"
-            f" {model.vocabulary}; set vocab_size of the data or of the model, or give the"
-            " network's own tokenizer"
-        )
-    if model.length is not None and length > model.length:
-        raise InputError(
-            f"{task.name}: texts have up to {length} tokens, and the network takes {model.length};"
-            " lower max_length of the data"
-        )
-
-
-def execute(
-    model: nn.Module,
-    task: Task,
-    method: Method,
-    cells: Cells,
-    recipe: Recipe,
-    *,
-    seed: int,
-    stages: Stages,
-    progress: Progress | None,
-    config: dict[str, Any],
-    model_info: dict[str, Any],
-    resamples: int,
-    controls: Sequence[Control] = (),
-    siblings: Sequence[Method] = (),
-) -> Result:
+def execute(model: nn.Module, setup: Setup, source: dict[str, Any]) -> Result:
     """Train, prune, check and audit one model, which is changed and ends up in evaluation mode.
 
-    `siblings` are as for `develop`. `controls` are measured besides.
+    `source` is the name and the options by which the model can be built again.
     """
     began = time.perf_counter()
-    made = develop(
-        model,
-        task,
-        method,
-        cells,
-        recipe,
-        splits=(*_SPLITS, "cal") if controls else _SPLITS,
-        seed=seed,
-        stages=stages,
-        progress=progress,
-        siblings=siblings,
+    config, task = setup.config, setup.task
+    developed = develop(model, setup, (*_SPLITS, "cal") if config.controls else _SPLITS)
+    before, after = networks = developed.before, developed.after
+    draws: dict[str, Any] = {"resamples": config.resamples, "seed": setup.seed}
+    compared = compare_networks(
+        before["test"], after["test"], task.class_names, task.group_names, **draws
     )
-    trainer, outcome, before, after = made.trainer, made.outcome, made.before, made.after
-    data = describe(task)
-    names = (task.class_names, task.group_names)
-    comparison = compare_networks(
-        before["test"], after["test"], *names, resamples=resamples, seed=seed
-    )
-    record = {
+    reached = (spread(setup.cells, before["val"]), developed.reached)
+    values = {
+        **describe_run(model, setup, developed, source),
+        "audit": compared.to_dict(),
+        "controls": measure_controls(
+            config.controls, _both(networks), developed.dense, setup.cells, **draws
+        ),
+        "counts": _both([_counts(task, splits["test"]) for splits in networks]),
+        "validation": _both([_spread(value) for value in reached]),
+        "timings": {**developed.trainer.seconds, "total": time.perf_counter() - began},
+    }
+    record = Record.model_validate(plain(values))
+    arrays = _arrays(before, after)
+    return Result(model, developed.outcome.masks, record, developed.dense.final, arrays)
+
+
+def describe_run(
+    model: nn.Module, setup: Setup, developed: Developed, source: dict[str, Any]
+) -> dict[str, Any]:
+    """What a record tells of a run besides what was measured."""
+    method, masks, trainer = setup.method, developed.outcome.masks, developed.trainer
+    return {
+        "format": FORMAT,
         "fairsparse": __version__,
-        "config": config,
+        "config": setup.config.to_dict(),
         "environment": environment(trainer.device),
-        "data": data,
-        "model": describe_model(model, outcome.masks, task, model_info),
+        "data": describe(setup.task),
+        "model": describe_model(model, masks, setup.task, source),
         "method": {
             "name": method.name,
             "summary": (type(method).__doc__ or "").strip().splitlines()[0],
             "reference": method.reference,
             "options": method.settings(),
         },
-        "seed": seed,
-        "cells": cells.notion,
+        "seed": setup.seed,
+        "cells": setup.cells.notion,
         "sparsity": {
             "asked": method.sparsity,
-            "measured": outcome.masks.sparsity,
-            "kept": outcome.masks.n_kept,
-            "total": outcome.masks.n_total,
+            "measured": masks.sparsity,
+            "kept": masks.n_kept,
+            "total": masks.n_total,
         },
-        "masks": outcome.masks.digest(),
-        "status": made.status,
-        "rounds": outcome.rounds,
-        "audit": comparison.to_dict(),
-        "controls": measure_controls(
-            controls,
-            {"dense": before, "sparse": after},
-            made.dense,
-            cells,
-            seed=seed,
-            resamples=resamples,
-        ),
-        "counts": {
-            "dense": _counts(before["test"], data),
-            "sparse": _counts(after["test"], data),
-        },
-        "validation": {
-            "dense": _spread(spread(cells, before["val"])),
-            "sparse": _spread(made.reached),
-        },
+        "masks": masks.digest(),
+        "status": developed.status,
+        "rounds": developed.outcome.rounds,
         "history": trainer.history,
-        "cost": {"steps": trainer.steps, "dense_steps": made.dense_steps},
-        "timings": {**trainer.seconds, "total": time.perf_counter() - began},
+        "cost": {"steps": trainer.steps, "dense_steps": developed.dense_steps},
     }
-    return Result(model, outcome.masks, plain(record), made.dense.final, _arrays(before, after))
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -192,11 +153,11 @@ def describe(task: Task) -> dict[str, Any]:
 
 
 def describe_model(
-    model: nn.Module, masks: MaskSet, task: Task, info: dict[str, Any]
+    model: nn.Module, masks: MaskSet, task: Task, source: dict[str, Any]
 ) -> dict[str, Any]:
     """Size of a model, and where its weights are left."""
     return {
-        **info,
+        **source,
         "class": type(model).__name__,
         "input_shape": list(task.input_shape),
         "n_classes": task.n_classes,
@@ -215,8 +176,12 @@ def describe_model(
     }
 
 
-def _counts(predictions: Predictions, data: dict[str, Any]) -> list[Any]:
-    return confusion(data, *(t.numpy() for t in predictions))
+def _both(networks: Sequence[T]) -> dict[str, T]:
+    return dict(zip(("dense", "sparse"), networks, strict=True))
+
+
+def _counts(task: Task, predictions: Predictions) -> list[Any]:
+    return confusion(task, *(t.numpy() for t in predictions))
 
 
 def _spread(value: Spread) -> dict[str, float]:
@@ -232,3 +197,63 @@ def _arrays(before: dict[str, Predictions], after: dict[str, Predictions]) -> di
         arrays[f"{name}_dense"] = dense.logits.numpy()
         arrays[f"{name}_sparse"] = after[name].logits.numpy()
     return arrays
+
+
+def develop(model: nn.Module, setup: Setup, splits: Sequence[str]) -> Developed:
+    """Train, prune and check one model, which is changed and ends up in evaluation mode.
+
+    Predictions are made on `splits`, ``val`` among them, and on no other split for the result's
+    sake.
+    """
+    task, method, cells, recipe = setup.task, setup.method, setup.cells, setup.config.training
+    # repr tells apart networks of equal weights: dropout rates, activations
+    initial = digest(model.state_dict(), repr(model))
+    parent = Stages.key(_STAGES, task.fingerprint, initial, recipe.key(), setup.seed, cells.notion)
+    trainer = Trainer(recipe, cells, setup.seed, setup.stages, parent, setup.progress)
+    with _repeatable(trainer.device):
+        total = trainer.total_steps(task.train)
+        wanted = set().union(*(m.snapshots(total) for m in (method, *setup.siblings)))
+        dense = train_dense(model, task.training, trainer, wanted)
+        dense_steps = trainer.steps
+        before = {name: trainer.predict(model, getattr(task, name)) for name in splits}
+        outcome = method.run(Run(model, task.training, trainer, dense))
+        verify(model, method, outcome)
+        after = {name: trainer.predict(model, getattr(task, name)) for name in splits}
+    model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model.eval()
+    reached = spread(cells, after["val"])
+    status = "collapsed" if guesses(reached, task.n_classes) else outcome.status
+    return Developed(trainer, dense, dense_steps, outcome, before, after, reached, status)
+
+
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """Deterministic kernels and a random state of our own, both given back afterwards."""
+    was = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(was, warn_only=warned)
+
+
+def verify(model: nn.Module, method: Method, outcome: Outcome) -> None:
+    """Raise `RuntimeError` unless the method did what it was asked: counted, applied, nested."""
+    masks = outcome.masks
+    expected = n_kept(method.sparsity, masks.n_total)
+    short = method.may_fall_short and outcome.status != "feasible"
+    if masks.n_kept != expected and not short:
+        raise RuntimeError(f"the method kept {masks.n_kept} weights, {expected} were asked for")
+    if set(masks) != set(method.weights(model)):
+        raise RuntimeError("the method's masks do not cover exactly the prunable weights")
+    if not masks.is_applied(model):
+        raise RuntimeError("the method returned masks that are not applied to the model")
+    if not all(b <= a for a, b in pairwise(outcome.path)):
+        raise RuntimeError("the method's rounds are not nested")
+
+
+def guesses(reached: Spread, n_classes: int) -> bool:
+    """Whether accuracy is within a fifth of what guessing among the classes gives."""
+    return reached.accuracy <= 1.2 / n_classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, make_config
-from fairsparse.experiments.result import Result, load, read_record
-from fairsparse.experiments.run import make_task
+from fairsparse.experiments.plan import Setup, make_task
+from fairsparse.experiments.result import Result, load
 from fairsparse.explain.agreement import agreement, correlation, stratified, weighted_mean
 from fairsparse.explain.explanation import DENSE, NETWORKS, PRUNED, RANDOM, Explanation, Shown
 from fairsparse.explain.heatmaps import explainer, heatmaps
@@ -24,6 +25,7 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.models import adapted
+from fairsparse.record import read_record
 from fairsparse.training import Trainer, derive
 
 
@@ -60,51 +62,75 @@ def explain(
         raise InputError(f"{run}: nothing was pruned in this run; give that of a pruned network")
     second = None if other is None else _other(result, run, other)
     task = make_task(config)
-    if task.fingerprint != result.record["data"]["fingerprint"]:
+    if task.fingerprint != result.record.data.fingerprint:
         raise InputError(f"{run}: the data have changed since this run; restore them, or run again")
-    cells = Cells(config.cells, task.class_names, task.group_names)
-    trainer = Trainer(config.training, cells, seed)
-    x = task.test.batch(torch.arange(min(2, len(task.test)))).x
-    models = networks(result, seed)
-    for model in models.values():
-        trainer.place(adapted(model, x).eval())
-    special = getattr(task.test.transform, "special", ())
-    summary = explainer(models[DENSE], x, special).summary
+    cells = Setup(config, task).cells
     rng = np.random.default_rng(derive(seed, "explain"))
     y, group = task.test.y.numpy(), task.test.group.numpy()
     index, weights = stratified(y * (len(task.group_names) + 1) + group, sample, rng)
     lost = flipped(result.predictions)
     chosen = choose(result.predictions, lost, cells, examples, rng)
-    rows = np.union1d(index, chosen)
-    target = torch.from_numpy(result.predictions["test_dense"].argmax(1))
-    part = torch.from_numpy(rows)
-    maps = heatmaps(models, task.test.subset(part), target[part])
-    inside = {name: found[np.searchsorted(rows, index)] for name, found in maps.items()}
-    found = agreement(
-        inside,
+    trainer = Trainer(config.training, cells, seed)
+    maps = _make_maps(result, task, trainer, np.union1d(index, chosen), seed)
+    alike = agreement(
+        maps.of(index),
         np.array(task.class_names, object)[y[index]],
         groups=_groups(task, group[index]),
         class_names=task.class_names,
         weights=weights,
         seed=seed,
     )
-    more = (found.examples[PRUNED] - found.examples[RANDOM]).to_numpy()
+    more = (alike.examples[PRUNED] - alike.examples[RANDOM]).to_numpy()
     both = ~np.isnan(more)
     return Explanation(
         run=str(run),
         record=result.record,
-        method=summary,
-        agreement=found,
+        method=maps.method,
+        agreement=alike,
         difference=weighted_mean(more[both], weights[both], 2000, rng, (-2, 2)),
         index=index,
         weights=weights,
         flips=len(lost),
-        shown=_shown(task, trainer, models, maps, rows, chosen, target),
+        shown=_shown(maps, chosen) if len(chosen) else [],
         transform=task.test.transform,
         seed=seed,
         other="" if other is None else str(other),
-        line=None if second is None else _line(task, config, result, second, x, seed),
+        line=None if second is None else _line(task, config, result, second, seed),
     )
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """How and where the heat maps of networks were made: for `target`, on `rows`, which rise."""
+
+    task: Task
+    trainer: Trainer
+    models: Mapping[str, nn.Module]
+    method: str
+    rows: Array
+    maps: Mapping[str, Array]
+    target: Tensor
+
+    def of(self, rows: Array) -> dict[str, Array]:
+        """Those of some of the examples."""
+        at = np.searchsorted(self.rows, rows)
+        return {name: every[at] for name, every in self.maps.items()}
+
+
+def _make_maps(result: Result, task: Task, trainer: Trainer, rows: Array, seed: int) -> _Maps:
+    """Maps of a run's three networks for the class that the dense one predicts."""
+    x, models = _some(task), networks(result, seed)
+    for model in models.values():
+        trainer.place(adapted(model, x).eval())
+    method = explainer(models[DENSE], x, getattr(task.test.transform, "special", ())).summary
+    target = torch.from_numpy(result.predictions["test_dense"].argmax(1))
+    part = torch.from_numpy(rows)
+    maps = heatmaps(models, task.test.subset(part), target[part])
+    return _Maps(task, trainer, models, method, rows, maps, target)
+
+
+def _some(task: Task) -> Any:
+    return task.test.batch(torch.arange(min(2, len(task.test)))).x
 
 
 def networks(result: Result, seed: int) -> dict[str, nn.Module]:
@@ -160,20 +186,20 @@ def choose(
 def _named(run: Path) -> tuple[Result, RunConfig]:
     """A run that can be made again from the names in its record."""
     record = read_record(run)
-    if record["model"]["name"] is None:
+    if record.model.name is None:
         raise InputError(
             f"{run}: the network and data of this run were passed in from Python; make the maps"
             " there, with fairsparse.heatmaps and fairsparse.agreement"
         )
-    return load(run), make_config(record["config"])
+    return load(run), make_config(record.config)
 
 
 def _other(result: Result, run: Path, other: Path) -> Result:
     second, _ = _named(other)
-    ours, theirs = (r.record["data"]["fingerprint"] for r in (result, second))
+    ours, theirs = (r.record.data.fingerprint for r in (result, second))
     if ours != theirs:
         raise InputError(f"{other}: is a run on other data than {run}; give two on the same data")
-    names = [r.record["model"]["name"] for r in (result, second)]
+    names = [r.record.model.name for r in (result, second)]
     if names[0] != names[1]:
         raise InputError(
             f"{other}: is a run of the network {names[1]}, and {run} one of {names[0]}; give two of"
@@ -186,8 +212,8 @@ def _other(result: Result, run: Path, other: Path) -> Result:
     return second
 
 
-def _line(task: Task, config: RunConfig, first: Result, second: Result, x: Any, seed: int) -> Line:
-    a, b = (adapted(r.model, x) for r in (first, second))
+def _line(task: Task, config: RunConfig, first: Result, second: Result, seed: int) -> Line:
+    a, b = (adapted(r.model, _some(task)) for r in (first, second))
     return line(a, b, task.val, task.train, recipe=config.training, seed=seed)
 
 
@@ -197,22 +223,10 @@ def _groups(task: Task, group: Array) -> dict[str, Array] | None:
     return {"group": np.array([*task.group_names, None], object)[group]}
 
 
-def _shown(
-    task: Task,
-    trainer: Trainer,
-    models: Mapping[str, nn.Module],
-    maps: Mapping[str, Array],
-    rows: Array,
-    chosen: Array,
-    target: Tensor,
-) -> list[Shown]:
-    if not len(chosen):
-        return []
-    part = torch.from_numpy(chosen)
-    split = task.test.subset(part)
-    said = {n: trainer.predict(m, split).logits.softmax(1) for n, m in models.items()}
-    at = np.searchsorted(rows, chosen)
-    mine = {name: found[at] for name, found in maps.items()}
+def _shown(maps: _Maps, chosen: Array) -> list[Shown]:
+    task, part = maps.task, torch.from_numpy(chosen)
+    split, mine = task.test.subset(part), maps.of(chosen)
+    said = {n: maps.trainer.predict(m, split).logits.softmax(1) for n, m in maps.models.items()}
     alike = {n: correlation(mine[DENSE], m) for n, m in mine.items() if n != DENSE}
     names, raw = task.class_names, task.test.raw(part)
     shown = []
@@ -223,11 +237,11 @@ def _shown(
                 index=row,
                 y=names[int(split.y[i])],
                 group=(*task.group_names, "unknown")[g] if task.group_names else None,
-                target=names[int(target[row])],
+                target=names[int(maps.target[row])],
                 predicted={
                     n: (names[int(p[i].argmax())], float(p[i].max())) for n, p in said.items()
                 },
-                correlation={n: float(found[i]) for n, found in alike.items()},
+                correlation={n: float(each[i]) for n, each in alike.items()},
                 x={k: t[i] for k, t in raw.items()} if isinstance(raw, Mapping) else raw[i],
                 maps={n: m[i] for n, m in mine.items()},
             )

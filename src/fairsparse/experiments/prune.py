@@ -16,11 +16,10 @@ from fairsparse.core import InputError
 from fairsparse.data import Task
 from fairsparse.experiments.config import check_config, complete_method
 from fairsparse.experiments.controls import Control
-from fairsparse.experiments.execute import check_fit, execute
+from fairsparse.experiments.execute import execute
 from fairsparse.experiments.options import plain
+from fairsparse.experiments.plan import Setup, check_fit
 from fairsparse.experiments.result import Result
-from fairsparse.experiments.run import make_method
-from fairsparse.fairness.cells import Cells
 from fairsparse.models import adapted, restored
 from fairsparse.training import Progress, Recipe
 
@@ -93,25 +92,13 @@ def prune(
         "methods": [{"name": method, **plain(options)}],
     }
     config = check_config(values)
-    given = complete_method(config.methods[0], "method")
-    made = make_method(given, sparsity)
-    which = Cells(cells, task.class_names, task.group_names)
+    completed = complete_method(config.methods[0], "method")
+    config = config.model_copy(update={"methods": (completed,)})
+    kept = Stages(Path(stages) if stages is not None else None)
+    setup = Setup(config, task, kept, progress)
     network = adapted(_copy(model), task.train.batch(torch.tensor([0, 0])).x)
-    check_fit(network, task, made, which, config.training, config.controls)
-    result = execute(
-        network,
-        task,
-        made,
-        which,
-        config.training,
-        seed=seed,
-        stages=Stages(Path(stages) if stages is not None else None),
-        progress=progress,
-        config={**config.to_dict(), "methods": [given]},
-        model_info={"name": None, "options": {}},
-        resamples=resamples,
-        controls=config.controls,
-    )
+    check_fit(network, setup)
+    result = execute(network, setup, {"name": None, "options": {}})
     restored(result.model)
     return result
 

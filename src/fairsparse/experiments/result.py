@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,12 +12,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from fairsparse.checkpoint import read_tensors, write_bytes, write_json, write_tensors, write_text
+from fairsparse.checkpoint import read_tensors, write_bytes, write_tensors, write_text
 from fairsparse.core import InputError
+from fairsparse.data import Task
 from fairsparse.experiments.config import to_yaml
 from fairsparse.fairness.measure.outcomes import Confusion
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.models import build
+from fairsparse.record import AuditPart, DataPart, Record, read_record, write_record
 from fairsparse.report.run.page import run_report
 from fairsparse.training import State
 
@@ -32,8 +33,8 @@ class Result:
     model : nn.Module
         The pruned network in evaluation mode; pruned weights are zero.
     masks : MaskSet
-    record : dict
-        JSON-able: configuration, environment, data, sparsity, audit, history, costs, timings.
+    record : Record
+        Configuration, environment, data, sparsity, audit, history, costs, timings.
     dense : dict of Tensor
         State of the dense network.
     predictions : dict of ndarray
@@ -42,14 +43,14 @@ class Result:
 
     model: nn.Module
     masks: MaskSet
-    record: dict[str, Any]
+    record: Record
     dense: State
     predictions: dict[str, np.ndarray]
 
     @property
-    def report(self) -> dict[str, Any]:
+    def report(self) -> AuditPart:
         """The paired comparison with the dense network: measures, intervals, cells."""
-        return self.record["audit"]
+        return self.record.audit
 
     def html(self) -> str:
         """The report as one self-contained HTML text."""
@@ -60,7 +61,7 @@ class Result:
         folder = Path(folder)
         # without it the directory does not count as complete while files of two runs mix
         (folder / "record.json").unlink(missing_ok=True)
-        write_text(folder / "config.yaml", to_yaml(self.record["config"]))
+        write_text(folder / "config.yaml", to_yaml(self.record.config))
         about = _about(self.record)
         write_tensors(folder / "dense.safetensors", self.dense, {**about, "kind": "dense"})
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
@@ -70,40 +71,15 @@ class Result:
         np.savez_compressed(buffer, **self.predictions)  # type: ignore[arg-type]
         write_bytes(folder / "predictions.npz", buffer.getvalue())
         write_text(folder / "report.html", self.html())
-        write_json(folder / "record.json", self.record)
+        write_record(folder, self.record)
         return folder
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read ``record.json`` of a complete run directory.
-
-    Raises
-    ------
-    InputError
-        When it is missing or damaged.
-    """
-    path = folder / "record.json"
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder}: not a complete run (no record.json); give a directory that"
-            " 'fairsparse run' or Result.save wrote"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); restore it, or delete it and run again"
-        ) from None
-    if not isinstance(record, dict) or not record.keys() >= {"config", "data", "audit", "counts"}:
-        raise InputError(f"{path}: not a fairsparse record; restore it, or delete it and run again")
-    return record
-
-
 def confusion(
-    data: dict[str, Any], logits: np.ndarray, y: np.ndarray, group: np.ndarray
+    data: DataPart | Task, logits: np.ndarray, y: np.ndarray, group: np.ndarray
 ) -> list[Any]:
     """Confusion counts [group, true, predicted]; a last row for unknown groups, when present."""
-    names = (data["class_names"], data["group_names"])
+    names = (data.class_names, data.group_names)
     return Confusion.count(logits.argmax(1), y, group, *names).table.tolist()
 
 
@@ -131,15 +107,13 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
         kind, _, rest = name.partition("/")
         parts[kind][rest] = tensor
     if model is None:
-        about = record["model"]
-        if about["name"] is None:
+        about = record.model
+        if about.name is None:
             raise InputError(
-                f"{folder}: holds a {about['class']} that was passed in from Python; make one and"
+                f"{folder}: holds a {about.class_} that was passed in from Python; make one and"
                 " pass it as load(folder, model=...)"
             )
-        model = build(
-            about["name"], tuple(about["input_shape"]), about["n_classes"], **about["options"]
-        )
+        model = build(about.name, tuple(about.input_shape), about.n_classes, **about.options)
     try:
         model.load_state_dict(parts["model"])
     except RuntimeError as error:
@@ -150,16 +124,17 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
         ) from None
     model.eval()
     masks = MaskSet(parts["mask"])
-    if masks.digest() != record["masks"] or not masks.is_applied(model):
+    if masks.digest() != record.masks or not masks.is_applied(model):
         raise _mixed(folder / "sparse.safetensors")
     return Result(model, masks, record, _tensors(folder, "dense", record), _arrays(folder, record))
 
 
-def _about(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: record[key] for key in ("data", "model", "method", "seed", "sparsity", "masks")}
+def _about(record: Record) -> dict[str, Any]:
+    values = record.to_dict()
+    return {key: values[key] for key in ("data", "model", "method", "seed", "sparsity", "masks")}
 
 
-def _tensors(folder: Path, kind: str, record: dict[str, Any]) -> State:
+def _tensors(folder: Path, kind: str, record: Record) -> State:
     path = folder / f"{kind}.safetensors"
     tensors, about = read_tensors(path)
     if about != {**_about(record), "kind": kind}:
@@ -167,7 +142,7 @@ def _tensors(folder: Path, kind: str, record: dict[str, Any]) -> State:
     return tensors
 
 
-def _arrays(folder: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
+def _arrays(folder: Path, record: Record) -> dict[str, np.ndarray]:
     path = folder / "predictions.npz"
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
@@ -176,14 +151,14 @@ def _arrays(folder: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path}: cannot be read ({error}); restore it, or run again in another directory"
         ) from None
-    for kind, counts in record["counts"].items():
+    for kind, counts in record.counts.items():
         try:
-            found = confusion(
-                record["data"], *(arrays[f"test_{part}"] for part in (kind, "y", "group"))
+            again = confusion(
+                record.data, *(arrays[f"test_{part}"] for part in (kind, "y", "group"))
             )
         except (KeyError, InputError):
             raise _mixed(path) from None
-        if found != counts:
+        if again != counts:
             raise _mixed(path)
     return arrays
 

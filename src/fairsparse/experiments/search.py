@@ -16,22 +16,10 @@ from pydantic.dataclasses import dataclass as checked
 from fairsparse._version import __version__
 from fairsparse.checkpoint import Stages, write_json
 from fairsparse.core import InputError, Predictions
-from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig
-from fairsparse.experiments.develop import develop
-from fairsparse.experiments.run import (
-    Job,
-    completed,
-    is_free,
-    make_method,
-    make_model,
-    make_task,
-    preflight,
-    run_one,
-    single,
-    tidy,
-)
-from fairsparse.fairness.cells import Cells
+from fairsparse.experiments.execute import develop
+from fairsparse.experiments.plan import Job, Setup, make_model, make_task, preflight, single
+from fairsparse.experiments.run import completed, is_free, run_one, tidy
 from fairsparse.fairness.measure.metrics import plain
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods.method import Sparsity
@@ -125,79 +113,62 @@ def search(
         "confirmation": None,
         "complete": False,
     }
-    found = _continued(out, there, fresh)
+    state = _continued(out, there, fresh)
     tidy(out)
-    stages = Stages(out / "stages")
-    known = {c["sparsity"]: c for c in found["candidates"]}
+    tried = {c["sparsity"]: c for c in state["candidates"]}
+
+    def setup(sparsity: float) -> Setup:
+        return Setup(single(config, jobs[sparsity]), task, Stages(out / "stages"), progress)
 
     def within(sparsity: float) -> bool:
-        if sparsity not in known:
-            alone = single(config, jobs[sparsity])
-            known[sparsity] = evaluate(alone, task, jobs[sparsity], asked.budget, stages, progress)
-            found["candidates"].append(known[sparsity])
-            write_json(out / "search.json", found)
-        return bool(known[sparsity]["within"])
+        if sparsity not in tried:
+            tried[sparsity] = evaluate(setup(sparsity), asked.budget)
+            state["candidates"].append(tried[sparsity])
+            write_json(out / "search.json", state)
+        return bool(tried[sparsity]["within"])
 
-    write_json(out / "search.json", found)
-    chosen = found["chosen"] = bisect(within, asked.grid(), asked.runs)
-    if chosen is not None and not found["complete"]:
-        alone = single(config, jobs[chosen])
-        found["confirmation"] = confirm(alone, task, jobs[chosen], asked.budget, out, progress)
-    found["complete"] = True
-    write_json(out / "search.json", found)
-    return found
+    write_json(out / "search.json", state)
+    chosen = state["chosen"] = bisect(within, asked.grid(), asked.runs)
+    if chosen is not None and not state["complete"]:
+        state["confirmation"] = confirm(setup(chosen), asked.budget, out / jobs[chosen].name)
+    state["complete"] = True
+    write_json(out / "search.json", state)
+    return state
 
 
-def evaluate(
-    config: RunConfig,
-    task: Task,
-    job: Job,
-    budget: Budget,
-    stages: Stages,
-    progress: Progress | None,
-) -> dict[str, Any]:
+def evaluate(setup: Setup, budget: Budget) -> dict[str, Any]:
     """Train and prune a candidate, and judge it on validation alone."""
-    cells = Cells(config.cells, task.class_names, task.group_names)
-    made = develop(
-        make_model(config, task, job.seed),
-        task,
-        make_method(job.method, job.sparsity),
-        cells,
-        config.training,
-        splits=("val",),
-        seed=job.seed,
-        stages=stages,
-        progress=progress,
-    )
-    judged = _judged(budget, made.before["val"], made.after["val"], cells, config)
-    within = judged["within"] and made.status == "feasible"
-    return {"sparsity": job.sparsity, **judged, "status": made.status, "within": within}
+    model = make_model(setup.config, setup.task, setup.seed)
+    developed = develop(model, setup, ("val",))
+    judged = _judged(budget, developed.before["val"], developed.after["val"], setup)
+    within = judged["within"] and developed.status == "feasible"
+    sparsity = setup.config.sparsities[0]
+    return {"sparsity": sparsity, **judged, "status": developed.status, "within": within}
 
 
-def confirm(
-    config: RunConfig, task: Task, job: Job, budget: Budget, out: Path, progress: Progress | None
-) -> dict[str, Any]:
+def confirm(setup: Setup, budget: Budget, folder: Path) -> dict[str, Any]:
     """Run the chosen candidate in full, into a directory of its own, and judge it on test."""
-    result = run_one(config, task, job, Stages(out / "stages"), progress)
-    result.save(out / job.name)
+    result = run_one(setup)
+    result.save(folder)
     dense, sparse, y, group = (
         torch.from_numpy(result.predictions[f"test_{part}"])
         for part in ("dense", "sparse", "y", "group")
     )
     models = Predictions(dense, y, group), Predictions(sparse, y, group)
-    cells = Cells(config.cells, task.class_names, task.group_names)
-    return {"sparsity": job.sparsity, **_judged(budget, *models, cells, config), "run": job.name}
+    judged = _judged(budget, *models, setup)
+    return {"sparsity": setup.config.sparsities[0], **judged, "run": folder.name}
 
 
 def _judged(
-    budget: Budget, dense: Predictions, sparse: Predictions, cells: Cells, config: RunConfig
+    budget: Budget, dense: Predictions, sparse: Predictions, setup: Setup
 ) -> dict[str, Any]:
-    found = budget.bounded(dense, sparse, cells, resamples=config.resamples, seed=config.seeds[0])
+    draws = {"resamples": setup.config.resamples, "seed": setup.seed}
+    bounded = budget.bounded(dense, sparse, setup.cells, **draws)
     accuracy = {
         name: float((p.logits.argmax(1) == p.y).double().mean())
         for name, p in (("dense_accuracy", dense), ("accuracy", sparse))
     }
-    return {**accuracy, **plain(found), "within": budget.keeps(found.bound)}
+    return {**accuracy, **plain(bounded), "within": budget.keeps(bounded.bound)}
 
 
 def _only(config: RunConfig) -> tuple[dict[str, Any], int]:

@@ -10,6 +10,7 @@ from fairsparse.data.task import Transform
 from fairsparse.explain.agreement import Agreement, WeightedMean
 from fairsparse.explain.loss_path import Line
 from fairsparse.fairness.measure.counts import Array
+from fairsparse.record import Record
 
 DENSE, RANDOM, PRUNED = "dense", "random mask", "pruned"
 NETWORKS = (DENSE, RANDOM, PRUNED)
@@ -57,8 +58,7 @@ class Explanation:
     ----------
     run : str
         Where the run was read from.
-    record : dict
-        Its record.
+    record : Record
     method : str
         How the maps were made.
     agreement : Agreement
@@ -81,7 +81,7 @@ class Explanation:
     """
 
     run: str
-    record: dict[str, Any]
+    record: Record
     method: str
     agreement: Agreement
     difference: WeightedMean

@@ -16,7 +16,7 @@ from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS, Notion
 from fairsparse.registry import listing
 
-Record: TypeAlias = dict[str, Any]
+Record: TypeAlias = Mapping[str, Any]
 Number: TypeAlias = float | None
 
 UNDEFINED = "undefined"

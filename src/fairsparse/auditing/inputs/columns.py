@@ -9,7 +9,6 @@ fairsparse stands for its sparse network, or with ``:dense`` for its dense one.
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from fairsparse.auditing.inputs.labels import in_order, text
 from fairsparse.auditing.inputs.score_columns import Scored, of_network, reduced, together
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
+from fairsparse.record import read_record
 from fairsparse.registry import listing, nearest
 
 ID, TRUTH, PREDICTION, SCORE = "id", "y", "prediction", "score_"
@@ -350,9 +350,8 @@ def of_arrays(
 
 def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
     """The test predictions of a run directory; groups come with it."""
+    data = read_record(folder).data
     try:
-        record = json.loads((folder / "record.json").read_text())
-        about = record["data"]
         with np.load(io.BytesIO((folder / "predictions.npz").read_bytes())) as archive:
             logits, y, group = (archive[f"test_{part}"] for part in (role, "y", "group"))
     except FileNotFoundError as error:
@@ -361,11 +360,11 @@ def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
         ) from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{folder}: damaged, or not a run; restore it, or run again") from None
-    classes = tuple(about["class_names"])
+    classes = tuple(data.class_names)
     groups = {}
-    if about["group_names"]:
-        name = " x ".join(about["attributes"]) or "group"
-        groups[name] = Coded(group.astype(np.int32), tuple(about["group_names"]))
+    if data.group_names:
+        name = " x ".join(data.attributes) or "group"
+        groups[name] = Coded(group.astype(np.int32), tuple(data.group_names))
     return Source(
         f"{folder}:{role}",
         len(y),

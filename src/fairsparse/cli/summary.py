@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from fairsparse.record import Record
 from fairsparse.report import phrases
 from fairsparse.report.phrases import UNDEFINED, Number, defined, fraction, percent, points
 from fairsparse.report.sweep.sweep import DENSE, gather
@@ -17,7 +18,7 @@ from fairsparse.report.sweep.sweep import DENSE, gather
 Estimate = Mapping[str, Any]
 
 
-def results(records: Sequence[dict[str, Any]], console: Console) -> Table:
+def results(records: Sequence[Record], console: Console) -> Table:
     """One row for the dense network and for each method at each sparsity, on the test split.
 
     Values are means over seeds with the half-width of their 95 % t-interval or, for one seed, with
@@ -32,7 +33,7 @@ def results(records: Sequence[dict[str, Any]], console: Console) -> Table:
     return _table(records, None)
 
 
-def _table(records: Sequence[dict[str, Any]], gap: str | None) -> Table:
+def _table(records: Sequence[Record], gap: str | None) -> Table:
     sweep = gather(records)
     seeds = sorted(sweep.dense)
     about = (
@@ -47,8 +48,8 @@ def _table(records: Sequence[dict[str, Any]], gap: str | None) -> Table:
         box=SIMPLE_HEAD,
         collapse_padding=True,
     )
-    known = map(phrases.about, phrases.ordered(records[0]["audit"]["metrics"]))
-    columns = [metric for metric in known if metric.column]
+    metrics = map(phrases.about, phrases.ordered(list(records[0].audit.metrics)))
+    columns = [metric for metric in metrics if metric.column]
     table.add_column("method", no_wrap=True)
     table.add_column("sparsity\n%", justify="right", no_wrap=True)
     for column in columns:
@@ -71,7 +72,7 @@ def _table(records: Sequence[dict[str, Any]], gap: str | None) -> Table:
     return table
 
 
-def _of(record: dict[str, Any], model: str) -> dict[str, Estimate]:
+def _of(record: Mapping[str, Any], model: str) -> dict[str, Estimate]:
     return {name: both[model] for name, both in record["audit"]["metrics"].items()}
 
 
@@ -87,10 +88,10 @@ def _text(estimate: Estimate, scale: float, gap: str | None) -> str:
     return f"{text}{gap}[dim]\\[{low * scale:.1f}, {high * scale:.1f}][/dim]"
 
 
-def candidates(found: Mapping[str, Any]) -> Table:
+def candidates(state: Mapping[str, Any]) -> Table:
     """What a search looked at on validation, by sparsity, below the dense network."""
-    tried = sorted(found["candidates"], key=lambda c: c["sparsity"])
-    measure = found["search"]["budget"]["measure"]
+    tried = sorted(state["candidates"], key=lambda c: c["sparsity"])
+    measure = state["search"]["budget"]["measure"]
     table = Table(
         title="Validation split: upper bounds are one-sided, 95 %",
         title_justify="left",
@@ -112,10 +113,10 @@ def candidates(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def verdict(found: Mapping[str, Any]) -> list[str]:
+def verdict(state: Mapping[str, Any]) -> list[str]:
     """Sentences on what a search found, how sure that is, and what the test split says."""
-    tried, chosen, test = (found[key] for key in ("candidates", "chosen", "confirmation"))
-    measure, limit = (found["search"]["budget"][key] for key in ("measure", "limit"))
+    tried, chosen, test = (state[key] for key in ("candidates", "chosen", "confirmation"))
+    measure, limit = (state["search"]["budget"][key] for key in ("measure", "limit"))
     budget = f"the budget ({measure} at most {_amount(limit, measure)})"
     if chosen is None:
         lowest = tried[0]

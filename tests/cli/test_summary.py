@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from fairsparse.experiments.summary import results
+from fairsparse.cli.summary import results
+from fairsparse.record import Record
 from runs import study
 
 
@@ -48,13 +49,15 @@ def widest(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for model in ("reference", "candidate"):
                 metric[model] |= {"value": 1.0, "low": 1.0, "high": 1.0}
         cwv = {"value": 0.125, "low": 0.12, "high": 0.13}
-        record["audit"]["metrics"]["cwv"] |= {"reference": dict(cwv), "candidate": dict(cwv)}
+        for model in ("reference", "candidate"):
+            record["audit"]["metrics"]["cwv"][model] |= cwv
     return given
 
 
 def printed(given: list[dict[str, Any]], width: int) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(results(given, console))
+    records = [Record.model_validate(values) for values in given]
+    console.print(results(records, console))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
