@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import fairsparse
-from auditing.made import MANY, TEN, record
+from report.made import MANY, TEN, record
 from fairsparse.auditing.engine import audit
 from fairsparse.auditing.exemplars import exemplars
 from fairsparse.report import exemplars as exemplars_report
