@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import fairsparse
-from auditing.page import Page
+from report.page import Page
 from fairsparse.models import build
 from fairsparse.report.explain.pictures import data_uri
 from runs import TINY, call

@@ -25,7 +25,8 @@ from fairsparse.fairness.measure.metric import FRACTION
 from fairsparse.fairness.measure.metrics import METRICS, metric
 from fairsparse.report import phrases
 from fairsparse.report.audit.page import write
-from fairsparse.report.run.page import comparison_report, run_report
+from fairsparse.report.run.page import run_report
+from fairsparse.report.sweep.page import comparison_report
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit.schema.json").read_text())
 THEIL = (1.5 * math.log(1.5) + 0.5 * math.log(0.5)) / 2

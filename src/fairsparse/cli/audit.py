@@ -116,7 +116,7 @@ def exemplars(
     from fairsparse.auditing.exemplars import exemplars_codes
     from fairsparse.auditing.inputs.columns import Columns
     from fairsparse.auditing.inputs.join import join
-    from fairsparse.report.exemplars import Found, paragraphs, write
+    from fairsparse.report.exemplars import ExemplarReport, paragraphs, write
 
     columns = Columns(id_, truth, prediction, score)
     given = _given(inputs, columns, None if groups else group)
@@ -133,7 +133,7 @@ def exemplars(
         given=given,
     )
     codes, before = list(joined.predicted.values()), len(reference)
-    found = Found(
+    found = ExemplarReport(
         exemplars_codes(codes[:before], codes[before:], joined.examples, depth),
         before,
         len(candidate),

@@ -20,7 +20,7 @@ from fairsparse.experiments.result import Result, read_record
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods import METHODS, Method
 from fairsparse.models import adapted, build
-from fairsparse.report.run.page import comparison_report
+from fairsparse.report.sweep.page import comparison_report
 from fairsparse.training import Progress
 
 
