@@ -27,15 +27,15 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.selection import select
-from fairsparse.masks.shares import balanced
-from fairsparse.masks.subnet import Subnet
 from fairsparse.methods import train_dense
-from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.bifp import Bifp
-from fairsparse.methods.evidence import conflict_points
-from fairsparse.methods.fair_scratch import FairScratch
+from fairsparse.methods.ballot.evidence import conflict_points
+from fairsparse.methods.ballot.method import Ballot
+from fairsparse.methods.bifp.method import Bifp
+from fairsparse.methods.fair_scratch.method import FairScratch
+from fairsparse.methods.fair_scratch.subnet import Subnet
+from fairsparse.methods.fairgrape.shares import balanced
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.safecompress import SafeCompress
+from fairsparse.methods.safecompress.method import SafeCompress
 from fairsparse.methods.stages import Dense, Round, Run
 from fairsparse.models import build
 from fairsparse.training import Loop, Recipe, Trainer, in_turn

@@ -30,8 +30,8 @@ from fairsparse.fairness.notions import NOTIONS
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.methods import METHODS
-from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.method import ATTRIBUTE, STRUCTURE
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.registry import parameters
 from fairsparse.training import Recipe

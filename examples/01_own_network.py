@@ -41,7 +41,7 @@ result = fairsparse.prune(
     "ballot",
     sparsity=0.9,
     levels=[0.5, 0.75],
-    training={"epochs": 8, "batch_size": 64, "lr": 0.05},
+    training={"epochs": 20, "batch_size": 32, "lr": 0.1},
 )
 
 print(f"{result.masks.sparsity:.1%} of {result.masks.n_total} weights are zero")

@@ -39,7 +39,7 @@ result = fairsparse.prune(
     grouping="channel",
     scope="layerwise",
     cells="group",
-    training={"epochs": 2, "batch_size": 32, "lr": 0.02},
+    training={"epochs": 4, "batch_size": 32, "lr": 0.02},
     lr_factor=0.5,
     resamples=300,
 )

@@ -13,7 +13,7 @@ from fairsparse.checkpoint import Stages, digest
 from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import Method
+from fairsparse.methods.method import Method
 from fairsparse.methods.stages import Run, train_dense
 from fairsparse.training import Recipe, State, Trainer
 

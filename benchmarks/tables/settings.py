@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.tables.text import Run
 from fairsparse.experiments.run import make_method
-from fairsparse.methods.refine import Refinement
+from fairsparse.methods.shared.refine import Refinement
 
 HEAD = "settings that are not the defaults"
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fairsparse.masks.maskset import MaskSet, prunable
     from fairsparse.masks.selection import select
     from fairsparse.methods import METHODS, Method, Outcome
-    from fairsparse.methods.refinement import Refinement
+    from fairsparse.methods.shared.refinement import Refinement
     from fairsparse.models import MODELS
     from fairsparse.training import Recipe, Trainer
 
@@ -97,7 +97,7 @@ _HOMES = {
     "masks.maskset": ("MaskSet", "prunable"),
     "masks.selection": ("select",),
     "methods": ("METHODS", "Method", "Outcome"),
-    "methods.refinement": ("Refinement",),
+    "methods.shared.refinement": ("Refinement",),
     "models": ("MODELS",),
     "training": ("Recipe", "Trainer"),
     "core": ("Batch", "InputError", "Predictions"),

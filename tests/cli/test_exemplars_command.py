@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from report.page import Page
 from test_audit_command import program
 
 from fairsparse.auditing.exemplars import exemplars
 from fairsparse.report import exemplars as exemplars_report
+from report.page import Page
 
 RUN = (
     "data: {name: digits, longtail: 0.1}\nmodel: {name: mlp, hidden: [16]}\n"

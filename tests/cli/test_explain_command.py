@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 import fairsparse
-from report.page import Page
 from fairsparse.models import build
 from fairsparse.report.explain.pictures import data_uri
+from report.page import Page
 from runs import TINY, call
 
 QUICK = ("--sample", "40", "--examples", "3")

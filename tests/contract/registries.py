@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -32,3 +32,11 @@ def promises(kind: str, name: str, settings: Mapping[str, T], file: str) -> T:
         f" in tests/contract/{file}"
     )
     return settings[name]
+
+
+def check_settings(kind: str, names: Iterable[str], settings: Mapping[str, Any], file: str) -> None:
+    """Fail unless each of the registered `names` has settings, and nothing else has."""
+    for name in names:
+        promises(kind, name, settings, file)
+    stale = ", ".join(sorted(set(settings) - set(names)))
+    assert not stale, f"no {kind} is called {stale}: remove it from the table in {file}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from contract.registries import promises, registries
+from contract.registries import check_settings, promises, registries
 from fairsparse import Cells, Predictions
 from fairsparse.fairness.steering.budget import Budget
 
@@ -56,7 +56,7 @@ def value(measure: str, dense: Predictions, sparse: Predictions, notion: str) ->
 
 
 def test_the_table_is_complete() -> None:
-    assert set(SETTINGS) == set(MEASURES)
+    check_settings("budget measure", MEASURES, SETTINGS, "test_budgets.py")
 
 
 @pytest.mark.parametrize("measure", MEASURES)

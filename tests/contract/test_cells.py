@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 import pytest
 import torch
 
-from contract.registries import promises, registries
+from contract.registries import check_settings, promises, registries
 from fairsparse import Cells, InputError
 from fairsparse.fairness.cells import Notion
 
@@ -59,7 +59,7 @@ def drawn(classes: int, groups: int, n: int = 300) -> tuple[Any, ...]:
 
 def test_the_table_is_complete() -> None:
     assert NOTIONS
-    assert set(SETTINGS) == set(NOTIONS)
+    check_settings("fairness notion", NOTIONS, SETTINGS, "test_cells.py")
 
 
 @pytest.mark.parametrize("notion", NOTIONS)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from contract.registries import promises, registries
+from contract.registries import check_settings, promises, registries
 from fairsparse.masks.criteria.registry import AtInit, CriterionName, Evidence, OfFilters, choose
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.selection import n_kept
-from masks.toys import batches, loss, norm_net
+from toys import batches, loss, norm_net
 
 CRITERIA = registries()["criterion"]
 
@@ -50,7 +50,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def test_the_table_is_complete() -> None:
-    assert set(SETTINGS) == set(CRITERIA)
+    check_settings("criterion", CRITERIA, SETTINGS, "test_criteria.py")
 
 
 def test_the_names_are_those_of_the_options() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from contract.registries import promises, registries
+from contract.registries import check_settings, promises, registries
 from contract.trees import TREES, Tree, alter
 from fairsparse import InputError, Task, make_config
 from fairsparse.experiments.catalog import rows
@@ -54,7 +54,7 @@ def who(name: str, task: Task) -> dict[str, list[Any]]:
 
 
 def test_the_trees_are_complete() -> None:
-    assert set(TREES) == set(DATASETS)
+    check_settings("data set", DATASETS, TREES, "trees.py")
 
 
 @NAMES

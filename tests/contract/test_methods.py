@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from contract.registries import promises
+from contract.registries import check_settings, promises
 from fairsparse.experiments.options import options_model
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import n_kept
 from fairsparse.methods import METHODS, Method
-from fairsparse.methods.base import ATTRIBUTE, STRUCTURE, Facts
+from fairsparse.methods.method import ATTRIBUTE, STRUCTURE, Facts
 from fairsparse.training import state_of
 from helpers import bench, dead_everywhere, equal, fingerprint
 
@@ -209,7 +209,7 @@ def test_a_method_describes_and_checks_itself(name: str) -> None:
     facts = getattr(method, "facts", None)
     assert isinstance(facts, Facts), (
         f"method '{name}' needs facts: ClassVar[Facts] = Facts(structure=..., attribute=...,"
-        " cost=...), see fairsparse.methods.base"
+        " cost=...), see fairsparse.methods.method"
     )
     assert facts.structure in STRUCTURE
     assert facts.attribute in ATTRIBUTE
@@ -224,4 +224,4 @@ def test_a_method_describes_and_checks_itself(name: str) -> None:
 
 
 def test_settings_name_only_what_exists() -> None:
-    assert set(SETTINGS) == set(METHODS)
+    check_settings("method", METHODS, SETTINGS, "test_methods.py")

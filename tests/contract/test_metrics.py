@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from contract.registries import promises, registries
+from contract.registries import check_settings, promises, registries
 from fairsparse import Confusion, compare, measure
 
 METRICS, DEGRADATIONS = (registries()[kind] for kind in ("metric", "degradation metric"))
@@ -87,8 +87,8 @@ def drawn(rng: np.random.Generator, classes: int, groups: int, *lead: int) -> np
 
 
 def test_the_tables_are_complete() -> None:
-    assert set(SETTINGS) == set(METRICS)
-    assert set(CHANGES) == set(DEGRADATIONS)
+    check_settings("metric", METRICS, SETTINGS, "test_metrics.py")
+    check_settings("degradation metric", DEGRADATIONS, CHANGES, "test_metrics.py")
 
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)

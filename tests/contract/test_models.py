@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from contract.registries import promises, registries
+from contract.registries import check_settings, promises, registries
 from fairsparse import InputError, make_config, prunable
 from fairsparse.experiments.catalog import rows
 from fairsparse.models import build
@@ -63,7 +63,7 @@ def inputs(name: str, n: int) -> Tensor:
 
 
 def test_the_table_is_complete() -> None:
-    assert set(SETTINGS) == set(MODELS)
+    check_settings("model", MODELS, SETTINGS, "test_models.py")
 
 
 @pytest.mark.parametrize("name", list(MODELS))

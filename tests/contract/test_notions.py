@@ -24,7 +24,7 @@ from fairsparse.fairness.steering.penalties import gap_loss
 from fairsparse.fairness.steering.spread import spread
 from fairsparse.fairness.steering.thresholds import fit_thresholds
 from fairsparse.methods import METHODS
-from fairsparse.methods.pressure import check_form
+from fairsparse.methods.shared.pressure import check_form
 from fairsparse.report import phrases
 from helpers import network, tiny
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.registries import promises, registries
+from contract.registries import check_settings, promises, registries
 
 CONTRACTS = {
     "budget measure": "contract/test_budgets.py",
-    "calibration metric": "fairness/test_calibration.py",
+    "calibration metric": "fairness/inference/test_calibration.py",
     "criterion": "contract/test_criteria.py",
     "data set": "contract/test_data_sets.py",
     "degradation metric": "contract/test_metrics.py",
@@ -46,7 +46,10 @@ def test_names_are_told_in_full_and_with_the_nearest(kind: str) -> None:
 
 def test_an_entry_without_settings_fails_and_says_where_to_add_them() -> None:
     assert promises("model", "mlp", {"mlp": 1}, "test_models.py") == 1
-    with pytest.raises(
-        AssertionError, match=r"model 'new' is registered.*contract/test_models\.py"
-    ):
+    told = r"model 'new' is registered and has no settings.*contract/test_models\.py"
+    with pytest.raises(AssertionError, match=told):
         promises("model", "new", {"mlp": 1}, "test_models.py")
+    with pytest.raises(AssertionError, match=told):
+        check_settings("model", ["mlp", "new"], {"mlp": 1}, "test_models.py")
+    with pytest.raises(AssertionError, match="no model is called old: remove it"):
+        check_settings("model", ["mlp"], {"mlp": 1, "old": 1}, "test_models.py")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
 import sys
 import tempfile
 from pathlib import Path
+from statistics import mean
 from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
@@ -15,6 +17,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+import fairsparse
 from benchmarks.__main__ import COMMANDS
 from fairsparse.auditing.document import CellRow, Document
 from fairsparse.auditing.gate import WORST
@@ -28,7 +31,7 @@ from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods import METHODS
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.training import Recipe
 
@@ -89,6 +92,60 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         elif block.note == "run":
             for line in block.text.splitlines():
                 program(monkeypatch, line)
+    make_sense(module.__dict__, tmp_path)
+    if page.name == "README.md":
+        ballot_is_seen_to_help(module.__dict__, tmp_path)
+
+
+def make_sense(names: dict[str, Any], folder: Path) -> None:
+    """Of networks in `names` and `folder`: dense ones are trained, and no class is given up."""
+    records = [value.record for value in names.values() if isinstance(value, fairsparse.Result)]
+    records += [json.loads(path.read_text()) for path in folder.rglob("record.json")]
+    for record in records:
+        metrics = record["audit"]["metrics"]
+        assert metrics["accuracy"]["reference"]["value"] > 0.75, record["data"]
+        worst = metrics["worst_class_accuracy"]
+        assert min(worst[side]["value"] for side in ("reference", "candidate")) > 0.3
+
+
+def ballot_is_seen_to_help(names: dict[str, Any], folder: Path) -> None:
+    """In README's two examples, against magnitude pruning and lottery tickets."""
+
+    def average(records: list[dict[str, Any]], name: str, side: str = "candidate") -> float:
+        return mean(record["audit"]["metrics"][name][side]["value"] for record in records)
+
+    runs = {
+        name: [
+            json.loads(path.read_text()) for path in folder.glob(f"runs/my/{name}-*/record.json")
+        ]
+        for name in ("magnitude", "lth", "ballot")
+    }
+    assert {len(records) for records in runs.values()} == {3}
+    examples = [
+        ([names["result"].record], [names["plain"].record]),
+        (runs["ballot"], runs["magnitude"]),
+        (runs["ballot"], runs["lth"]),
+    ]
+    for ballot, rival in examples:
+        assert average(ballot, "accuracy", "reference") > 0.9
+        assert average(ballot, "accuracy") > average(rival, "accuracy") - 0.01
+        assert average(ballot, "worst_class_accuracy") > average(rival, "worst_class_accuracy")
+        # a good part of the variance, not a hair's breadth of it
+        assert average(ballot, "cwv") < 0.8 * average(rival, "cwv")
+    told = re.search(
+        r"recognises (\d+) % .* and (\d+) % .* at (\d+) %, after Ballot at (\d+) %",
+        (ROOT / "README.md").read_text().replace("\n", " "),
+    )
+    assert told
+    ballot, rival = examples[0]
+    worst = "worst_class_accuracy"
+    reached = (
+        average(ballot, "accuracy", "reference"),
+        average(ballot, worst, "reference"),
+        average(rival, worst),
+        average(ballot, worst),
+    )
+    assert reached == pytest.approx([int(share) / 100 for share in told.groups()], abs=0.06)
 
 
 def test_what_runs_is_marked() -> None:
@@ -116,7 +173,7 @@ def test_example_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    runpy.run_path(str(example), run_name="__main__")
+    make_sense(runpy.run_path(str(example), run_name="__main__"), tmp_path)
     out = capsys.readouterr().out
     assert out
     assert "nan" not in out

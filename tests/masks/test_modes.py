@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import fairsparse
-from fairsparse.masks.bilevel import Bilevel
 from fairsparse.masks.criteria.curvature import fisher, gauss_newton
 from fairsparse.masks.criteria.flow import synflow
 from fairsparse.masks.criteria.scorers import magnitude
@@ -18,10 +17,11 @@ from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.modes import call_with
 from fairsparse.masks.selection import select
 from fairsparse.masks.structure.paths import check_paths
-from fairsparse.masks.subnet import Subnet
-from fairsparse.masks.topology import gradients
+from fairsparse.methods.bifp.bilevel import Bilevel
+from fairsparse.methods.fair_scratch.subnet import Subnet
+from fairsparse.methods.safecompress.topology import gradients
 from helpers import network
-from masks.toys import batches, loss, settle, together
+from toys import batches, loss, settle, together
 
 INPUTS = torch.randn(6, 8, generator=torch.Generator().manual_seed(2))
 

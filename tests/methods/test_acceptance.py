@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from fairsparse.masks.selection import select
-from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.budget import Judge
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.ballot.method import Ballot
+from fairsparse.methods.shared.judge import Judge
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import state_of
 from helpers import bench, equal

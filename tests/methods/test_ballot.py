@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from fairsparse.core import InputError
-from fairsparse.masks import conflict
-from fairsparse.masks.conflict import penalized
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import n_kept, select
-from fairsparse.methods import ballot, evidence
-from fairsparse.methods.ballot import Ballot
+from fairsparse.methods.ballot import conflict, evidence
+from fairsparse.methods.ballot import method as ballot
+from fairsparse.methods.ballot.conflict import penalized
+from fairsparse.methods.ballot.method import Ballot
 from fairsparse.methods.stages import Round, rewind_step
 from fairsparse.training import derive, state_of
 from helpers import bench, dead_everywhere, equal

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from fairsparse.core import InputError
 from fairsparse.data.task import TrainData
-from fairsparse.masks.bilevel import Bilevel
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import n_kept
 from fairsparse.masks.structure.channels import channels
 from fairsparse.methods import Run, train_dense
-from fairsparse.methods.bifp import Bifp
+from fairsparse.methods.bifp.bilevel import Bilevel
+from fairsparse.methods.bifp.method import Bifp
 from fairsparse.training import state_of
 from helpers import Bench, bench, dead_everywhere, equal, network, split, tiny, trainer_for
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fairsparse.core import InputError
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods import safecompress
-from fairsparse.methods.safecompress import SafeCompress
-from fairsparse.methods.trial import Verdict
+from fairsparse.methods.safecompress import method as safecompress
+from fairsparse.methods.safecompress.method import SafeCompress
+from fairsparse.methods.safecompress.trial import Verdict
 from fairsparse.training import Loop, Trainer, state_of
 from helpers import bench, equal, network, trainer_for
 

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 import fairsparse
 from fairsparse.core import Batch, InputError
 from fairsparse.fairness.cells import Cells
-from fairsparse.methods import METHODS, equalized_loss
-from fairsparse.methods.ceag import Ceag, Lagrangian
-from fairsparse.methods.constraints import Measured
-from fairsparse.methods.equalized_loss import EqualizedLoss
+from fairsparse.methods import METHODS
+from fairsparse.methods.constrained.ceag import Ceag, ExcessLagrangian
+from fairsparse.methods.constrained.constraints import Measured
+from fairsparse.methods.constrained.equalized_loss import DistanceLagrangian, EqualizedLoss
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.training import state_of
 from helpers import Bench, bench, equal, network
@@ -52,8 +52,8 @@ def test_the_scalar_model_comes_to_rest_where_psi_is_eps() -> None:
     def logits(b: Tensor) -> Tensor:
         return torch.stack([torch.zeros(1000), b + x], 1)
 
-    def settle(rate: float) -> tuple[float, Lagrangian]:
-        loss = Lagrangian(
+    def settle(rate: float) -> tuple[float, ExcessLagrangian]:
+        loss = ExcessLagrangian(
             GROUPS,
             dense([0.75, 0.75, float("nan")], [0.5, 0.5, float("nan")], [0.8, 0.2, 0.0]),
             eps=0.1,
@@ -82,7 +82,7 @@ def test_the_scalar_model_comes_to_rest_where_psi_is_eps() -> None:
 
 def test_psi_and_the_multipliers_by_hand() -> None:
     # Dense: 0.9 of a and 0.7 of b right, both of share 1/2. Buffers of 2.
-    loss = Lagrangian(
+    loss = ExcessLagrangian(
         GROUPS, dense([0.9, 0.7, 0.5], [0, 0, 0], [0.5, 0.5, 0.0]), eps=0.1, rate=2.0, memory=2
     )
     y, group = [0, 0, 0], [0, 0, 1]
@@ -112,7 +112,7 @@ def test_psi_and_the_multipliers_by_hand() -> None:
 
 
 def test_examples_of_no_cell_count_in_what_holds_over_all() -> None:
-    loss = Lagrangian(
+    loss = ExcessLagrangian(
         GROUPS, dense([1.0, 1.0, 1.0], [0, 0, 0], [0.25, 0.25, 0.5]), eps=0, rate=1, memory=1
     )
     y, group = [0, 1, 0], [0, 1, -1]
@@ -128,9 +128,9 @@ def test_the_gradient_is_that_of_the_loss_and_of_the_cells_distance_from_it(name
     y, group = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([0, 1, 0, 1, 0, -1])
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     loss: Any = (
-        Lagrangian(cells, dense([0.5] * 4, [0.1, 0.2, 0.3, 0.4], [0.25] * 4), 0.1, 0.0, 1)
+        ExcessLagrangian(cells, dense([0.5] * 4, [0.1, 0.2, 0.3, 0.4], [0.25] * 4), 0.1, 0.0, 1)
         if name == "ceag"
-        else equalized_loss.Lagrangian(cells, 0.0)
+        else DistanceLagrangian(cells, 0.0)
     )
     loss.multipliers.values = multipliers
     value = loss(logits, Batch(torch.zeros(6, 1), y, group))
@@ -154,7 +154,7 @@ def test_equalized_loss_by_hand() -> None:
     # losses 1 and 3 of a and b: both are 1 from their mean 2
     p = torch.tensor([-1.0, -3.0]).exp()
     logits = torch.stack([p, 1 - p], 1).log()
-    loss = equalized_loss.Lagrangian(GROUPS, rate=0.1)
+    loss = DistanceLagrangian(GROUPS, rate=0.1)
     value = loss(logits, batch([0, 0], [0, 1]))
     # the multipliers rise first, to 0.1, and count at once
     assert loss.multipliers.values.tolist() == pytest.approx([0.1, 0.1])
@@ -166,7 +166,7 @@ def test_equalized_loss_by_hand() -> None:
 def test_equal_losses_give_the_constraints_no_gradient() -> None:
     one = torch.tensor([[0.5, -0.25]])
     logits = one.repeat(4, 1).requires_grad_(True)
-    loss = equalized_loss.Lagrangian(GROUPS, rate=1.0)
+    loss = DistanceLagrangian(GROUPS, rate=1.0)
     loss.multipliers.values = torch.tensor([5.0, 7.0])
     examples = batch([0, 0, 0, 0], [0, 1, 0, 1])
     (found,) = torch.autograd.grad(loss(logits, examples), logits)

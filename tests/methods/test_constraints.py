@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fairsparse.core import Predictions
 from fairsparse.fairness.cells import Cells
-from fairsparse.methods.constraints import (
+from fairsparse.methods.constrained.constraints import (
     Multipliers,
     Recent,
     by_name,

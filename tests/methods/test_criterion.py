@@ -14,7 +14,7 @@ from fairsparse.masks.criteria.gradients import snip
 from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.masks.selection import select
 from fairsparse.methods import METHODS
-from fairsparse.methods.at_init import PruneAtInit
+from fairsparse.methods.init import PruneAtInit
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.training import cross_entropy, state_of

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fairsparse.core import Batch
-from fairsparse.methods import METHODS, Method, distill, performance_weighted, pruned
+from fairsparse.methods import METHODS, Method, distill, performance_weighted
 from fairsparse.methods.distill import Distill, divergence
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.performance_weighted import PerformanceWeighted, corrected_labels, weights
+from fairsparse.methods.shared import pruning
 from fairsparse.training import Loop, State, Trainer, state_of
 from helpers import bench, equal, fingerprint, network
 
@@ -131,11 +132,11 @@ def test_the_dense_network_answers_for_the_inputs_the_sparse_one_saw(
     case = bench(method, "conv", augment=("crop", "flip"))
     asked: list[Tensor] = []
     shown: list[Tensor] = []
-    dense, batch = pruned.frozen(case), Trainer.training_batch
+    dense, batch = pruning.frozen(case), Trainer.training_batch
     answers: list[Tensor] = []
 
     def watched(*given: Any) -> Any:
-        reference = pruned.frozen(*given)
+        reference = pruning.frozen(*given)
 
         def ask(x: Tensor) -> Tensor:
             asked.append(x.clone())
@@ -168,7 +169,7 @@ def test_a_frozen_network_stays_as_it_was() -> None:
     case.model.eval()
     expected = case.model(x).detach()
     case.model.train()
-    reference = pruned.frozen(case)
+    reference = pruning.frozen(case)
     assert case.model.training
     case.model.load_state_dict(network("conv", seed=3).state_dict())
     state = torch.get_rng_state()

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from fairsparse.core import InputError
-from fairsparse.methods import ballot, evidence
-from fairsparse.methods.ballot import Ballot
+from fairsparse.methods.ballot import evidence
+from fairsparse.methods.ballot import method as ballot
+from fairsparse.methods.ballot.method import Ballot
 from helpers import bench, equal
 
 QUICK: dict[str, Any] = {"tolerance": 1.0, "retries": 0}

@@ -15,10 +15,11 @@ from fairsparse.core import InputError
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.selection import n_kept, select
-from fairsparse.masks.subnet import Subnet
-from fairsparse.methods import Run, fair_scratch, train_dense
-from fairsparse.methods.fair_scratch import FairScratch
-from fairsparse.methods.ticket import randomize_
+from fairsparse.methods import Run, train_dense
+from fairsparse.methods.fair_scratch import method as fair_scratch
+from fairsparse.methods.fair_scratch.method import FairScratch
+from fairsparse.methods.fair_scratch.subnet import Subnet
+from fairsparse.methods.fair_scratch.ticket import randomize_
 from fairsparse.training import Loop, state_of
 from helpers import Bench, bench, equal, network, tiny, trainer_for
 

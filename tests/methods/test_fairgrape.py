@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from fairsparse.data.task import Split
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import select
-from fairsparse.masks.shares import balanced, pick
-from fairsparse.methods.fairgrape import FairGrape, importances
+from fairsparse.methods.fairgrape.method import FairGrape, importances
+from fairsparse.methods.fairgrape.shares import balanced, pick
 from fairsparse.training import Loop, state_of
 from helpers import Bench, bench, equal, fingerprint, network
 

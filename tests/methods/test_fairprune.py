@@ -15,8 +15,8 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.criteria.curvature import fisher, gauss_newton
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import select
-from fairsparse.methods.base import METHODS
 from fairsparse.methods.fairprune import FairPrune, contrast, sample
+from fairsparse.methods.method import METHODS
 from fairsparse.training import Trainer, cross_entropy, state_of
 from helpers import Bench, bench, dead_everywhere, trainer_for
 

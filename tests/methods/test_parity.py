@@ -15,10 +15,10 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
 from fairsparse.masks.selection import n_kept
 from fairsparse.methods import lth, magnitude
-from fairsparse.methods.ballot import Ballot
+from fairsparse.methods.ballot.method import Ballot
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import rewind_step
 from fairsparse.training import State, state_of
 from helpers import bench, equal, network

@@ -13,10 +13,10 @@ from fairsparse.core import Batch, InputError, Predictions
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.offsets import fit_offsets
 from fairsparse.fairness.steering.spread import objective, spread
-from fairsparse.methods import fold
-from fairsparse.methods.fold import choose_offsets, fold_offsets, unfold_
-from fairsparse.methods.pressure import Pressure, check_form, weighted_loss
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared import offsets as fold
+from fairsparse.methods.shared.offsets import choose_offsets, fold_offsets, unfold_
+from fairsparse.methods.shared.pressure import Pressure, check_form, weighted_loss
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Dense
 from fairsparse.training import Loop, state_of
 from helpers import equal, network, tiny, trainer_for

@@ -11,12 +11,12 @@ from torch import nn
 
 from fairsparse.core import InputError
 from fairsparse.fairness.steering.spread import Spread, objective, spread
-from fairsparse.methods.fair_scratch import FairScratch
+from fairsparse.methods.fair_scratch.method import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
-from fairsparse.methods.refine import Watch, raised, refine
-from fairsparse.methods.refinement import Refinement
-from fairsparse.methods.safecompress import SafeCompress
+from fairsparse.methods.safecompress.method import SafeCompress
+from fairsparse.methods.shared.refine import Watch, raised, refine
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Dense, Run
 from fairsparse.training import Loop, state_of
 from helpers import bench, equal

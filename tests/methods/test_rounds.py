@@ -9,7 +9,7 @@ import pytest
 
 from fairsparse.core import InputError
 from fairsparse.methods import METHODS, stages
-from fairsparse.methods.rounds import Rounds
+from fairsparse.methods.shared.rounds import Rounds
 from fairsparse.training import state_of
 from helpers import bench, equal
 

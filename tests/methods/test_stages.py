@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from fairsparse.methods import ballot, lth
-from fairsparse.methods.ballot import Ballot
-from fairsparse.methods.fold import fold_, last_bias
+from fairsparse.methods import lth
+from fairsparse.methods.ballot import method as ballot
+from fairsparse.methods.ballot.method import Ballot
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.offsets import fold_, last_bias
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.training import state_of
 from helpers import Bench, bench, equal
 

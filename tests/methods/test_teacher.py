@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from fairsparse.core import Batch
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.refine import refine
-from fairsparse.methods.refinement import Refinement
-from fairsparse.methods.teacher import divergences, labels_alone, taught, with_errors
+from fairsparse.methods.shared.refine import refine
+from fairsparse.methods.shared.refinement import Refinement
+from fairsparse.methods.shared.teacher import divergences, labels_alone, taught, with_errors
 from fairsparse.training import State, state_of
 from helpers import bench, equal
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fairsparse.core import Batch, Predictions
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.steering.penalties import gap_loss
-from fairsparse.methods.terms import Adversary, Directed, Evened, make_term
+from fairsparse.methods.shared.terms import Adversary, Directed, Evened, make_term
 from fairsparse.training import Trainer, cross_entropy
 from helpers import tiny, trainer_for
 

@@ -15,8 +15,8 @@ from fairsparse.core import InputError
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.selection import select
-from fairsparse.methods.fair_scratch import FairScratch
-from fairsparse.methods.ticket import Source, Ticket, randomize_
+from fairsparse.methods.fair_scratch.method import FairScratch
+from fairsparse.methods.fair_scratch.ticket import Source, Ticket, randomize_
 from fairsparse.models import build
 from fairsparse.training import state_of
 from helpers import Bench, bench, equal, network

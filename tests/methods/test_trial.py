@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from fairsparse.core import Predictions
 from fairsparse.data.task import Split
-from fairsparse.methods import trial
-from fairsparse.methods.membership import attack_accuracy
+from fairsparse.methods.safecompress import trial
+from fairsparse.methods.safecompress.membership import attack_accuracy
+from fairsparse.methods.safecompress.trial import Trial, Verdict, best, score
 from fairsparse.methods.stages import Dense, Run
-from fairsparse.methods.trial import Trial, Verdict, best, score
 from fairsparse.training import state_of
 from helpers import network, tiny, trainer_for
 

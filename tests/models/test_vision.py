@@ -11,6 +11,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from cutting import assert_goes
 from fairsparse.core import InputError
 from fairsparse.masks.criteria.scorers import magnitude
 from fairsparse.masks.maskset import prunable
@@ -18,7 +19,6 @@ from fairsparse.masks.selection import select
 from fairsparse.masks.structure.channels import channels
 from fairsparse.masks.structure.removal import shared
 from fairsparse.models import build
-from masks.cutting import assert_goes
 
 NAMES = ["resnet10", "resnet18", "resnet50", "vgg16", "vgg16_bn", "mobilenet_v2"]
 LARGE = (3, 224, 224)

@@ -26,7 +26,9 @@ from fairsparse.fairness.measure.metrics import METRICS, metric
 from fairsparse.report import phrases
 from fairsparse.report.audit.page import write
 from fairsparse.report.run.page import run_report
+from fairsparse.report.run.tables import control_metrics
 from fairsparse.report.sweep.page import comparison_report
+from fairsparse.report.sweep.sweep import main_metrics
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit.schema.json").read_text())
 THEIL = (1.5 * math.log(1.5) + 0.5 * math.log(0.5)) / 2
@@ -79,6 +81,8 @@ def test_an_audit_measures_them_once_and_leaves_other_tests_alone(two_more: None
     assert (apart["measure"], apart["attribute"]) == ("drop_variance", "class")
     assert apart["candidate_low"] < apart["candidate"] == pytest.approx(APART)
     assert math.isnan(apart["p"])
+    (accuracy,) = found.measures.query("measure == 'accuracy'")["p"]
+    assert accuracy == pytest.approx(2 * 0.5**320)  # 60 and 260 lost, none gained: McNemar's
     assert found.tests == before.tests + 1
     unadjusted = found.measures[~new].reset_index(drop=True).drop(columns="p_adjusted")
     pd.testing.assert_frame_equal(unadjusted, before.measures.drop(columns="p_adjusted"))
@@ -103,6 +107,7 @@ def test_the_files_of_an_audit_tell_them(two_more: None, tmp_path: Path) -> None
         (line,) = (x for x in lines if x.startswith("| variance of drops |"))
         assert line.startswith(f"| variance of drops | class | – | {APART:.5f} | – | ")
         assert "%" not in line
+        assert sum(x.startswith("| accuracy | all | 90.00 % | 50.00 % |") for x in lines) == 1
     with (tmp_path / "measures.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["measure"] in ("theil", "drop_variance")]
     assert [float(row["candidate"]) for row in rows] == pytest.approx([THEIL, APART])
@@ -168,3 +173,17 @@ def test_a_report_of_an_old_record_shows_what_is_no_longer_registered() -> None:
     value = run["audit"]["metrics"]["mcd"]["candidate"]["value"]
     row = Page(run_report(run)).row("gone away")
     assert row[2].split(BAR)[0] == f"{value:.3f}"  # not per cent: nobody knows what it is
+
+
+def test_tables_of_chosen_metrics_have_accuracy_the_gap_and_what_asks_to_be_there() -> None:
+    run = record(["no", "yes"], ["a", "b"], cells="equalized-odds", resamples=20)
+    assert control_metrics(run) == [
+        "accuracy", "equalized_odds", "mcd", "accuracy_gap", "demographic_parity",
+    ]  # fmt: skip
+    assert main_metrics(run) == [
+        "accuracy", "cwv", "cwv_corrected", "mcd", "worst_class_accuracy", "accuracy_gap",
+        "equalized_odds", "worst_group_accuracy",
+    ]  # fmt: skip
+    run["cells"] = "demographic-parity"
+    assert control_metrics(run)[:3] == ["accuracy", "demographic_parity", "mcd"]
+    assert main_metrics(run)[-1] == "demographic_parity"

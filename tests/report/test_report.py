@@ -115,7 +115,7 @@ def test_measures_agree_with_the_record() -> None:
             expected = f"{value:.{digits}f}{unit}¦{low:.{digits}f} to {high:.{digits}f}{unit}"
             assert text == expected
         change = f"{scale * found['change']['value']:+.{digits}f}".replace("-", "−")
-        assert row[3].startswith(change)
+        assert row[3].split(BAR)[0] == change + (" points" if form == "percent" else "")
     assert (
         page("classes")
         .row("range of drops over classes")[1]
@@ -238,6 +238,19 @@ def test_who_lost_more_is_named_with_n_and_doubt() -> None:
     lost = run_paragraphs(made)[1].replace(SPACE, " ")
     assert "Of 10 cells that were tested, 1 lost more than the others" in lost
     assert lost.endswith("adjusted p < 0.001).")
+
+
+def test_a_record_from_before_there_were_findings_has_a_report() -> None:
+    made = record(TEN, resamples=20)
+    for cell in made["audit"]["cells"]:
+        del cell["finding"]
+    for metric in made["audit"]["metrics"].values():
+        del metric["p"], metric["p_adjusted"]
+    found = Page(run_report(made))
+    digit = made["audit"]["cells"][3]
+    assert found.row("digit 3", str(digit["n"]))[9] == "–"
+    assert found.row(phrases.label("mcd"))[4] == "–"
+    assert "none is shown to have lost more" in run_paragraphs(made)[1]
 
 
 def test_a_class_that_is_hardly_predicted_is_named() -> None:

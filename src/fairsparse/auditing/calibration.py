@@ -76,12 +76,12 @@ def calibration(
         found["p"] = np.where(small, np.nan, measured.change_test(sums))
         frames.append(pd.DataFrame({"candidate_name": name, "attribute": attribute, **found}))
         if size > 1 and attribute in examples.attributes:
-            gaps.append(_gap(name, attribute, sums, settings))
+            gaps.append(_gap(attribute, sums, settings))
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)], gaps
 
 
-def _gap(name: str, attribute: str, sums: measured.Sums, settings: Settings) -> dict[str, Any]:
-    row: dict[str, Any] = {"candidate_name": name, "attribute": attribute, "measure": measured.GAP}
+def _gap(attribute: str, sums: measured.Sums, settings: Settings) -> dict[str, Any]:
+    row: dict[str, Any] = {"attribute": attribute, "measure": measured.GAP}
     gaps = measured.calibration_gap(sums).tolist()
     for i, role in enumerate(("reference", "candidate")):
         low, high = measured.gap_bounds(sums, i)

@@ -17,7 +17,7 @@ from fairsparse.fairness.inference.estimates import ROLES, Estimate
 from fairsparse.fairness.measure.counts import Array, Labels
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import FairnessReport, lacking, measure_counts, plain
-from fairsparse.fairness.measure.outcomes import as_codes
+from fairsparse.fairness.measure.outcomes import Outcomes
 
 GROUP, CANDIDATE = "group", "candidate"
 CellKind = Literal["class", "group", "class x group"]
@@ -137,12 +137,8 @@ def compare(
         Without examples, for lengths that differ, for codes without a name, and for settings out
         of range.
     """
-    examples = _examples(y, group, class_names, group_names)
-    codes = [
-        as_codes("predicted classes", p, len(examples.y), class_names)
-        for p in (reference, candidate)
-    ]
-    return _comparison(codes, examples, Settings(**settings))
+    facts = (y, group, class_names, group_names)
+    return _comparison([reference, candidate], facts, Settings(**settings))
 
 
 def compare_networks(
@@ -157,31 +153,27 @@ def compare_networks(
     Their confidence is tested with the rest, as in an audit of the run that holds them. Other
     parameters and errors are those of `compare`.
     """
-    examples = _examples(reference.y, reference.group, class_names, group_names)
+    facts = (reference.y, reference.group, class_names, group_names)
     scored = [of_network(p.logits.numpy())[0] for p in (reference, candidate)]
     sure = [s.confidence for s in scored]
-    return _comparison([s.largest for s in scored], examples, Settings(**settings), sure)
-
-
-def _examples(
-    y: Labels, group: Labels, class_names: Sequence[str], group_names: Sequence[str]
-) -> Examples:
-    groups = as_codes("groups", group, len(y), group_names, UNKNOWN)
-    attributes = {GROUP: (groups, tuple(group_names))} if group_names else {}
-    true = as_codes("true classes", y, len(y), class_names)
-    return Examples(true, tuple(class_names), attributes)
+    return _comparison([s.largest for s in scored], facts, Settings(**settings), sure)
 
 
 def _comparison(
-    predicted: Sequence[Array],
-    examples: Examples,
+    predicted: Sequence[Labels],
+    facts: tuple[Labels, Labels, Sequence[str], Sequence[str]],
     settings: Settings,
-    confidence: Sequence[Array] | None = None,
+    confidence: Sequence[Array] = (),
 ) -> Comparison:
-    """Of reference and candidate; their confidence where both have one."""
-    sure = dict(zip(("reference", CANDIDATE), confidence or (), strict=False))
-    reference, candidate = predicted
-    return view(audit_codes(reference, {CANDIDATE: candidate}, examples, settings, confidence=sure))
+    """Of reference and candidate, and of their confidence if it is known for all examples."""
+    both = Outcomes.of(predicted, *facts)
+    group = np.where(both.row < len(both.group_names), both.row, UNKNOWN)
+    attributes = {GROUP: (group, both.group_names)} if both.group_names else {}
+    examples = Examples(both.true, both.class_names, attributes)
+    defined = not any(np.isnan(c).any() for c in confidence)
+    sure = dict(zip(("reference", CANDIDATE), confidence, strict=False)) if defined else {}
+    first, second = both.predicted
+    return view(audit_codes(first, {CANDIDATE: second}, examples, settings, confidence=sure))
 
 
 def view(audit: Audit) -> Comparison:

@@ -166,53 +166,39 @@ def audit_codes(
     crossed = examples.crossed(settings.depth)
     sure, nobody = confidence or {}, np.full(len(examples.y), UNKNOWN)
     contrasts: dict[str, dict[str, Contrast]] = {}
-    measures, cells, overall, calibrated = [], [], [], [pd.DataFrame(columns=list(COLUMNS))]
+    measures, overall, cells, calibrated = [], [], [], []
     for name, codes in candidates.items():
         both = Outcomes.of([reference, codes], examples.y, nobody, examples.class_names)
         overall.append({"candidate_name": name, **findings.overall(both)})
         contrasts[name], frame = findings.contrasts(both, examples, crossed, settings)
-        cells.append(_of(name, frame))
-        measures.append(_of(name, findings.measures(contrasts[name])))
+        frame.insert(0, "candidate_name", name)
+        cells.append(frame)
+        rows = findings.measures(contrasts[name])
         if "reference" in sure and name in sure:
             shares = np.stack([sure["reference"], sure[name]])
             right = np.stack(both.predicted) == both.true
-            table, gaps = calibration(name, shares, right, examples, crossed, settings)
-            calibrated.append(table)
-            measures.append(pd.DataFrame(gaps))
-    table, rows, sureness = (_together(frames) for frames in (measures, cells, calibrated))
-    findings.adjust(table, rows, sureness, settings)
-    rank = rows.groupby("candidate_name", sort=False).apply(
-        lambda of: (_behind(of), _worst(of)), include_groups=False
-    )
+            frame, gaps = calibration(name, shares, right, examples, crossed, settings)
+            calibrated.append(frame)
+            rows += gaps
+        measures += [{"candidate_name": name, **row} for row in rows]
+    table, every = pd.DataFrame(measures), pd.concat(cells, ignore_index=True)
+    none = pd.DataFrame(columns=list(COLUMNS))
+    sureness = pd.concat(calibrated, ignore_index=True) if calibrated else none
+    findings.adjust(table, every, sureness, settings)
+    names = every["candidate_name"]
+    behind = (every["finding"] == LOST_MORE).groupby(names).sum()
+    tested = every["excess_drop"].where(every["excess_p"].notna())
+    worst = tested.groupby(names).max().fillna(math.inf)
     return Audit(
         n=len(examples.y),
         class_names=examples.class_names,
         attributes={k: names for k, (_, names) in crossed.items()},
         settings=settings,
-        candidates=tuple(sorted(candidates, key=lambda name: rank[name])),
+        candidates=tuple(sorted(candidates, key=lambda name: (behind[name], worst[name]))),
         measures=table,
-        cells=rows,
+        cells=every,
         overall=pd.DataFrame(overall),
         calibration=sureness,
         contrasts=contrasts,
         notes=tuple(notes),
     )
-
-
-def _of(candidate: str, frame: pd.DataFrame) -> pd.DataFrame:
-    frame.insert(0, "candidate_name", candidate)
-    return frame
-
-
-def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    some = [frame for frame in frames if len(frame)]
-    return pd.concat(some, ignore_index=True) if some else frames[0]
-
-
-def _behind(cells: pd.DataFrame) -> int:
-    return int((cells["finding"] == LOST_MORE).sum())
-
-
-def _worst(cells: pd.DataFrame) -> float:
-    worst = cells.loc[cells["excess_p"].notna(), "excess_drop"].max()
-    return math.inf if math.isnan(worst) else float(worst)

@@ -149,7 +149,7 @@ def _cells(
     )
 
 
-def measures(contrasts: Mapping[str, Contrast]) -> pd.DataFrame:
+def measures(contrasts: Mapping[str, Contrast]) -> list[dict[str, Any]]:
     """Every measure of classes, and of each attribute's groups."""
     rows: list[dict[str, Any]] = []
     for attribute, contrast in contrasts.items():
@@ -160,7 +160,7 @@ def measures(contrasts: Mapping[str, Contrast]) -> pd.DataFrame:
                 if name.format(metric) in contrast.estimates
                 and registry[metric].told_of(groups=attribute != CLASS)
             ]
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _measure(attribute: str, metric: str, contrast: Contrast) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS, Method
-from fairsparse.methods.base import ATTRIBUTE, STRUCTURE
+from fairsparse.methods.method import ATTRIBUTE, STRUCTURE
 from fairsparse.models import MODELS
 from fairsparse.registry import parameters
 

@@ -16,7 +16,7 @@ from fairsparse.experiments.controls import Controls
 from fairsparse.experiments.options import Options, checked, complete, plain
 from fairsparse.fairness.notions import NotionName
 from fairsparse.methods import METHODS
-from fairsparse.methods.base import Sparsity
+from fairsparse.methods.method import Sparsity
 from fairsparse.models import factory
 from fairsparse.training import Recipe
 

@@ -14,8 +14,8 @@ from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.thresholds import check_thresholds, fit_thresholds
 from fairsparse.methods import Dense
-from fairsparse.methods.fold import choose_offsets
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.offsets import choose_offsets
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.training import derive
 
 Control = Literal["offsets", "thresholds"]

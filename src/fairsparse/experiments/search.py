@@ -34,7 +34,7 @@ from fairsparse.experiments.run import (
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.measure.metrics import plain
 from fairsparse.fairness.steering.budget import Budget
-from fairsparse.methods.base import Sparsity
+from fairsparse.methods.method import Sparsity
 from fairsparse.training import Progress
 
 

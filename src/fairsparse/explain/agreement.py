@@ -22,8 +22,8 @@ _FLAT = 1e-6
 _CHUNK = 4_000_000
 
 
-class Mean(NamedTuple):
-    """A mean with its 95 % interval; NaN where there are too few examples."""
+class WeightedMean(NamedTuple):
+    """A weighted mean with its 95 % interval; NaN where there are too few examples."""
 
     value: float
     low: float
@@ -184,7 +184,7 @@ def weighted_mean(
     resamples: int,
     rng: np.random.Generator,
     ends: tuple[float, float] = (-1, 1),
-) -> Mean:
+) -> WeightedMean:
     """The mean of what a weighted sample stands for, with a 95 % bootstrap-t interval.
 
     Parameters
@@ -197,12 +197,12 @@ def weighted_mean(
     """
     n = len(values)
     if n == 0:
-        return Mean(np.nan, np.nan, np.nan)
+        return WeightedMean(np.nan, np.nan, np.nan)
     value, error = (float(v[0]) for v in _moments(values[None], weights[None]))
     if n < LEAST:
-        return Mean(value, np.nan, np.nan)
+        return WeightedMean(value, np.nan, np.nan)
     if error == 0:
-        return Mean(value, value, value)
+        return WeightedMean(value, value, value)
     means, errors = [], []
     size = max(1, _CHUNK // n)
     for start in range(0, resamples, size):
@@ -213,10 +213,10 @@ def weighted_mean(
     mean, spread = np.concatenate(means), np.concatenate(errors)
     usable = spread > 0
     if not usable.any():
-        return Mean(value, np.nan, np.nan)
+        return WeightedMean(value, np.nan, np.nan)
     low, high = np.quantile((mean[usable] - value) / spread[usable], [0.025, 0.975])
     bounds = np.clip([value - high * error, value - low * error], *ends)
-    return Mean(value, float(bounds[0]), float(bounds[1]))
+    return WeightedMean(value, float(bounds[0]), float(bounds[1]))
 
 
 def _moments(values: Array, weights: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairsparse.data.task import Transform
-from fairsparse.explain.agreement import Agreement, Mean
+from fairsparse.explain.agreement import Agreement, WeightedMean
 from fairsparse.explain.loss_path import Line
 from fairsparse.fairness.measure.counts import Array
 
@@ -63,7 +63,7 @@ class Explanation:
         How the maps were made.
     agreement : Agreement
         Of a sample of the test split, with the dense network's maps.
-    difference : Mean
+    difference : WeightedMean
         By how much the pruned network's maps correlate more with the dense one's than those under
         the random mask do; where both have a correlation.
     index, weights : ndarray, shape (n,)
@@ -84,7 +84,7 @@ class Explanation:
     record: dict[str, Any]
     method: str
     agreement: Agreement
-    difference: Mean
+    difference: WeightedMean
     index: Array
     weights: Array
     flips: int

@@ -12,7 +12,6 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import nn
 
 from fairsparse.core import InputError
@@ -90,28 +89,18 @@ def line(
     """
     if points < 3:
         raise InputError(f"a line needs at least 3 points, ends included; got {points}")
-    a, b = first.state_dict(), second.state_dict()
     check_alike(first, second)
     classes = max(2, int(split.y.max()) + 1)
     cells = Cells("class", tuple(str(k) for k in range(classes)))
     trainer = Trainer(recipe or Recipe(), cells, seed)
-    model = copy.deepcopy(first)
+    model, ends = copy.deepcopy(first), (first.state_dict(), second.state_dict())
     at = np.linspace(0, 1, points)
     losses, errors = [], []
-    for share in at.tolist():
-        # exactly 0 and 1 at the ends: lerp gives the ends' own bits there
-        state = {
-            name: torch.lerp(t, b[name].to(t.device), share) if t.is_floating_point() else t
-            for name, t in a.items()
-        }
-        model.load_state_dict(b if share == 1 else state)
-        if 0 < share < 1:
-            trainer.place(model)
-            trainer.recalibrate(model, train, batches)
-        found = trainer.predict(model, split)
-        loss = nn.functional.cross_entropy(found.logits.double(), found.y)
-        losses.append(float(loss))
-        errors.append(float((found.logits.argmax(1) != found.y).double().mean()))
+    for logits, y, _ in trainer.along(
+        model, ends, at.tolist(), split, train, batches, keep_ends=True
+    ):
+        losses.append(float(nn.functional.cross_entropy(logits.double(), y)))
+        errors.append(float((logits.argmax(1) != y).double().mean()))
     return Line(at, np.array(losses), np.array(errors))
 
 

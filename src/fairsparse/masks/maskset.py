@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from fairsparse.core import InputError
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (*_CONVOLUTIONS, nn.Linear)
+"""What has weights that pruning may touch, attention besides."""
 
 
 def prunable(model: nn.Module, *, first: bool = False, last: bool = False) -> dict[str, Tensor]:
@@ -35,7 +37,7 @@ def prunable(model: nn.Module, *, first: bool = False, last: bool = False) -> di
         When nothing is left to prune, or a weight is not a parameter but computed.
     """
     modules = list(model.modules())
-    layers = [m for m in modules if isinstance(m, (*_CONVOLUTIONS, nn.Linear))]
+    layers = [m for m in modules if isinstance(m, LAYERS)]
     chosen = layers if last else layers[:-1]
     if not first and chosen and isinstance(chosen[0], _CONVOLUTIONS):
         chosen = chosen[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import METHODS, Facts, Method, Outcome, Sparsity, options
+from fairsparse.methods.method import METHODS, Facts, Method, Outcome, Sparsity, options
 from fairsparse.methods.stages import Run
 
 

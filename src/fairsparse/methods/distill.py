@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fairsparse.core import Batch, LossFn
-from fairsparse.methods.base import METHODS, Facts, options
-from fairsparse.methods.pruned import Pruned, Schedule, frozen
+from fairsparse.methods.method import METHODS, Facts, options
+from fairsparse.methods.shared.pruning import Pruned, Schedule, frozen
+from fairsparse.methods.shared.teacher import divergences
 from fairsparse.methods.stages import Round, Run
-from fairsparse.methods.teacher import divergences
 from fairsparse.training import cross_entropy, state_of
 
 

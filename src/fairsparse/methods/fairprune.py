@@ -15,8 +15,8 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.criteria import curvature
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import select
-from fairsparse.methods.base import METHODS, Facts, Outcome, options
-from fairsparse.methods.rounds import Rounds
+from fairsparse.methods.method import METHODS, Facts, Outcome, options
+from fairsparse.methods.shared.rounds import Rounds
 from fairsparse.methods.stages import Run
 from fairsparse.training import Trainer, cross_entropy
 

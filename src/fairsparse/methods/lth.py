@@ -14,7 +14,7 @@ from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import Scope
-from fairsparse.methods.base import (
+from fairsparse.methods.method import (
     METHODS,
     Facts,
     Floor,
@@ -25,11 +25,11 @@ from fairsparse.methods.base import (
     Sparsity,
     options,
 )
-from fairsparse.methods.budget import Judge, Limit
-from fairsparse.methods.criterion import Criterion, Grouping, check_criterion, masks_of
-from fairsparse.methods.fold import unfold_
-from fairsparse.methods.refine import refine
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.shared.criterion import Criterion, Grouping, check_criterion, masks_of
+from fairsparse.methods.shared.judge import Judge, Limit
+from fairsparse.methods.shared.offsets import unfold_
+from fairsparse.methods.shared.refine import refine
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Round, Run, rewind_step
 from fairsparse.training import state_of
 

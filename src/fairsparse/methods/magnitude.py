@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.base import METHODS, Facts, options
-from fairsparse.methods.pruned import Pruned
-from fairsparse.methods.refine import refine
-from fairsparse.methods.refinement import Refinement
+from fairsparse.methods.method import METHODS, Facts, options
+from fairsparse.methods.shared.pruning import Pruned
+from fairsparse.methods.shared.refine import refine
+from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import state_of
 

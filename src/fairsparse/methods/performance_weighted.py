@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fairsparse.core import Batch, LossFn
-from fairsparse.methods.base import METHODS, Facts, options
-from fairsparse.methods.pruned import Pruned, frozen
+from fairsparse.methods.method import METHODS, Facts, options
+from fairsparse.methods.shared.pruning import Pruned, frozen
 from fairsparse.methods.stages import Round, Run
 from fairsparse.training import state_of
 
@@ -45,9 +45,9 @@ class PerformanceWeighted(Pruned):
         """The weighted loss of a batch; `reference` gives the dense network's logits."""
 
         def weighted(logits: Tensor, batch: Batch) -> Tensor:
-            known = reference(batch.x)  # of the very inputs the network saw, augmented or not
-            w = weights(known, batch.y, self.theta, self.gamma)
-            targets = corrected_labels(known, batch.y) if self.soft else batch.y
+            answers = reference(batch.x)  # of the very inputs the network saw, augmented or not
+            w = weights(answers, batch.y, self.theta, self.gamma)
+            targets = corrected_labels(answers, batch.y) if self.soft else batch.y
             return (w * F.cross_entropy(logits, targets, reduction="none")).mean()
 
         return weighted

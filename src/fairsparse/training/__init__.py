@@ -2,7 +2,7 @@
 
 from fairsparse.training.loop import Loop, Point, cross_entropy, in_turn
 from fairsparse.training.recipe import Recipe, augment
-from fairsparse.training.repeatable import State, derive, state_of
+from fairsparse.training.repeatable import State, between, derive, state_of
 from fairsparse.training.tally import EpochLog
 from fairsparse.training.trainer import Progress, Trainer
 
@@ -15,6 +15,7 @@ __all__ = [
     "State",
     "Trainer",
     "augment",
+    "between",
     "cross_entropy",
     "derive",
     "in_turn",

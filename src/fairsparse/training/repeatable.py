@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,18 @@ def derive(seed: int, *parts: object) -> int:
     """
     text = repr((seed, *parts)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:7], "little")
+
+
+def between(a: Mapping[str, Tensor], b: Mapping[str, Tensor], share: float) -> State:
+    """The state at `share` of the straight line from `a`, at 0, to `b`, at 1.
+
+    What is no floating point number, such as a count of batches, is that of `a` before the end.
+    """
+    last = b if share == 1 else a
+    return {
+        name: t.lerp(b[name].to(t.device), share) if t.is_floating_point() else last[name]
+        for name, t in a.items()
+    }
 
 
 def state_of(model: nn.Module) -> State:

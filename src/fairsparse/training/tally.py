@@ -78,14 +78,14 @@ class Tally:
     def log(self, cells: Cells, stage: str, epoch: int, step: int) -> EpochLog:
         statistic = torch.where(self.right[1] > 0, self.right[0] / self.right[1], torch.inf)
         worst = int(statistic.argmin())
-        known = bool(self.right[1].any())
+        measured = bool(self.right[1].any())
         return EpochLog(
             stage,
             epoch,
             step,
             float(self.total[0] / self.total[2]),
             float(self.total[1] / self.total[2]),
-            float(statistic[worst]) if known else None,
-            cells.names[worst] if known else None,
+            float(statistic[worst]) if measured else None,
+            cells.names[worst] if measured else None,
             self.rate,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from fairsparse.core import Batch, Predictions
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
 from fairsparse.training.recipe import Recipe, augment
-from fairsparse.training.repeatable import derive
+from fairsparse.training.repeatable import between, derive
 
 Progress = Callable[[str, int, int, Mapping[str, Any]], None]
 """(stage, step, total steps, running figures) -> None; called several times an epoch."""
@@ -151,6 +151,28 @@ class Trainer:
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum
         model.train(training)
+
+    def along(
+        self,
+        model: nn.Module,
+        ends: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+        shares: Iterable[float],
+        split: Split,
+        train: Split,
+        batches: int,
+        keep_ends: bool = False,
+    ) -> Iterator[Predictions]:
+        """Predict `split` with the networks at `shares` of the straight line between two states.
+
+        BatchNorm's statistics are estimated anew from `batches` of `train`, since those of neither
+        end fit on the way; with `keep_ends` the ends keep theirs. `model` is changed.
+        """
+        for share in shares:
+            model.load_state_dict(between(*ends, share))
+            if 0 < share < 1 or not keep_ends:
+                self.place(model)
+                self.recalibrate(model, train, batches)
+            yield self.predict(model, split)
 
 
 class _Batches(Dataset[Any]):

@@ -224,9 +224,7 @@ def test_every_metric_is_described() -> None:
     for one in metrics:
         assert one.summary.endswith("."), one.name
         assert one.facts.startswith(f"{one.label}, "), one.name
-    for field in ("name", "label"):
-        values = [getattr(one, field) for one in metrics]
-        assert len(set(values)) == len(values)
+    assert len({one.name for one in metrics}) == len({one.label for one in metrics}) == len(metrics)
 
 
 def test_whose_a_metric_is() -> None:

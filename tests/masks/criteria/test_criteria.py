@@ -6,7 +6,6 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from masks.toys import batches, loss, norm_net
 from torch import nn
 
 from fairsparse.core import InputError
@@ -14,6 +13,7 @@ from fairsparse.masks.criteria import registry
 from fairsparse.masks.criteria.registry import CriterionName, Evidence, OfFilters, choose
 from fairsparse.masks.maskset import prunable
 from fairsparse.masks.selection import n_kept
+from toys import batches, loss, norm_net
 
 
 def evidence(model: nn.Module) -> Evidence:

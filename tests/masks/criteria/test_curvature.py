@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from masks.toys import batches, loss, norm_net, together
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -14,6 +13,7 @@ from fairsparse.core import Batch, InputError
 from fairsparse.masks.criteria import curvature
 from fairsparse.masks.criteria.curvature import fisher, gauss_newton
 from fairsparse.masks.maskset import prunable
+from toys import batches, loss, norm_net, together
 
 
 def gaussian(logits: Tensor, batch: Batch) -> Tensor:

@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
-from masks.toys import batches, norm_net
 from torch import Tensor, nn
 
 from fairsparse.core import Batch, InputError
 from fairsparse.masks.criteria.filters import entropy, fpgm, hrank, l1
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.structure.graph import activations
+from toys import batches, norm_net
 
 TOY = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 3.0]])
 

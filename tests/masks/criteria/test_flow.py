@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-from masks.toys import batches, loss, norm_net, relu_net
 from torch import Tensor, nn
 
 from fairsparse.core import Batch, InputError
@@ -15,6 +14,7 @@ from fairsparse.masks.criteria.registry import Evidence, choose
 from fairsparse.masks.criteria.scorers import magnitude
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.selection import select
+from toys import batches, loss, norm_net, relu_net
 
 
 def output_of_ones(model: nn.Module, shape: tuple[int, ...]) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from masks.toys import batches, loss, norm_net, relu_net, together
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from fairsparse.core import Batch
 from fairsparse.masks.criteria.gradients import grasp, snip
 from fairsparse.masks.maskset import prunable
+from toys import batches, loss, norm_net, relu_net, together
 
 
 def test_snip_is_the_gradient_with_respect_to_a_mask_of_ones() -> None:

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fairsparse.core import Batch, Scores
-from fairsparse.masks import conflict
 from fairsparse.masks.criteria.scorers import lamp, magnitude, random, taylor, tempered
 from fairsparse.masks.maskset import prunable
+from fairsparse.methods.ballot import conflict
 
 
 def loss(logits: Tensor, batch: Batch) -> Tensor:

@@ -7,17 +7,17 @@ import copy
 import pytest
 import torch
 import transformers
-from masks.cutting import cut
 from torch import Tensor, nn
 
+from cutting import cut
 from fairsparse.core import Batch
-from fairsparse.masks.conflict import measure
 from fairsparse.masks.criteria.scorers import magnitude
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.selection import select
 from fairsparse.masks.structure.attention import blocks, head_rows
 from fairsparse.masks.structure.channels import channels
 from fairsparse.masks.structure.removal import removal, shared, silence_
+from fairsparse.methods.ballot.conflict import measure
 from fairsparse.models import build
 
 BERT = {"hidden": 24, "heads": 3, "intermediate": 20, "layers": 2, "vocab_size": 50}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from masks.cutting import assert_goes
-from masks.toys import norm_net, settle
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cutting import assert_goes
 from fairsparse.core import InputError
 from fairsparse.masks.criteria.scorers import magnitude
 from fairsparse.masks.maskset import MaskSet, prunable
@@ -16,6 +15,7 @@ from fairsparse.masks.selection import select
 from fairsparse.masks.structure.channels import channels
 from fairsparse.masks.structure.removal import removal, shared, silence_
 from fairsparse.models.small import CifarResNet
+from toys import norm_net, settle
 
 
 def without(model: nn.Module, **rows: list[int]) -> MaskSet:

@@ -88,7 +88,8 @@ def of_network(scores: Array) -> tuple[Scored, bool]:
     """
     off = np.abs(scores.sum(1, dtype=np.float64) - 1)
     logits = bool(scores.min() < 0 or off.max() > TOLERANCE)
-    shares = special.softmax(scores, axis=1) if logits else scores
+    with np.errstate(invalid="ignore"):  # of infinite scores
+        shares = special.softmax(scores, axis=1) if logits else scores
     largest = scores.argmax(1)  # not of shares, which may be equal where logits are not
     done = reduced(shares.astype(np.float32), largest)
     return replace(done, largest=largest.astype(np.int32)), logits

@@ -66,12 +66,7 @@ def image_table(
 
 
 @dataset("image-folder")
-def image_folder(
-    path: Path,
-    *,
-    images: ImageFiles,
-    held: Held,
-) -> Task:
+def image_folder(path: Path, *, images: ImageFiles, held: Held) -> Task:
     """Your images in a folder for each class, whose name is the class's.
 
     Terms: those of the data given; no groups are known: name them in a table and use image-table.

@@ -83,11 +83,7 @@ def _head(y: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
 
 
 @dataset("fashion-mnist", fixed=("test",))
-def fashion_mnist(
-    path: Path,
-    *,
-    held: Held,
-) -> Task:
+def fashion_mnist(path: Path, *, held: Held) -> Task:
     """Fashion-MNIST, 70,000 images of clothes, 1x28x28 in 10 classes.
 
     Terms: MIT licence (Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747); no groups are recorded.
@@ -177,12 +173,7 @@ def _array_task(
 
 
 @dataset("tiny-imagenet", fixed=("test", "grayscale"))
-def tiny_imagenet(
-    path: Path,
-    *,
-    images: ImageFiles,
-    held: Held,
-) -> Task:
+def tiny_imagenet(path: Path, *, images: ImageFiles, held: Held) -> Task:
     """Tiny ImageNet, 110,000 labelled photographs of 3x64x64 in 200 classes.
 
     Terms: those of ImageNet, non-commercial research and education (Le and Yang, 2015; Deng et

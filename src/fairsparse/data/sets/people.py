@@ -17,6 +17,7 @@ from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Assigned, Held
 from fairsparse.data.task import Task
 
+ENDS = ("", ".gz")
 ADULT_NUMBERS = ("age", "education-num", "capital-gain", "capital-loss", "hours-per-week")
 ADULT_COLUMNS = (
     *("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation"),
@@ -177,12 +178,7 @@ def law_school(
 
 
 @dataset("dutch-census")
-def dutch_census(
-    path: Path,
-    drop_sensitive: bool = False,
-    *,
-    held: Held,
-) -> Task:
+def dutch_census(path: Path, drop_sensitive: bool = False, *, held: Held) -> Task:
     """Dutch census of 2001, 60,420 people: whether the occupation is a high-level one, by sex.
 
     Terms: Statistics Netherlands, by way of IPUMS, for research; as cleaned by Le Quy et al.
@@ -197,9 +193,8 @@ def dutch_census(
     """
     frame = _read("dutch-census", path, ("dutch.csv",), DUTCH)
     frame["occupation"] = _named("dutch-census", frame["occupation"], {0: "low", 1: "high"})
-    features = frame[
-        [c for c in DUTCH if c != "occupation" and not (drop_sensitive and c == "sex")]
-    ]
+    unused = ["occupation", *(["sex"] if drop_sensitive else [])]
+    features = frame[[c for c in DUTCH if c not in unused]]
     words = [c for c in features if c not in DUTCH_NUMBERS]
     return table_task(
         "dutch-census", frame, "occupation", ("sex",), features, held, categorical=words
@@ -282,17 +277,9 @@ def german_credit(
 
 def _read(name: str, path: Path, files: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
     """Read the first of `files` that is there, or `path` itself, with these columns at least."""
-    if not path.is_file():
-        spots = [
-            path / where / (file + end)
-            for where in ("", name)
-            for end in ("", ".gz")
-            for file in files
-        ]
-        path = next((p for p in spots if p.is_file()), path)
-    if not path.is_file():
-        (path,) = find(name, path, ("", name), files[:1])
-    frame = read_table(name, path)
+    spots = [path / folder / (f + end) for folder in ("", name) for end in ENDS for f in files]
+    there = [p for p in (path, *spots) if p.is_file()] or find(name, path, ("", name), files[:1])
+    frame = read_table(name, there[0])
     require(name, frame, columns)
     return frame
 

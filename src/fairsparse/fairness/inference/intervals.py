@@ -89,7 +89,7 @@ def resample(
     for start in range(0, resamples, size):
         drawn = min(size, resamples - start)
         sums = [p.effect @ multinomial(p.times, drawn, rng) for p in parts if len(p.times)]
-        yield parts[0].counts(np.ascontiguousarray(sum(sums).T))
+        yield outcomes.resampled(np.ascontiguousarray(sum(sums).T))
 
 
 def leave_one_out(outcomes: Outcomes) -> Iterator[tuple[tuple[Counts, ...], Array]]:
@@ -112,7 +112,7 @@ def leave_one_out(outcomes: Outcomes) -> Iterator[tuple[tuple[Counts, ...], Arra
     size = max(1, _CHUNK // features)
     for start in range(0, distinct, size):
         without = total - part.effect[:, start : start + size].toarray().T
-        yield part.counts(without), part.times[start : start + size]
+        yield outcomes.resampled(without), part.times[start : start + size]
 
 
 def swap(outcomes: Outcomes, *, draws: int = 2000, seed: int = 0) -> Iterator[tuple[Counts, ...]]:
@@ -135,7 +135,7 @@ def swap(outcomes: Outcomes, *, draws: int = 2000, seed: int = 0) -> Iterator[tu
         sums = np.repeat(total[:, None], min(size, draws - start), axis=1)
         for turned, times in moves:
             sums += turned @ halves(times, sums.shape[1], rng)
-        yield parts[0].counts(np.ascontiguousarray(sums.T))
+        yield outcomes.resampled(np.ascontiguousarray(sums.T))
 
 
 def multinomial(times: Array, size: int, rng: np.random.Generator) -> Array:

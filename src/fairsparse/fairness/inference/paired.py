@@ -57,10 +57,6 @@ class Pairs(NamedTuple):
         """Counts (..., G', C) summed into the cells of `kind`, as `counts.fold` does."""
         return Pairs(*(fold(x, known, kind) for x in self))
 
-    def total(self) -> Pairs:
-        """All counts summed over the last axis, which is kept."""
-        return Pairs(*(x.sum(-1, keepdims=True) for x in self))
-
     def minus(self, other: Pairs) -> Pairs:
         """The examples that are not in `other`."""
         return Pairs(*(a - b for a, b in zip(self, other, strict=True)))
@@ -107,30 +103,15 @@ def exact(hits: Array, n: Array, z: float | None = None) -> Bounds:
 def difference(
     first: Array, first_bounds: Bounds, second: Array, second_bounds: Bounds, twist: Array | float
 ) -> Bounds:
-    """Interval of first - second from an interval of each [4]_; `twist` is their correlation."""
+    """Interval of first - second from an interval of each [4]_; `twist` is their correlation.
+
+    From two of Wilson's, with a correlation of 0, it is Newcombe's for different examples [2]_.
+    """
     below, above = first - first_bounds.low, first_bounds.high - first
     under, over = second - second_bounds.low, second_bounds.high - second
     low = np.sqrt(np.maximum(below**2 + over**2 - 2 * twist * below * over, 0))
     high = np.sqrt(np.maximum(above**2 + under**2 - 2 * twist * above * under, 0))
     return Bounds(first - second - low, first - second + high)
-
-
-def independent_difference(
-    hits: Array, n: Array, other_hits: Array, other_n: Array, z: float | None = None
-) -> Bounds:
-    """Newcombe's interval of a difference of two rates of different examples [2]_.
-
-    >>> low, high = independent_difference(*map(np.array, (56, 70, 48, 80)))
-    >>> low.round(4).item(), high.round(4).item()
-    (0.0524, 0.3339)
-    """
-    return difference(
-        share(hits, n),
-        wilson(hits, n, z),
-        share(other_hits, other_n),
-        wilson(other_hits, other_n, z),
-        0.0,
-    )
 
 
 def paired_drop(pairs: Pairs, z: float | None = None) -> Bounds:

@@ -47,16 +47,6 @@ class Combinations(NamedTuple):
 
     times: Array
     effect: sparse.csc_array
-    shape: tuple[int, int]
-    known: int
-
-    def counts(self, sums: Array) -> tuple[Counts, ...]:
-        """One `Counts` for each model from sums of features (R, features)."""
-        n, *rest = np.moveaxis(sums.reshape(len(sums), -1, *self.shape), 1, 0)
-        return tuple(
-            Counts(n, correct, predicted, self.known)
-            for correct, predicted in zip(rest[::2], rest[1::2], strict=True)
-        )
 
 
 @dataclass(frozen=True)
@@ -186,16 +176,20 @@ class Outcomes:
             entries += [(cell[right], right), (row * self.shape[1] + codes, everyone)]
         return (self._combinations(entries, times),)
 
+    def resampled(self, sums: Array) -> tuple[Counts, ...]:
+        """The counts of each model from sums of features of combinations (R, features)."""
+        n, *rest = np.moveaxis(sums.reshape(len(sums), -1, *self.shape), 1, 0)
+        models = zip(rest[::2], rest[1::2], strict=True)
+        return tuple(Counts(n, *both, len(self.group_names)) for both in models)
+
     def _combinations(self, entries: Sequence[tuple[Array, Array]], times: Array) -> Combinations:
         """With a one at each (cell, combination) of the entries of each feature."""
         size = math.prod(self.shape)
         feature = np.concatenate([i * size + cells for i, (cells, _) in enumerate(entries)])
         column = np.concatenate([at for _, at in entries])
         ones = np.ones(len(feature), np.int32)
-        effect = sparse.csc_array(
-            (ones, (feature, column)), shape=(len(entries) * size, len(times))
-        )
-        return Combinations(times, effect, self.shape, len(self.group_names))
+        shape = (len(entries) * size, len(times))
+        return Combinations(times, sparse.csc_array((ones, (feature, column)), shape=shape))
 
     def _reduced(self) -> tuple[Combinations, ...]:
         """Which models were right, by group and true class; false positives, by predicted class."""

@@ -16,6 +16,9 @@ from fairsparse.fairness.cells import Cells
 FairLoss = Literal["both", "var", "rng"]
 Form = Literal["absolute", "squared", "hinge"]
 TAU = 0.05
+# Weights at most ten times apart: a batch is then worth a third of its examples at least, by
+# Kantorovich's (sum w)^2 / (n sum w^2) >= 4 r / (1 + r)^2 for weights of ratio r.
+_LEAST, _MOST = 0.3, 3.0
 
 
 def gap_loss(means: Tensor, families: Tensor, kind: FairLoss = "both") -> Tensor:
@@ -122,8 +125,8 @@ def proportional_weights(
     families: Tensor,
     strength: Tensor,
     scale: Tensor,
-    low: float = 0.3,
-    high: float = 3.0,
+    low: float = _LEAST,
+    high: float = _MOST,
 ) -> Tensor:
     """Training weight of each cell, larger where the measured statistic lags: shape (K,).
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from fairsparse.core import InputError
+from fairsparse.masks.maskset import LAYERS
 from fairsparse.masks.modes import evaluating
 from fairsparse.masks.structure.attention import Block, blocks
 from fairsparse.masks.structure.graph import KEEP_ZERO, operation, traced
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 _POOLS = {
     f"{kind}pool{d}d" for kind in ("max", "avg", "adaptivemax", "adaptiveavg") for d in (1, 2, 3)
@@ -156,7 +156,7 @@ class _Follower(fx.Interpreter):
             return None
         if n.op == "call_module":
             module = self.module.get_submodule(str(n.target))
-            if isinstance(module, (nn.Linear, *_CONVOLUTIONS)):
+            if isinstance(module, LAYERS):
                 return self._layer(module, first, before)
             if isinstance(module, _BATCH_NORMS):
                 if not module.affine:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.core import InputError, Inputs
+from fairsparse.masks.maskset import LAYERS
 from fairsparse.masks.modes import call_with, evaluating
 
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,
     nn.modules.instancenorm._InstanceNorm,
@@ -67,7 +67,7 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> bool:
         values[name] = masks[name].to(p) if name in masks else value.expand_as(p)
     hooks = []
     for module in model.modules():
-        if isinstance(module, _LAYERS):
+        if isinstance(module, LAYERS):
             hooks.append(module.register_forward_pre_hook(_signal))
             hooks.append(module.register_forward_hook(_whether))
         elif isinstance(module, _NORMS):

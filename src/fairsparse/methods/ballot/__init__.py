@@ -1,0 +1,1 @@
+"""Ballot: tickets chosen and trained where accuracy and fairness pull apart."""

@@ -1,0 +1,1 @@
+"""BiFP: masks and weights learned in turn."""

@@ -1,0 +1,1 @@
+"""Pruning under constraints on the cells."""

@@ -1,0 +1,1 @@
+"""Fair Scratch Tickets: masks over a frozen random network."""

@@ -1,0 +1,1 @@
+"""FairGRAPE: each cell keeps its share of importance."""

@@ -1,0 +1,52 @@
+"""Pruning at initialisation: choose the weights before any training, then train once."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from fairsparse.fairness.cells import Cells
+from fairsparse.masks.criteria.registry import AtInit
+from fairsparse.masks.selection import Scope
+from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
+from fairsparse.methods.shared.criterion import Grouping, check_criterion, masks_of
+from fairsparse.methods.shared.refine import refine
+from fairsparse.methods.shared.refinement import Refinement
+from fairsparse.methods.stages import Round, Run
+from fairsparse.training import state_of
+
+
+@METHODS.register("init")
+@options
+class PruneAtInit(OneStage):
+    """Prune the untrained network by a criterion and train what is left once, in full."""
+
+    reference: ClassVar[str] = "Lee et al. 2019, arXiv:1810.02340; Wang et al. 2020; Tanaka et al."
+    facts: ClassVar[Facts] = Facts("either", "option", "2")
+    sparsity: Sparsity = 0.9
+    criterion: Annotated[
+        AtInit,
+        Field(description="what an untrained weight is worth; see methods.md"),
+        Later("magnitude"),
+    ] = "snip"
+    grouping: Grouping = "weight"
+    scope: Scope = "global"
+    refinement: Annotated[
+        Refinement | None, Field(description="train what is left as Ballot does")
+    ] = None
+    floor: Floor = 0.005
+    prune_first: bool = False
+    prune_last: bool = False
+
+    def check_options(self, model: nn.Module, cells: Cells) -> None:
+        """Refuse options that exclude each other, or that `model` does not allow."""
+        check_criterion(self, model)
+
+    def make(self, run: Run) -> Round:
+        """Prune the network as it was before training, and train it."""
+        run.model.load_state_dict(run.dense.states[0])
+        masks = masks_of(self, run, self.sparsity)
+        log = refine(run.loop(f"init {self.sparsity:g}", masks), run, self.refinement)
+        return Round(masks, state_of(run.model), {"sparsity": masks.sparsity, **log})

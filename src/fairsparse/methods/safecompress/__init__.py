@@ -1,0 +1,1 @@
+"""SafeCompress: dynamic sparse training by trial."""

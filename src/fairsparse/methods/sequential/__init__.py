@@ -1,0 +1,1 @@
+"""Fair training and pruning, one after the other."""

@@ -1,0 +1,1 @@
+"""What methods share: pruning steps, the refinement, terms of a loss."""

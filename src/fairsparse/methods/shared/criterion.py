@@ -1,0 +1,116 @@
+"""How methods that take a criterion and a grouping turn them into masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import nn
+
+from fairsparse.core import InputError, Scores
+from fairsparse.masks.criteria import registry
+from fairsparse.masks.criteria.registry import CRITERIA, CriterionName, Evidence
+from fairsparse.masks.grouping import as_selected, parse
+from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.selection import Scope
+from fairsparse.masks.structure.channels import channels, check_channels
+from fairsparse.masks.structure.graph import traced
+from fairsparse.masks.structure.removal import shared
+from fairsparse.methods.method import Later
+from fairsparse.methods.stages import Run
+from fairsparse.training import cross_entropy
+
+_EXAMPLES = 512
+_BATCH = 64
+
+
+def _grouping(value: Any) -> Any:
+    # YAML reads 2:4 as two minutes and four seconds
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 60:
+        value = f"{value // 60}:{value % 60}"
+    if isinstance(value, str):
+        try:
+            parse(as_selected(value))
+        except InputError as error:
+            raise ValueError(str(error).replace("filter,", "filter, channel,")) from None
+    return value
+
+
+Criterion = Annotated[
+    CriterionName, Field(description="what a weight is worth; see methods.md"), Later("magnitude")
+]
+Grouping = Annotated[
+    str,
+    BeforeValidator(_grouping),
+    Field(
+        description="`weight`, `filter`, `channel` (filters that are added up go together), or n:m"
+        " such as `2:4`"
+    ),
+    Later("weight"),
+]
+
+
+class Scored(Protocol):
+    """The options that `masks_of` reads."""
+
+    @property
+    def criterion(self) -> CriterionName: ...
+    @property
+    def grouping(self) -> str: ...
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def floor(self) -> float: ...
+
+    def weights(self, model: nn.Module) -> dict[str, Any]:
+        """The weights of `model` that may be pruned, by name."""
+
+
+def masks_of(method: Scored, run: Run, sparsity: float, within: MaskSet | None = None) -> MaskSet:
+    """The masks that a method's criterion, grouping, scope and floor choose for the network.
+
+    Criteria that need data see up to 512 random examples of cal, other ones at each sparsity.
+    """
+    trainer, cal = run.trainer, run.data.cal
+    batches = []
+    if CRITERIA[method.criterion].needs != "nothing":
+        order = torch.randperm(len(cal), generator=trainer.generator("criterion", sparsity))
+        chosen = order[:_EXAMPLES].tensor_split(max(1, min(_EXAMPLES, len(order)) // _BATCH))
+        batches = [trainer.to_device(cal.batch(index)) for index in chosen]
+
+    return registry.choose(
+        method.criterion,
+        Evidence(
+            run.model,
+            method.weights(run.model),
+            batches,
+            cross_entropy,
+            trainer.generator("random criterion", sparsity),
+        ),
+        sparsity,
+        within=within,
+        scope=method.scope,
+        floor=method.floor,
+        grouping=as_selected(method.grouping),
+        adjust=coupling(method.grouping, run),
+    )
+
+
+def coupling(grouping: str, run: Run) -> Callable[[Scores], Scores]:
+    """What is done to scores before they are ranked: with ``channel``, filters share theirs."""
+    if grouping != "channel":
+        return lambda scores: scores
+    few = run.trainer.to_device(run.data.cal.batch(torch.arange(2)))
+    units = channels(run.model, few.x)
+    return lambda scores: shared(units, scores)
+
+
+def check_criterion(method: Scored, model: nn.Module) -> None:
+    """Raise `InputError` for options that exclude each other, or that `model` does not allow."""
+    registry.check(method.criterion, method.scope, as_selected(method.grouping))
+    if method.grouping == "channel":
+        check_channels(model)
+    if CRITERIA[method.criterion].needs == "inputs":
+        traced(model)
