@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import fairsparse
 from fairsparse import Cells, InputError, Predictions, Refinement, make_config
 from fairsparse.experiments.catalog import rows
-from fairsparse.fairness.measure.counts import Confusion
 from fairsparse.fairness.measure.metrics import METRICS
+from fairsparse.fairness.measure.outcomes import Confusion
 from fairsparse.fairness.notions import NOTIONS, Notion
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.fairness.steering.corrections import fit_thresholds

@@ -109,7 +109,7 @@ def exemplars(
     """Find the examples on which compressed networks, over several seeds, part from dense ones."""
     from fairsparse.auditing.exemplars import exemplars_codes
     from fairsparse.auditing.inputs.join import join
-    from fairsparse.report.exemplars import Found, paragraphs, write
+    from fairsparse.report.exemplars import ExemplarReport, paragraphs, write
 
     reading = _reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise)
     model_inputs = reading["inputs"]
@@ -122,7 +122,7 @@ def exemplars(
         **reading,
     )
     codes, before = list(joined.predicted.values()), len(reference)
-    found = Found(
+    found = ExemplarReport(
         exemplars_codes(codes[:before], codes[before:], joined.examples, depth),
         before,
         len(candidate),
