@@ -8,25 +8,45 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from typing_extensions import TypedDict
 
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.fairness.inference import calibration as measured
 from fairsparse.fairness.measure.counts import Array
 
 EVERYONE = "all"
-COLUMNS = (
-    "candidate_name",
-    "attribute",
-    "cell",
-    "n",
-    *(f"{role}_{what}" for what in ("ece", "floor") for role in ("reference", "candidate")),
-    *(
-        f"{role}{end}"
-        for role in ("reference", "candidate", "change")
-        for end in ("", "_low", "_high")
-    ),
-    "p",
-)
+Real = float | None
+
+
+class CalibrationRow(TypedDict):
+    """Confidence of both models in a group, or in all; null where there is no number.
+
+    ``reference``, ``candidate`` and ``change`` are overconfidence: mean confidence less accuracy.
+    """
+
+    candidate_name: str
+    attribute: str
+    cell: str
+    n: int
+    reference_ece: Real
+    candidate_ece: Real
+    reference_floor: Real
+    candidate_floor: Real
+    reference: Real
+    reference_low: Real
+    reference_high: Real
+    candidate: Real
+    candidate_low: Real
+    candidate_high: Real
+    change: Real
+    change_low: Real
+    change_high: Real
+    p: Real
+    p_adjusted: Real
+
+
+COLUMNS = tuple(CalibrationRow.__annotations__)[:-1]
+"""Of a table whose p-values are not adjusted yet."""
 
 
 def calibration(
@@ -63,7 +83,7 @@ def calibration(
         size = len(names)
         if size == 0:
             continue
-        sums = measured.sums(confidence, correct, codes, size)
+        sums = measured.cell_sums(confidence, correct, codes, size)
         small = sums.n < settings.least
         table: dict[str, Any] = {"cell": names, "n": sums.n}
         for i, role in enumerate(("reference", "candidate")):

@@ -14,13 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from fairsparse._version import __version__
+from fairsparse.auditing.calibration import CalibrationRow, Real
 from fairsparse.auditing.engine import Audit
 from fairsparse.core import InputError
 
 FORMAT = "fairsparse-audit/1"
 """Of a document; a change that readers would notice changes the number."""
-
-Real = float | None
 
 
 class OverallRow(TypedDict):
@@ -81,33 +80,6 @@ class CellRow(TypedDict):
     excess_q: Real
     p_no_worse_adjusted: Real
     finding: str
-
-
-class CalibrationRow(TypedDict):
-    """Confidence of both models in a group, or in all; null where there is no number.
-
-    ``reference``, ``candidate`` and ``change`` are overconfidence: mean confidence less accuracy.
-    """
-
-    candidate_name: str
-    attribute: str
-    cell: str
-    n: int
-    reference_ece: Real
-    candidate_ece: Real
-    reference_floor: Real
-    candidate_floor: Real
-    reference: Real
-    reference_low: Real
-    reference_high: Real
-    candidate: Real
-    candidate_low: Real
-    candidate_high: Real
-    change: Real
-    change_low: Real
-    change_high: Real
-    p: Real
-    p_adjusted: Real
 
 
 class SettingsDict(TypedDict):

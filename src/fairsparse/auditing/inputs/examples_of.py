@@ -11,22 +11,20 @@ import torch
 
 from fairsparse.auditing.inputs.columns import (
     READERS,
-    Coded,
     Columns,
-    Source,
     npz_arrays,
     of_arrays,
     read,
 )
-from fairsparse.auditing.inputs.networks import MODELS, is_model, scores
-from fairsparse.auditing.inputs.score_columns import of_network
+from fairsparse.auditing.inputs.contents import Coded, Contents, of_network
+from fairsparse.auditing.inputs.networks import MODEL_FILES, is_model, scores
 from fairsparse.core import InputError, Inputs
 from fairsparse.data.files.images import pixels
 from fairsparse.data.task import Task
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.registry import listing
 
-FILES = (*READERS, *MODELS)
+FILES = (*READERS, *MODEL_FILES)
 """What the names of files of predictions, and of models, end in."""
 
 
@@ -36,7 +34,7 @@ class ModelInputs:
 
     Parameters
     ----------
-    about : Source
+    about : Contents
         Their ids, true classes and groups, as far as known; no predictions.
     batch : callable
         From row numbers, int64 (B,), to the inputs in these rows as models take them.
@@ -44,7 +42,7 @@ class ModelInputs:
         From a row number to what a person can look at: uint8 pixels (H, W, 3), or a text.
     """
 
-    about: Source
+    about: Contents
     batch: Callable[[Array], Inputs]
     show: Callable[[int], Array | str] | None = None
 
@@ -112,7 +110,7 @@ def of_task(task: Task, attributes: Sequence[str] | None = None) -> ModelInputs:
         if name not in groups:
             raise InputError(f"{task.name}: has no groups '{name}'; it has {listing(list(groups))}")
     y = Coded(split.y.numpy().astype(np.int32), task.class_names)
-    about = Source(
+    about = Contents(
         f"{task.name}, test split", len(split), None, y, None, None, task.class_names, groups
     )
 
@@ -142,7 +140,7 @@ def read_any(
     inputs: ModelInputs | None = None,
     class_names: Sequence[str] | None = None,
     notes: list[str] | None = None,
-) -> Source:
+) -> Contents:
     """Predictions from a file or run directory, or of a model that is run on what is given."""
     if not is_model(path):
         return read(path, columns, attributes)

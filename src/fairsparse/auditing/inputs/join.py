@@ -10,9 +10,10 @@ import numpy as np
 
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.auditing.inputs.columns import Coded, Columns, Source, read, recoded
+from fairsparse.auditing.inputs.columns import Columns, read
+from fairsparse.auditing.inputs.contents import Coded, Contents, recoded
 from fairsparse.auditing.inputs.examples_of import ModelInputs, read_any
-from fairsparse.auditing.inputs.labels import ordered, text
+from fairsparse.auditing.inputs.labels import sorted_names, text
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.registry import listing
@@ -120,7 +121,7 @@ def join(
     """
     columns = columns or Columns()
     notes: list[str] = []
-    sources: dict[str, Source] = {}
+    sources: dict[str, Contents] = {}
     for name, path in paths.items():
         mine = attributes if not (sources or groups or inputs) else ()
         sources[name] = read_any(path, columns, mine, inputs, class_names, notes)
@@ -147,7 +148,7 @@ def join(
 
 
 def _join(
-    sources: Sequence[Source], everyone: Sequence[Source], notes: list[str]
+    sources: Sequence[Contents], everyone: Sequence[Contents], notes: list[str]
 ) -> dict[int, Array]:
     """Rows of each source, in one order, -1 where groups have none; told is what did not match."""
     first = sources[0]
@@ -193,7 +194,7 @@ def _join(
     return joined
 
 
-def _truth(everyone: Sequence[Source], rows: Mapping[int, Array], columns: Columns) -> Coded:
+def _truth(everyone: Sequence[Contents], rows: Mapping[int, Array], columns: Columns) -> Coded:
     """The true classes, on which all that have any agree."""
     truth = next((s for s in everyone if s.truth is not None), None)
     if truth is None:
@@ -237,7 +238,7 @@ def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
         )
 
 
-def _check_scores(source: Source, renormalise: bool) -> None:
+def _check_scores(source: Contents, renormalise: bool) -> None:
     if source.scores is None:
         return
     strange, off = source.scores.strange, source.scores.off
@@ -253,7 +254,7 @@ def _check_scores(source: Source, renormalise: bool) -> None:
         )
 
 
-def _predictions(source: Source, columns: Columns, rows: Array) -> Coded:
+def _predictions(source: Contents, columns: Columns, rows: Array) -> Coded:
     if source.prediction is not None:
         return _labels(source.prediction, rows, f"{source.path}: {columns.prediction}")
     if source.scores is None:
@@ -264,7 +265,7 @@ def _predictions(source: Source, columns: Columns, rows: Array) -> Coded:
     return Coded(source.scores.largest[rows], source.classes)
 
 
-def _confidence(source: Source, rows: Array) -> Array | None:
+def _confidence(source: Contents, rows: Array) -> Array | None:
     """The probability of what is predicted, (N,); None where a source has no probabilities."""
     if source.scores is None or np.isnan(source.scores.confidence).any():
         return None  # with predictions beside them, scores may be anything
@@ -273,7 +274,7 @@ def _confidence(source: Source, rows: Array) -> Array | None:
 
 
 def _classes(
-    columns: Sequence[Coded], sources: Sequence[Source], class_names: Sequence[str] | None
+    columns: Sequence[Coded], sources: Sequence[Contents], class_names: Sequence[str] | None
 ) -> tuple[str, ...]:
     y, first = columns[:2]
     scored = [s for s in sources if s.scores is not None and s.prediction is None]
@@ -289,7 +290,7 @@ def _classes(
     elif scored:
         names = scored[0].classes
     else:
-        names = ordered({*_used(y), *_used(first)})
+        names = sorted_names({*_used(y), *_used(first)})
     for source, column in zip([None, *sources], columns, strict=True):
         strange = [n for n in _used(column) if n not in names]
         if strange:

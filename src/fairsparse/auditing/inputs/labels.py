@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from fairsparse.core import UNKNOWN, InputError
-from fairsparse.fairness.measure.counts import Array
+from fairsparse.fairness.measure.counts import Array, as_array
 
 CLASS = "class"
 """The attribute of the true class, beside the sensitive ones."""
@@ -20,7 +20,7 @@ TOLERANCE = 1e-3
 
 def column(what: str, values: Any) -> Array:
     """One value for each example, none of them missing."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = as_array(values)
     if array.ndim != 1 or len(array) == 0:
         raise InputError(f"{what} must be one value for each example; got shape {array.shape}")
     missing = int(pd.isna(array).sum())
@@ -31,7 +31,7 @@ def column(what: str, values: Any) -> Array:
 
 def predicted(name: str, values: Any, class_names: Sequence[Hashable] | None) -> Array:
     """Predicted classes from what was given for a model: classes (N,), or scores (N, C)."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = as_array(values)
     if array.ndim != 2:
         return column(name, array)
     if class_names is None or array.shape[1] != len(class_names):
@@ -52,7 +52,7 @@ def confidence(values: Any) -> Array | None:
     >>> confidence([[0.25, 0.75]]), confidence([[1.0, 2.0]]), confidence(["a", "b"])
     (array([0.75]), None, None)
     """
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = as_array(values)
     if array.ndim != 2 or array.min() < 0 or np.abs(array.sum(1) - 1).max() > TOLERANCE:
         return None
     largest: Array = array.max(1)
@@ -70,7 +70,7 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def ordered(names: Any) -> tuple[str, ...]:
+def sorted_names(names: Any) -> tuple[str, ...]:
     """Names in numerical order where all are numbers, else in that of the alphabet."""
     try:
         return tuple(sorted(names, key=float))
@@ -89,7 +89,7 @@ def encode(
     factors = {name: pd.factorize(column) for name, column in columns.items()}
     used = {name: [text(v) for v in values] for name, (_, values) in factors.items()}
     if class_names is None:
-        names = ordered({v for k in used if every or k in ("y", "reference") for v in used[k]})
+        names = sorted_names({v for k in used if every or k in ("y", "reference") for v in used[k]})
     else:
         names = tuple(text(c) for c in class_names)
         if len(set(names)) != len(names):
@@ -126,9 +126,9 @@ def attributes(groups: Any, n: int) -> dict[str, Any]:
     return columns
 
 
-def in_order(codes: Array, labels: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
+def sorted_codes(codes: Array, labels: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     """Codes of `labels`, -1 where unknown, as codes of the same names in order; "" is unknown."""
-    names = ordered({*labels} - {""})
+    names = sorted_names({*labels} - {""})
     position = {name: i for i, name in enumerate(names)}
     table = np.array([*(position.get(label, UNKNOWN) for label in labels), UNKNOWN], np.int64)
     return table[codes], names
@@ -138,4 +138,4 @@ def group_codes(values: Any) -> tuple[Array, tuple[str, ...]]:
     """Codes of groups, -1 where unknown, and their names."""
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
     codes, labels = pd.factorize(pd.Series(array))
-    return in_order(codes, [text(label) for label in labels])
+    return sorted_codes(codes, [text(label) for label in labels])

@@ -34,7 +34,7 @@ from fairsparse.registry import listing
 
 BATCH = 256
 _FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(@(?P<weights>.+))?")
-MODELS = (".onnx", ".pt2")
+MODEL_FILES = (".onnx", ".pt2")
 """What the names of files of models end in."""
 _PICKLED = (".pt", ".pth")
 
@@ -47,7 +47,7 @@ def is_model(path: str) -> bool:
     """
     factory = _FACTORY.fullmatch(path)
     if factory is None:
-        return Path(path).suffix in MODELS
+        return Path(path).suffix in MODEL_FILES
     return factory["weights"] is not None or factory["name"] not in ("dense", "sparse")
 
 

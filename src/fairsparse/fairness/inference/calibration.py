@@ -64,7 +64,7 @@ class Sums(NamedTuple):
         return share(self.over, np.broadcast_to(self.n, self.over.shape))
 
 
-def sums(confidence: Array, correct: Array, cell: Array, size: int) -> Sums:
+def cell_sums(confidence: Array, correct: Array, cell: Array, size: int) -> Sums:
     """Sum what is needed over cells.
 
     Parameters

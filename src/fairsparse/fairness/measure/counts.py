@@ -16,8 +16,13 @@ import numpy.typing as npt
 from torch import Tensor
 
 Array: TypeAlias = npt.NDArray[Any]
-Labels: TypeAlias = Array | Tensor | Sequence[int]
+Codes: TypeAlias = Array | Tensor | Sequence[int]
 Kind = Literal["all", "class", "group", "class x group", "outcome x group"]
+
+
+def as_array(values: Any) -> Array:
+    """Values as an array, also those of a tensor, on whatever device it is."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def share(part: Array, whole: Array) -> Array:
