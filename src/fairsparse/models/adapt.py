@@ -38,26 +38,26 @@ def adapted(model: M, x: Any) -> M:
     inner = not isinstance(output, Tensor) and isinstance(getattr(output, "logits", None), Tensor)
     if not by_name and not inner:
         return model
-    given = type(model)
+    own = type(model)
 
-    class Adapted(given):  # type: ignore[misc, valid-type]
-        _given = given
+    class Adapted(own):  # type: ignore[misc, valid-type]
+        _own = own
 
         def forward(self, x: Any) -> Tensor:
             output: Any = super().forward(**x) if by_name else super().forward(x)
             logits: Tensor = output.logits if inner else output
             return logits
 
-    Adapted.__name__, Adapted.__qualname__ = given.__name__, given.__qualname__
+    Adapted.__name__, Adapted.__qualname__ = own.__name__, own.__qualname__
     model.__class__ = Adapted
     return model
 
 
 def restored(model: M) -> M:
     """Give a network that was `adapted` its own class again, in place."""
-    given = getattr(type(model), "_given", None)
-    if given is not None:
-        model.__class__ = given
+    own = getattr(type(model), "_own", None)
+    if own is not None:
+        model.__class__ = own
     return model
 
 

@@ -43,10 +43,10 @@ def factory(name: str) -> Callable[..., nn.Module]:
         raise InputError(
             f"model '{name}': importing {module_name} failed with {type(error).__name__}: {error}"
         ) from error
-    made = getattr(module, attribute, None)
-    if not callable(made):
+    constructor = getattr(module, attribute, None)
+    if not callable(constructor):
         raise InputError(f"model '{name}': {module_name} has no callable '{attribute}'")
-    return made
+    return constructor
 
 
 def build(
