@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.core import Batch, InputError, LossFn, Scores
-from fairsparse.masks.criteria import curvature, filters, flow, gradients, scorers
+from fairsparse.masks.criteria import curvature, filters, flow, scorers
 from fairsparse.masks.grouping import parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import exponential
@@ -193,13 +193,13 @@ def _snip(e: Evidence) -> Scores:
     """Absolute change of the loss over all examples as the weight is switched off, to first
     order.
     """
-    return gradients.snip(e.model, e.weights, e.batches, e.loss)
+    return scorers.snip(e.model, e.weights, e.batches, e.loss)
 
 
 @criterion("grasp", "Wang et al. 2020, arXiv:2002.07376", "labels")
 def _grasp(e: Evidence) -> Scores:
     """Fall of the gradient's squared norm without the weight, to first order."""
-    return gradients.grasp(e.model, e.weights, e.batches, e.loss)
+    return scorers.grasp(e.model, e.weights, e.batches, e.loss)
 
 
 @criterion("synflow", "Tanaka et al. 2020, arXiv:2006.05467", "shape", steps=_STEPS)

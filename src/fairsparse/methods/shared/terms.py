@@ -164,26 +164,26 @@ class Adversary(Term):
         return self._loss
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        known = batch.group >= 0
-        self._learn(logits.detach(), batch.group, known)
+        has_group = batch.group >= 0
+        self._learn(logits.detach(), batch.group, has_group)
         fixed = {name: p.detach() for name, p in self.head.named_parameters()}
         guess = call_with(self.head, fixed, logits)
-        lost = _known_mean(guess, batch.group, known).clamp_max(self.entropy)
+        lost = _mean_over(guess, batch.group, has_group).clamp_max(self.entropy)
         return cross_entropy(logits, batch) - self.lam * lost
 
-    def _learn(self, logits: Tensor, group: Tensor, known: Tensor) -> None:
+    def _learn(self, logits: Tensor, group: Tensor, has_group: Tensor) -> None:
         self.head.to(logits.device)
         self.optimizer.zero_grad()
-        _known_mean(self.head(logits), group, known).backward()
+        _mean_over(self.head(logits), group, has_group).backward()
         for p in self.head.parameters():
             # one head for all processes, whichever of them have groups in this batch
             p.grad = self.trainer.accelerator.reduce(p.grad, reduction="mean")
         self.optimizer.step()
 
 
-def _known_mean(guess: Tensor, group: Tensor, known: Tensor) -> Tensor:
+def _mean_over(guess: Tensor, group: Tensor, has_group: Tensor) -> Tensor:
     lost = F.cross_entropy(guess, group.clamp_min(0), reduction="none")
-    return (lost * known).sum() / known.sum().clamp_min(1)
+    return (lost * has_group).sum() / has_group.sum().clamp_min(1)
 
 
 def _head(trainer: Trainer) -> nn.Module:
