@@ -10,12 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from fairsparse.core import InputError
-<<<<<<< HEAD
 from fairsparse.experiments.plan import check_fit
-from fairsparse.masks.criteria.gradients import snip
-=======
-from fairsparse.experiments.execute import check_fit
->>>>>>> wt-masks
 from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.masks.criteria.scorers import snip
 from fairsparse.masks.selection import select

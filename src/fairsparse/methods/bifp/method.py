@@ -12,11 +12,7 @@ from torch import Tensor, nn
 from fairsparse.core import Batch, InputError, LossFn, Scores
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-<<<<<<< HEAD
-from fairsparse.fairness.steering.penalties import DeviationForm
-=======
-from fairsparse.fairness.steering.penalties import Form, deviation_loss
->>>>>>> wt-masks
+from fairsparse.fairness.steering.penalties import DeviationForm, deviation_loss
 from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import Scope, select
@@ -194,7 +190,7 @@ class Evenness:
         trainer: Trainer,
         train: Split,
         kappa: float = 1.0,
-        form: Form = "absolute",
+        form: DeviationForm = "absolute",
         tau: float = 0.0,
         memory: float = 0.9,
     ) -> None:
