@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from contract.registries import check_settings, promises, registries
+from fairsparse.core import InputError
 from fairsparse.masks.criteria.registry import Evidence, choose
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.selection import n_kept
@@ -142,6 +143,23 @@ def test_scores_follow_from_what_is_told_and_from_nothing_else(name: str) -> Non
             replace(made, batches=[], generator=evidence(other).generator)
         )
         assert all(torch.equal(without[key], scores[key]) for key in scores)
+
+
+class Branching(nn.Sequential):
+    """Its forward looks at values, so that it cannot be traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+@pytest.mark.parametrize("name", list(CRITERIA))
+def test_who_follows_the_graph_says_so(name: str) -> None:
+    refused = False
+    try:
+        CRITERIA[name].score(evidence(Branching(*norm_net().children())))
+    except InputError as error:
+        refused = "cannot be traced" in str(error)
+    assert CRITERIA[name].traced == refused
 
 
 def test_each_has_a_sentence_and_a_source() -> None:
