@@ -81,14 +81,15 @@ def _exemplars(paths: list[str], task: Any, folder: Path) -> dict[str, Any]:
     from fairsparse.auditing.exemplars import exemplars_codes
     from fairsparse.auditing.inputs.examples_of import of_task
     from fairsparse.auditing.inputs.join import join
-    from fairsparse.report.exemplars import Found, write
+    from fairsparse.report.exemplars import ExemplarReport, write
 
     n = len(paths)
     dense = {f"dense {i}": f"{path}:dense" for i, path in enumerate(paths)}
     joined = join({**dense, **{f"pruned {i}": path for i, path in enumerate(paths)}})
     codes = list(joined.predicted.values())
     exemplars = exemplars_codes(codes[:n], codes[n:], joined.examples)
-    write(Found(exemplars, n, n, joined.labels, of_task(task).shown(joined.rows)), folder)
+    report = ExemplarReport(exemplars, n, n, joined.labels, of_task(task).viewer(joined.rows))
+    write(report, folder)
     cells = exemplars.cells[exemplars.cells["n"] >= 30]
     most = cells.loc[cells["share"].idxmax()]
     return {

@@ -63,7 +63,7 @@ def calibrated(case: str, n: int, draws: int) -> dict[str, Any]:
         luck = rng.random(len(group))
         again = np.where(rng.random(len(group)) < 0.8, luck, rng.random(len(group)))
         correct = np.stack([luck, again]) < rates
-        s = calibration.sums(confidence, correct, group, GROUPS)
+        s = calibration.cell_sums(confidence, correct, group, GROUPS)
         for name, (low, high), value in (
             ("overconfidence of a group", calibration.overconfidence(s, 1), truth[1]),
             ("its change", calibration.change(s), truth[1] - truth[0]),

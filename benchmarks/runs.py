@@ -92,7 +92,7 @@ def summary(result: Any, cells: Any) -> dict[str, Any]:
 
 def _with_offsets(val: Any, test: Any, cells: Any) -> list[dict[str, float]]:
     """The curve of accuracy against gap of class offsets that are fitted on validation."""
-    from fairsparse.fairness.steering.offsets import fit_offsets
+    from fairsparse.fairness.steering.corrections import fit_offsets
 
     curve = []
     for strength in OFFSETS:

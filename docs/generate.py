@@ -31,6 +31,7 @@ from fairsparse.fairness.notions import NOTIONS
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.methods import METHODS
+from fairsparse.methods.ballot.settings import Search, Selection
 from fairsparse.methods.method import ATTRIBUTE, STRUCTURE
 from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
@@ -80,6 +81,9 @@ def settings_tables() -> str:
             assert made is not None
             text = f"{summary(registry[name])}\n\n{options(made, registry[name])}"
             parts.append(section(f"`{title}: {name}`", text))
+    for group, kind in (("selection", Selection), ("search", Search)):
+        schema = TypeAdapter(kind).json_schema()
+        parts.append(section(f"`{group}`", f"Of `ballot`.\n\n{table(schema)}"))
     about = "Of `ballot` and of every method with a setting `refinement`."
     parts.append(
         section("`refinement`", f"{about}\n\n{table(TypeAdapter(Refinement).json_schema())}")

@@ -50,7 +50,8 @@ def write_lfw(folder: Path, people: int = 40, end: str = "\n") -> Path:
             name = f"Person_{p}"
             if k < 3:  # as in the official file, some photographs have no row
                 lines.append(f"Person {p}\t{k}\t{male - 0.5:.6f}\t{1.25e-2 if smiling else -3.0}")
-            save(folder / "lfw-deepfunneled" / name / f"{name}_{k:04d}.jpg", 40 + 160 * smiling)
+            file = folder / "lfw-deepfunneled" / name / f"{name}_{k:04d}.jpg"
+            save(file, 40 + 160 * smiling + p)  # the level tells who it is
     (folder / "lfw_attributes.txt").write_bytes((end.join(lines) + end).encode())
     return folder
 

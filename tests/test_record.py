@@ -10,7 +10,7 @@ import pytest
 
 from fairsparse.core import InputError
 from fairsparse.record import FORMAT, Record, read_record, schema, write_record
-from fairsparse.report.run.page import comparison_report
+from fairsparse.report.sweep.page import comparison_report
 
 HERE = Path(__file__).parent
 # written before records had a format; its audit has no p-values of metrics, and no findings

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.tables.text import Run
 from fairsparse.experiments.plan import make_method
+from fairsparse.methods import METHODS
 from fairsparse.methods.shared.refine import Refinement
 
 HEAD = "settings that are not the defaults"
@@ -20,15 +21,15 @@ def settings_text(method: Mapping[str, Any]) -> str:
     >>> settings_text({"name": "ballot", "retries": 0, "refinement": {"strength": 1.0}})
     '`refinement.strength=1`'
     """
+    kind = METHODS[method["name"]]
     shipped = make_method({"name": method["name"]}, 0.9).settings()
     parts = []
-    for name, value in method.items():
-        if name == "name" or value == _plain(shipped[name]):
+    for name, value in kind.regrouped({k: v for k, v in method.items() if k != "name"}).items():
+        if value == _plain(shipped[name]):
             continue
-        if isinstance(value, dict):
-            parts += _of_refinement(value, shipped[name])
-        else:
-            parts.append(_part(name, value))
+        parts += (
+            _of_group(name, value, shipped) if isinstance(value, dict) else [_part(name, value)]
+        )
     return ", ".join(parts) or "defaults"
 
 
@@ -37,11 +38,11 @@ def settings_of(runs: Iterable[Run]) -> str:
     return settings_text(next(iter(runs))["config"]["methods"][0])
 
 
-def _of_refinement(options: Mapping[str, Any], shipped: Mapping[str, Any] | None) -> list[str]:
-    """A refinement's own settings; where a method has none by default, that it has one."""
-    own = shipped if shipped is not None else asdict(Refinement())
-    differing = [_part(f"refinement.{k}", v) for k, v in options.items() if v != own[k]]
-    return differing or ([] if shipped is not None else [_part("refinement", {})])
+def _of_group(name: str, options: Mapping[str, Any], shipped: Mapping[str, Any]) -> list[str]:
+    """A group's own settings; of a refinement that a method has not by default, that it has one."""
+    own = shipped[name] if shipped[name] is not None else asdict(Refinement())
+    differing = [_part(f"{name}.{k}", v) for k, v in options.items() if v != _plain(own[k])]
+    return differing or ([] if shipped[name] is not None else [_part(name, {})])
 
 
 def _part(name: str, value: Any) -> str:

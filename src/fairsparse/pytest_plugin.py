@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fairsparse.auditing.document import read_document
-from fairsparse.auditing.gate import Verdict, judge, read_policy
+from fairsparse.auditing.gate import Judgement, judge, read_policy
 from fairsparse.core import InputError
 
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(
 class RuleItem(pytest.Item):
     """One rule on one candidate."""
 
-    def __init__(self, *, verdict: Verdict, file: Path, **more: Any) -> None:
+    def __init__(self, *, verdict: Judgement, file: Path, **more: Any) -> None:
         super().__init__(**more)
         self.verdict, self.file = verdict, file
 

@@ -177,10 +177,10 @@ def test_every_form_gives_the_scores_of_the_network(small: nn.Module, form: str)
 
 def test_an_audit_of_models_is_that_of_their_predictions(small: nn.Module) -> None:
     path = make(small, "onnx")
-    given = read_inputs("x.npz", Columns())
+    model_inputs = read_inputs("x.npz", Columns())
     quick = Settings(resamples=50, least=5)
     other = "nets_of_a_test:small"
-    found = audit_files(other, {"b": path}, settings=quick, given=given)
+    found = audit_files(other, {"b": path}, settings=quick, inputs=model_inputs)
     with torch.no_grad():
         after = small(inputs()).softmax(1).numpy()
     before = scores(other, N, batch)
@@ -208,8 +208,8 @@ def test_networks_that_take_several_inputs_take_them_by_name(here: Path) -> None
     ids = torch.randint(0, 9, (N, 4), generator=torch.Generator().manual_seed(0))
     mask = (torch.arange(4) < 1 + torch.arange(N)[:, None] % 4).long()
     np.savez("texts.npz", input_ids=ids.numpy(), attention_mask=mask.numpy(), y=np.arange(N) % 3)
-    given = read_inputs("texts.npz", Columns())
-    found = scores("nets_of_a_test:words", N, given.batch)
+    model_inputs = read_inputs("texts.npz", Columns())
+    found = scores("nets_of_a_test:words", N, model_inputs.batch)
     import nets_of_a_test
 
     model = nets_of_a_test.words().eval()
@@ -228,7 +228,7 @@ def test_networks_that_take_several_inputs_take_them_by_name(here: Path) -> None
 
     both = {"input_ids": ids[:3], "attention_mask": mask[:3]}
     torch.export.save(torch.export.export(Plain(), (both,)), "words.pt2")
-    np.testing.assert_allclose(scores("words.pt2", N, given.batch), expected, atol=1e-6)
+    np.testing.assert_allclose(scores("words.pt2", N, model_inputs.batch), expected, atol=1e-6)
 
 
 def test_any_function_of_a_batch_is_a_model(here: Path) -> None:
@@ -238,17 +238,17 @@ def test_any_function_of_a_batch_is_a_model(here: Path) -> None:
 
 def test_a_task_gives_its_test_split_as_networks_take_it() -> None:
     task = DATASETS["digits"]()
-    given = of_task(task)
-    assert given.about.n == len(task.test)
+    model_inputs = of_task(task)
+    assert model_inputs.about.n == len(task.test)
     rows = np.array([0, 3, 1])
-    x = given.batch(rows)
+    x = model_inputs.batch(rows)
     assert isinstance(x, Tensor)
     torch.testing.assert_close(x, task.test.batch(torch.from_numpy(rows)).x)
-    assert given.about.truth is not None
-    assert given.about.truth.codes.tolist() == task.test.y.tolist()
-    assert given.about.classes == task.class_names
-    assert given.show is not None
-    picture = given.show(3)
+    assert model_inputs.about.truth is not None
+    assert model_inputs.about.truth.codes.tolist() == task.test.y.tolist()
+    assert model_inputs.about.classes == task.class_names
+    assert model_inputs.show is not None
+    picture = model_inputs.show(3)
     assert isinstance(picture, np.ndarray)
     assert picture.dtype == np.uint8
     assert picture.shape[2] == 3
@@ -263,8 +263,8 @@ def test_pixels_are_stretched_only_where_they_are_not_bytes() -> None:
 
 
 def test_probabilities_are_taken_as_they_are(here: Path) -> None:
-    given = read_inputs("x.npz", Columns())
-    joined = join({"reference": "nets_of_a_test:sure"}, given=given)
+    model_inputs = read_inputs("x.npz", Columns())
+    joined = join({"reference": "nets_of_a_test:sure"}, inputs=model_inputs)
     assert joined.notes == ("Rows were matched by their order, as files have no ids.",)
     assert joined.confidence["reference"].tolist() == pytest.approx([0.7] * N)
 
@@ -331,9 +331,9 @@ def test_models_need_inputs_that_fit(small: nn.Module) -> None:
     two: Inputs = {"a": inputs()[:2], "b": inputs()[:2]}
     with pytest.raises(InputError, match=r"takes the inputs x; given are a, b; name the arrays"):
         Network(path, two)
-    given = read_inputs("x.npz", Columns())
+    model_inputs = read_inputs("x.npz", Columns())
     with pytest.raises(InputError, match=r"gives 3 scores an example for 2 classes \(p, q\)"):
-        join({"reference": path}, given=given, class_names=["p", "q"])
+        join({"reference": path}, inputs=model_inputs, class_names=["p", "q"])
     np.savez("flat.npz", y=np.arange(3))
     with pytest.raises(InputError, match="holds no inputs, arrays of two or more dimensions"):
         read_inputs("flat.npz", Columns())
@@ -345,7 +345,7 @@ def test_models_need_inputs_that_fit(small: nn.Module) -> None:
         read_inputs("text.npz", Columns())
     np.savez("nan.npz", x=np.full((N, 2, 3), np.nan, np.float32), y=np.arange(N) % 3)
     with pytest.raises(InputError, match="scores are not a number, first for example 1"):
-        join({"reference": path}, given=read_inputs("nan.npz", Columns()))
+        join({"reference": path}, inputs=read_inputs("nan.npz", Columns()))
 
 
 def test_a_missing_runtime_is_named(small: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from fairsparse.auditing.exemplars import exemplars
 from fairsparse.report import exemplars as exemplars_report
 from fairsparse.report.audit.page import html
 from fairsparse.report.explain import page
-from fairsparse.report.run.page import comparison_report, run_report
+from fairsparse.report.run.page import run_report
+from fairsparse.report.sweep.page import comparison_report
 from report.made import MANY, TEN, record
 from runs import TINY
 
@@ -104,7 +105,7 @@ def of_exemplars(pictures: bool) -> str:
         return HOSTILE[i % 4] + " and more words " * 9
 
     labels = [LONG if i == 0 else f"{TAG} {i}" for i in range(120)]
-    return exemplars_report.html(exemplars_report.Found(made, 1, 1, labels, show))
+    return exemplars_report.html(exemplars_report.ExemplarReport(made, 1, 1, labels, show))
 
 
 def _explained(folder: Path, config: dict[str, Any], line: bool) -> str:

@@ -41,19 +41,19 @@ CONFIGS = {
     "model option": (changed(model={"name": "mlp", "hiden": [8]}), ["model.hiden", "'hidden'"]),
     "method option": (
         changed(methods=[{"name": "ballot", "lambda": 1}]),
-        ["methods.0.lambda: unknown", "'lambda_conflict'"],
+        ["methods.0.lambda: unknown", "'selection.lambda_conflict'"],
     ),
     "refinement option": (
         changed(methods=[{"name": "ballot", "refinement": {"strenght": 1}}]),
         ["methods.0.refinement.strenght: unknown", "'strength'"],
     ),
     "word of a union": (
-        changed(methods=[{"name": "ballot", "rewind_at": "serch"}]),
-        ["methods.0.rewind_at: ", "a valid number", "or 'search', got 'serch'"],
+        changed(methods=[{"name": "ballot", "search": {"rewind_at": "serch"}}]),
+        ["methods.0.search.rewind_at: ", "a valid number", "or 'search', got 'serch'"],
     ),
     "number of a union": (
-        changed(methods=[{"name": "ballot", "rewind_at": 1.5}]),
-        ["methods.0.rewind_at: Input should be less than 1 or 'search', got 1.5"],
+        changed(methods=[{"name": "ballot", "search": {"rewind_at": 1.5}}]),
+        ["methods.0.search.rewind_at: Input should be less than 1 or 'search', got 1.5"],
     ),
     "method": (changed(methods=["balot"]), ["methods.0: unknown method 'balot'", "'ballot'"]),
     "data set": (changed(data="digit"), ["unknown data set 'digit'", "'digits'"]),

@@ -63,7 +63,7 @@ def test_exemplars_of_runs_show_the_pictures(
     assert y[row] == int(str(first["y"]).split()[-1])
     page = Page(Path("e/report.html").read_text())
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert 1 <= len(pictures) <= exemplars_report.SHOWN
+    assert 1 <= len(pictures) <= exemplars_report.MOST_EXAMPLES
     assert all(str(p["src"]).startswith("data:image/png;base64,") for p in pictures)
     assert str(pictures[0]["alt"]).startswith(f"{first['example']}: ")
     assert len({p["src"] for p in pictures}) > 1
@@ -124,7 +124,7 @@ def test_exemplars_of_texts_show_what_the_network_reads(
     found = json.loads(Path("e/exemplars.json").read_text())
     assert len(found["exemplars"]) == found["n"]  # everybody's prediction changed
     page = Path("e/report.html").read_text()
-    assert page.count("<blockquote") == min(found["n"], exemplars_report.SHOWN)
+    assert page.count("<blockquote") == min(found["n"], exemplars_report.MOST_EXAMPLES)
     assert "rather good" in page or "rather bad" in page
     sys.modules.pop("rules_of_a_test")
 
@@ -135,7 +135,7 @@ def hostile(**more: object) -> str:
     table = found.examples.assign(y=[names[0], names[1], names[1]])
     made = type(found)(table, found.cells.assign(cell=names[: len(found.cells)]))
     labels = ["<b>a", "b", "c"]
-    return exemplars_report.html(exemplars_report.Found(made, 1, 1, labels, **more))  # type: ignore[arg-type]
+    return exemplars_report.html(exemplars_report.ExemplarReport(made, 1, 1, labels, **more))  # type: ignore[arg-type]
 
 
 def test_everything_shown_is_escaped() -> None:

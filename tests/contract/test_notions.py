@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 import fairsparse
 from fairsparse import Cells, InputError, Predictions, Refinement, make_config
 from fairsparse.experiments.catalog import rows
-from fairsparse.fairness.measure.counts import Confusion
 from fairsparse.fairness.measure.metrics import METRICS
+from fairsparse.fairness.measure.outcomes import Confusion
 from fairsparse.fairness.notions import NOTIONS, Notion
 from fairsparse.fairness.steering.budget import Budget
+from fairsparse.fairness.steering.corrections import fit_thresholds
 from fairsparse.fairness.steering.penalties import gap_loss
 from fairsparse.fairness.steering.spread import spread
-from fairsparse.fairness.steering.thresholds import fit_thresholds
 from fairsparse.methods import METHODS
 from fairsparse.methods.shared.pressure import check_form
 from fairsparse.report import phrases

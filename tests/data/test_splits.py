@@ -77,6 +77,14 @@ def test_the_test_share_is_of_all_and_cal_and_val_of_what_is_left():
     }
 
 
+def test_cal_gives_way_to_val_where_both_leave_nothing_to_train_on():
+    y, group = np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    parts = Held(cal=0.49, val=0.49, seed=1).divide(
+        np.r_[y, 0], np.r_[group, 0], Assigned(np.array(["train"] * 4 + ["test"]))
+    )
+    assert [len(parts[split]) for split in SPLITS] == [1, 1, 2, 1]
+
+
 def test_given_splits_stay_and_only_the_absent_ones_are_drawn():
     y, group = np.zeros(40, dtype=np.int64), np.zeros(40, dtype=np.int64)
     fixed = np.array(["train"] * 20 + ["val"] * 10 + ["test"] * 10)

@@ -30,6 +30,7 @@ from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.fairness.steering.budget import Budget
+from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
@@ -78,7 +79,7 @@ def program(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
 def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Blocks of a page build on each other: files in one folder, names in one module.
     monkeypatch.chdir(tmp_path)
-    for registry in (METHODS, METRICS, DATASETS, NOTIONS):
+    for registry in (METHODS, CRITERIA, MODELS, METRICS, DATASETS, NOTIONS):
         monkeypatch.setattr(registry, "_items", dict(registry._items))
     module = ModuleType(page.stem)
     monkeypatch.setitem(sys.modules, page.stem, module)

@@ -252,7 +252,7 @@ def test_settings_as_text() -> None:
     assert settings_text(plain) == "defaults"
     options = {"rewind": "lr", "refinement": {"strength": 0.5, "offsets": True, "distill": 0.0}}
     assert settings_text({"name": "ballot", **options}) == (
-        "`rewind=lr`, `refinement.offsets=true`, `refinement.distill=0`"
+        "`refinement.offsets=true`, `refinement.distill=0`, `search.rewind=lr`"
     )
     assert settings_text({"name": "lth", "levels": [0.5], "refinement": {"form": "weights"}}) == (
         "`levels=[0.5]`, `refinement={}`"

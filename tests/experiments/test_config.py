@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fairsparse import METHODS, InputError, make_config, read_config
+from fairsparse.experiments.config import complete_method
 from fairsparse.experiments.options import options_model, plain
 from fairsparse.experiments.plan import plan
 
@@ -182,3 +183,31 @@ def test_plain_values() -> None:
 
     assert plain({"a": (1, Path("x"))}) == {"a": [1, "x"]}
     assert plain(Refinement(strength=2))["strength"] == 2
+
+
+def test_options_spelled_as_before_they_were_grouped_are_read_and_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = {"name": "ballot", "retries": 3, "alpha": 0.25, "selection": {"quota": 0.125}}
+    done = [complete_method(old, "methods.7") for _ in range(2)]
+    new = {"name": "ballot", "search": {"retries": 3}, "selection": {"quota": 0.125, "alpha": 0.25}}
+    assert done == [complete_method(new, "methods.7")] * 2
+    assert done[0]["search"]["retries"] == 3
+    assert (done[0]["selection"]["alpha"], done[0]["selection"]["quota"]) == (0.25, 0.125)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "methods.7: " in told
+    assert "retries is now search.retries" in told
+    assert "alpha is now selection.alpha" in told
+    twice = {"name": "ballot", "alpha": 0.5, "selection": {"alpha": 0.5}}
+    with pytest.raises(InputError, match=r"methods.7: alpha and selection are both given"):
+        complete_method(twice, "methods.7")
+
+
+def test_grouped_options_have_the_keys_of_flat_ones() -> None:
+    method = METHODS["ballot"]
+    flat = method(sparsity=0.9).flat_settings()
+    assert {"lambda_conflict", "rewind_at", "refinement", "levels"} <= flat.keys()
+    assert not {"selection", "search"} & flat.keys()
+    changed = method(sparsity=0.9, selection={"alpha": 0.5})  # type: ignore[call-arg]
+    assert changed.key_settings() == {**method(sparsity=0.9).key_settings(), "alpha": 0.5}

@@ -13,7 +13,7 @@ from torch import nn
 import fairsparse
 from fairsparse import Cells, InputError, Predictions, Result, Task, Trainer, prune
 from fairsparse.experiments.controls import measure_controls
-from fairsparse.fairness.steering.offsets import fit_offsets
+from fairsparse.fairness.steering.corrections import fit_offsets
 from fairsparse.fairness.steering.spread import spread
 from fairsparse.methods import Dense
 from fairsparse.methods.shared.offsets import fold_

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from fairsparse.core import InputError
-from fairsparse.explain.agreement import agreement, correlation, weighted_mean
-from fairsparse.explain.sample import stratified
+from fairsparse.explain.agreement import agreement, correlation, stratified, weighted_mean
 
 
 def maps(n: int, seed: int = 0) -> np.ndarray:

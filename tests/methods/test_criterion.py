@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from fairsparse.core import InputError
 from fairsparse.experiments.plan import check_fit
-from fairsparse.masks.criteria.gradients import snip
 from fairsparse.masks.criteria.registry import CRITERIA
+from fairsparse.masks.criteria.scorers import snip
 from fairsparse.masks.selection import select
 from fairsparse.methods import METHODS
 from fairsparse.methods.init import PruneAtInit

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fairsparse.core import Batch
 from fairsparse.data.task import Split
-from fairsparse.methods.bifp.evenness import Evenness
+from fairsparse.methods.bifp.method import Evenness
 from fairsparse.training import cross_entropy
 from helpers import split, tiny, trainer_for
 

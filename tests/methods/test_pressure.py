@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fairsparse.core import Batch, InputError, Predictions
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.offsets import fit_offsets
+from fairsparse.fairness.steering.corrections import fit_offsets
 from fairsparse.fairness.steering.spread import objective, spread
 from fairsparse.methods.shared import offsets as fold
 from fairsparse.methods.shared.offsets import choose_offsets, fold_offsets, unfold_

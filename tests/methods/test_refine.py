@@ -15,6 +15,7 @@ from fairsparse.methods.fair_scratch.method import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.safecompress.method import SafeCompress
+from fairsparse.methods.shared.pressure import Pressure
 from fairsparse.methods.shared.refine import Watch, raised, refine
 from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Dense, Run
@@ -137,6 +138,25 @@ def tickets(settings: Refinement, **recipe: Any) -> tuple[Any, dict[str, Any], L
     loop = Loop(case.trainer, case.model, case.data.train, stage="ticket", snapshots=range(99))
     case.model.load_state_dict(case.dense.states[0])
     return case, refine(loop, case, settings), loop
+
+
+def test_the_loss_follows_the_cells_after_every_epoch_but_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # what is measured after the last epoch steers nothing, and must not count as an overshoot
+    steps: list[int] = []
+    plain = Pressure.update
+
+    def update(pressure: Any, held_out: Any) -> Any:
+        steps.append(loops[-1].step)
+        return plain(pressure, held_out)
+
+    loops: list[Loop] = []
+    see = Loop.__iter__
+    monkeypatch.setattr(Loop, "__iter__", lambda loop: loops.append(loop) or see(loop))
+    monkeypatch.setattr(Pressure, "update", update)
+    tickets(Refinement(), epochs=3)
+    assert steps == [6, 12]
 
 
 def test_off_is_plain_training() -> None:

@@ -14,9 +14,7 @@ from fairsparse.core import InputError
 from fairsparse.fairness.steering.spread import Spread
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
-from fairsparse.methods.sequential.fair_then_prune import FairThenPrune
-from fairsparse.methods.sequential.prune_then_fair import PruneThenFair
-from fairsparse.methods.sequential.sequential import Curve
+from fairsparse.methods.sequential import Curve, FairThenPrune, PruneThenFair
 from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.methods.stages import Run
 from fairsparse.training import Loop, state_of

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fairsparse.masks.grouping import top
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.topk import top
 from fairsparse.methods.fairgrape.shares import Order, balanced, pick, shift
 
 ORDERS = get_args(Order)

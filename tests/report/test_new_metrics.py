@@ -25,9 +25,10 @@ from fairsparse.fairness.measure.metric import FRACTION
 from fairsparse.fairness.measure.metrics import METRICS, metric
 from fairsparse.report import phrases
 from fairsparse.report.audit.page import write
-from fairsparse.report.run import controls
-from fairsparse.report.run.page import comparison_report, run_report
-from fairsparse.report.sweep import tables
+from fairsparse.report.run.page import run_report
+from fairsparse.report.run.tables import control_metrics
+from fairsparse.report.sweep.page import comparison_report
+from fairsparse.report.sweep.sweep import main_metrics
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit.schema.json").read_text())
 THEIL = (1.5 * math.log(1.5) + 0.5 * math.log(0.5)) / 2
@@ -176,13 +177,13 @@ def test_a_report_of_an_old_record_shows_what_is_no_longer_registered() -> None:
 
 def test_tables_of_chosen_metrics_have_accuracy_the_gap_and_what_asks_to_be_there() -> None:
     run = record(["no", "yes"], ["a", "b"], cells="equalized-odds", resamples=20)
-    assert controls.metrics(run) == [
+    assert control_metrics(run) == [
         "accuracy", "equalized_odds", "mcd", "accuracy_gap", "demographic_parity",
     ]  # fmt: skip
-    assert tables.shown_metrics(run) == [
+    assert main_metrics(run) == [
         "accuracy", "cwv", "cwv_corrected", "mcd", "worst_class_accuracy", "accuracy_gap",
         "equalized_odds", "worst_group_accuracy",
     ]  # fmt: skip
     run["cells"] = "demographic-parity"
-    assert controls.metrics(run)[:3] == ["accuracy", "demographic_parity", "mcd"]
-    assert tables.shown_metrics(run)[-1] == "demographic_parity"
+    assert control_metrics(run)[:3] == ["accuracy", "demographic_parity", "mcd"]
+    assert main_metrics(run)[-1] == "demographic_parity"

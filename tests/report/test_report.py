@@ -15,8 +15,9 @@ from page import BAR, SPACE, Page
 
 from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.report import phrases
-from fairsparse.report.run.page import comparison_report, run_report
+from fairsparse.report.run.page import run_report
 from fairsparse.report.run.sentences import budget, given_up, run_paragraphs, tolerance
+from fairsparse.report.sweep.page import comparison_report
 
 MADE = {
     "classes": lambda: run_report(record(TEN)),

@@ -13,7 +13,7 @@ from page import BAR, SPACE, Page
 from scipy import stats
 
 from fairsparse.core import InputError
-from fairsparse.report.run.page import comparison_report
+from fairsparse.report.sweep.page import comparison_report
 from fairsparse.report.sweep.sweep import Mean, gather, paired
 
 

@@ -8,25 +8,45 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from typing_extensions import TypedDict
 
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.fairness.inference import calibration as measured
 from fairsparse.fairness.measure.counts import Array
 
 EVERYONE = "all"
-COLUMNS = (
-    "candidate_name",
-    "attribute",
-    "cell",
-    "n",
-    *(f"{role}_{what}" for what in ("ece", "floor") for role in ("reference", "candidate")),
-    *(
-        f"{role}{end}"
-        for role in ("reference", "candidate", "change")
-        for end in ("", "_low", "_high")
-    ),
-    "p",
-)
+Real = float | None
+
+
+class CalibrationRow(TypedDict):
+    """Confidence of both models in a group, or in all; null where there is no number.
+
+    ``reference``, ``candidate`` and ``change`` are overconfidence: mean confidence less accuracy.
+    """
+
+    candidate_name: str
+    attribute: str
+    cell: str
+    n: int
+    reference_ece: Real
+    candidate_ece: Real
+    reference_floor: Real
+    candidate_floor: Real
+    reference: Real
+    reference_low: Real
+    reference_high: Real
+    candidate: Real
+    candidate_low: Real
+    candidate_high: Real
+    change: Real
+    change_low: Real
+    change_high: Real
+    p: Real
+    p_adjusted: Real
+
+
+COLUMNS = tuple(CalibrationRow.__annotations__)[:-1]
+"""Of a table whose p-values are not adjusted yet."""
 
 
 def calibration(
@@ -63,18 +83,18 @@ def calibration(
         size = len(names)
         if size == 0:
             continue
-        sums = measured.sums(confidence, correct, codes, size)
+        sums = measured.cell_sums(confidence, correct, codes, size)
         small = sums.n < settings.least
-        found: dict[str, Any] = {"cell": names, "n": sums.n}
+        table: dict[str, Any] = {"cell": names, "n": sums.n}
         for i, role in enumerate(("reference", "candidate")):
             error, floor = measured.ece(confidence[i], correct[i], codes, size)
             low, high = measured.overconfidence(sums, i)
-            found |= {f"{role}_ece": error, f"{role}_floor": floor}
-            found |= {role: sums.mean[i], f"{role}_low": low, f"{role}_high": high}
+            table |= {f"{role}_ece": error, f"{role}_floor": floor}
+            table |= {role: sums.mean[i], f"{role}_low": low, f"{role}_high": high}
         low, high = measured.change(sums)
-        found |= {"change": sums.mean[1] - sums.mean[0], "change_low": low, "change_high": high}
-        found["p"] = np.where(small, np.nan, measured.change_test(sums))
-        frames.append(pd.DataFrame({"candidate_name": name, "attribute": attribute, **found}))
+        table |= {"change": sums.mean[1] - sums.mean[0], "change_low": low, "change_high": high}
+        table["p"] = np.where(small, np.nan, measured.change_test(sums))
+        frames.append(pd.DataFrame({"candidate_name": name, "attribute": attribute, **table}))
         if size > 1 and attribute in examples.attributes:
             gaps.append(_gap(attribute, sums, settings))
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)], gaps

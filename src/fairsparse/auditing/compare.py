@@ -10,11 +10,11 @@ import numpy as np
 
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
+from fairsparse.auditing.inputs.contents import of_network
 from fairsparse.auditing.inputs.labels import CLASS
-from fairsparse.auditing.inputs.score_columns import of_network
 from fairsparse.core import UNKNOWN, Predictions
 from fairsparse.fairness.inference.estimates import ROLES, Estimate
-from fairsparse.fairness.measure.counts import Array, Labels
+from fairsparse.fairness.measure.counts import Array, Codes
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import FairnessReport, lacking, measure_counts, plain
 from fairsparse.fairness.measure.outcomes import Outcomes
@@ -65,10 +65,10 @@ class Comparison:
 
 
 def compare(
-    reference: Labels,
-    candidate: Labels,
-    y: Labels,
-    group: Labels,
+    reference: Codes,
+    candidate: Codes,
+    y: Codes,
+    group: Codes,
     class_names: Sequence[str],
     group_names: Sequence[str] = (),
     **settings: Any,
@@ -114,8 +114,8 @@ def compare_networks(
 
 
 def _comparison(
-    predicted: Sequence[Labels],
-    facts: tuple[Labels, Labels, Sequence[str], Sequence[str]],
+    predicted: Sequence[Codes],
+    facts: tuple[Codes, Codes, Sequence[str], Sequence[str]],
     settings: Settings,
     confidence: Sequence[Array] = (),
 ) -> Comparison:

@@ -14,13 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from fairsparse._version import __version__
+from fairsparse.auditing.calibration import CalibrationRow, Real
 from fairsparse.auditing.engine import Audit
 from fairsparse.core import InputError
 
 FORMAT = "fairsparse-audit/1"
 """Of a document; a change that readers would notice changes the number."""
-
-Real = float | None
 
 
 class OverallRow(TypedDict):
@@ -81,33 +80,6 @@ class CellRow(TypedDict):
     excess_q: Real
     p_no_worse_adjusted: Real
     finding: str
-
-
-class CalibrationRow(TypedDict):
-    """Confidence of both models in a group, or in all; null where there is no number.
-
-    ``reference``, ``candidate`` and ``change`` are overconfidence: mean confidence less accuracy.
-    """
-
-    candidate_name: str
-    attribute: str
-    cell: str
-    n: int
-    reference_ece: Real
-    candidate_ece: Real
-    reference_floor: Real
-    candidate_floor: Real
-    reference: Real
-    reference_low: Real
-    reference_high: Real
-    candidate: Real
-    candidate_low: Real
-    candidate_high: Real
-    change: Real
-    change_low: Real
-    change_high: Real
-    p: Real
-    p_adjusted: Real
 
 
 class SettingsDict(TypedDict):
@@ -175,12 +147,8 @@ def rows(frame: pd.DataFrame) -> list[Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of ``audit.json``."""
-    found = _ADAPTER.json_schema()
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **found,
-        "title": f"audit.json, {FORMAT}",
-    }
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, **_ADAPTER.json_schema(), "title": f"audit.json, {FORMAT}"}
 
 
 def read_document(path: str | Path) -> Document:
@@ -192,16 +160,16 @@ def read_document(path: str | Path) -> Document:
         When it is missing, damaged, of another format, or lacks something.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; 'fairsparse audit --out DIR' writes one") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); run the audit again") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        got = found.get("format") if isinstance(found, dict) else type(found).__name__
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        got = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path}: not an audit of format {FORMAT} (got {got}); run it again")
     try:
-        return _ADAPTER.validate_python(found)
+        return _ADAPTER.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -14,14 +14,7 @@ from fairsparse.auditing import findings
 from fairsparse.auditing.calibration import COLUMNS, calibration
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.findings import LOST_MORE, Contrast
-from fairsparse.auditing.inputs.labels import (
-    attributes,
-    column,
-    confidence,
-    encode,
-    group_codes,
-    predicted,
-)
+from fairsparse.auditing.inputs.labels import confidence
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.fairness.measure.outcomes import Outcomes
@@ -86,9 +79,9 @@ class Audit:
         name = candidate if candidate is not None else self.candidates[0]
         chosen = self.cells.query("candidate_name == @name and attribute == @attribute")
         if chosen.empty:
-            known = sorted(set(self.cells["attribute"]))
+            attributes = sorted(set(self.cells["attribute"]))
             raise InputError(
-                f"no cells of '{attribute}' for '{name}'; attributes: {', '.join(known)};"
+                f"no cells of '{attribute}' for '{name}'; attributes: {', '.join(attributes)};"
                 f" candidates: {', '.join(self.candidates)}"
             )
         return chosen.set_index("cell")[["n", "reference", "candidate", "drop", "excess_drop"]]
@@ -127,28 +120,19 @@ def audit(
 
     Examples
     --------
-    >>> found = audit([0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 0], groups=["a", "a", "b", "b"])
-    >>> found.frame("group")["drop"].tolist()
+    >>> result = audit([0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 0], groups=["a", "a", "b", "b"])
+    >>> result.frame("group")["drop"].tolist()
     [0.0, 0.5]
     """
-    true = column("y", y)
     several = candidate if isinstance(candidate, Mapping) else {"candidate": candidate}
     outputs = {"reference": reference, **several}
-    if len(outputs) != 1 + len(several):
-        raise InputError("a candidate cannot be called 'reference'; rename it")
-    arrays = {name: predicted(name, value, class_names) for name, value in outputs.items()}
-    for name, array in arrays.items():
-        if len(array) != len(true):
-            raise InputError(
-                f"{name} has {len(array):,} predictions and y {len(true):,} labels; give one for"
-                " each example, in the same order"
-            )
-    names, codes = encode({"y": true, **arrays}, class_names)
-    coded = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
-    examples = Examples(codes["y"], names, coded)
+    for name in ("reference", "y"):
+        if name in several:
+            raise InputError(f"a candidate cannot be called '{name}'; rename it")
+    examples, codes = Examples.of(y, outputs, groups, class_names)
     sure = {k: c for k, v in outputs.items() if (c := confidence(v)) is not None}
-    rest = {name: codes[name] for name in several}
-    return audit_codes(codes["reference"], rest, examples, Settings(**settings), confidence=sure)
+    first = codes.pop("reference")
+    return audit_codes(first, codes, examples, Settings(**settings), confidence=sure)
 
 
 def audit_codes(

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from fairsparse.auditing.inputs.labels import CLASS
+from fairsparse.auditing.inputs.labels import (
+    CLASS,
+    attributes,
+    column,
+    encode,
+    group_codes,
+    predicted,
+)
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 
@@ -74,28 +82,60 @@ class Examples:
             if name == CLASS or name.startswith(f"{CLASS} x ") or name in crossings:
                 raise InputError(f"an attribute cannot be called '{name}'; rename it")
 
+    @classmethod
+    def of(
+        cls,
+        y: Any,
+        outputs: Mapping[str, Any],
+        groups: Any,
+        class_names: Sequence[Any] | None,
+        every: bool = False,
+    ) -> tuple[Examples, dict[str, Array]]:
+        """Read people's own arrays, and what models predict for them as codes (N,).
+
+        Other parameters are those of `audit`.
+
+        Parameters
+        ----------
+        outputs : mapping of str to array-like, shape (N,) or (N, C)
+            Name -> predicted classes of a model, or its scores.
+        every : bool
+            Whether any model may predict a class that neither `y` nor ``reference`` has.
+        """
+        true = column("y", y)
+        arrays = {name: predicted(name, value, class_names) for name, value in outputs.items()}
+        for name, array in arrays.items():
+            if len(array) != len(true):
+                raise InputError(
+                    f"{name} has {len(array):,} predictions and y {len(true):,} labels; give one"
+                    " for each example, in the same order"
+                )
+        names, codes = encode({"y": true, **arrays}, class_names, every)
+        coded = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
+        return cls(codes.pop("y"), names, coded), codes
+
     def crossed(self, depth: int) -> dict[str, tuple[Array, tuple[str, ...]]]:
         """Every attribute, and every crossing of up to `depth` of them.
 
         A crossed group is known where all of its parts are; those without examples are left out.
         """
-        found: dict[str, tuple[Array, tuple[str, ...]]] = {}
+        crossings: dict[str, tuple[Array, tuple[str, ...]]] = {}
         for size in range(1, min(depth, len(self.attributes)) + 1):
             for chosen in itertools.combinations(self.attributes, size):
                 parts = [self.attributes[name] for name in chosen]
-                found[" x ".join(chosen)] = parts[0] if size == 1 else _cross(parts)
-        return found
+                crossings[" x ".join(chosen)] = parts[0] if size == 1 else _cross(parts)
+        return crossings
 
 
 def _cross(parts: Sequence[tuple[Array, tuple[str, ...]]]) -> tuple[Array, tuple[str, ...]]:
     dims = tuple(len(names) for _, names in parts)
-    known = np.logical_and.reduce([codes >= 0 for codes, _ in parts])
-    if not known.any():
-        return np.full(len(known), UNKNOWN), ()
-    cell = np.ravel_multi_index([codes[known] for codes, _ in parts], dims)
+    inside = np.logical_and.reduce([codes >= 0 for codes, _ in parts])
+    if not inside.any():
+        return np.full(len(inside), UNKNOWN), ()
+    cell = np.ravel_multi_index([codes[inside] for codes, _ in parts], dims)
     present, position = np.unique(cell, return_inverse=True)
-    codes = np.full(len(known), UNKNOWN)
-    codes[known] = position
+    codes = np.full(len(inside), UNKNOWN)
+    codes[inside] = position
     at = np.unravel_index(present, dims)
     names = (
         " | ".join(part[1][i] for part, i in zip(parts, row, strict=True))

@@ -11,7 +11,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +20,9 @@ import pandas as pd
 from scipy import stats
 
 from fairsparse.auditing.examples import Examples
-from fairsparse.auditing.inputs.labels import (
-    CLASS,
-    attributes,
-    column,
-    encode,
-    group_codes,
-    ordered,
-    predicted,
-    text,
-)
+from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.core import InputError
-from fairsparse.fairness.inference.adjust import holm
+from fairsparse.fairness.inference.multiplicity import holm
 from fairsparse.fairness.inference.paired import wilson
 from fairsparse.fairness.measure.counts import Array, share
 
@@ -88,30 +79,18 @@ def exemplars(
 
     Examples
     --------
-    >>> found = exemplars([[0, 0], [0, 0], [1, 0]], [[1, 0], [1, 0], [1, 0]], [0, 0])
-    >>> found.examples["modal"].tolist(), found.examples["taxicab"].round(2).tolist()
+    >>> result = exemplars([[0, 0], [0, 0], [1, 0]], [[1, 0], [1, 0], [1, 0]], [0, 0])
+    >>> result.examples["modal"].tolist(), result.examples["taxicab"].round(2).tolist()
     ([True, False], [1.33, 0.0])
     """
-    true = column("y", y)
     kinds = {"reference": references, "candidate": candidates}
-    arrays: dict[str, Array] = {}
     for kind, models in kinds.items():
         if len(models) == 0:
             raise InputError(f"there is no {kind}; give the predictions of at least one network")
-        for i, model in enumerate(models):
-            found = predicted(f"{kind} {i}", model, class_names)
-            if len(found) != len(true):
-                raise InputError(
-                    f"{kind} {i} has {len(found):,} predictions and y {len(true):,} labels"
-                )
-            arrays[f"{kind} {i}"] = found
-    known = class_names if class_names is not None else _all(true, arrays)
-    names, codes = encode({"y": true, "reference": true, **arrays}, known)
-    columns = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
-    before, after = (
-        [codes[f"{kind} {i}"] for i in range(len(models))] for kind, models in kinds.items()
-    )
-    return exemplars_codes(before, after, Examples(codes["y"], names, columns), depth)
+    outputs = {f"{kind} {i}": m for kind, models in kinds.items() for i, m in enumerate(models)}
+    examples, codes = Examples.of(y, outputs, groups, class_names, every=True)
+    before, after = list(codes.values())[: len(references)], list(codes.values())[len(references) :]
+    return exemplars_codes(before, after, examples, depth)
 
 
 def exemplars_codes(
@@ -120,7 +99,7 @@ def exemplars_codes(
     """Find exemplars of predicted classes given as codes, each (N,); `exemplars` is for arrays."""
     names = examples.class_names
     before, after = (_distribution(m, len(names)) for m in (references, candidates))
-    most = [found.argmax(1) for found in (before, after)]
+    most = [shares.argmax(1) for shares in (before, after)]
     modal = most[0] != most[1]
     labels = np.array(names, dtype=object)
     table = pd.DataFrame(
@@ -135,12 +114,6 @@ def exemplars_codes(
         }
     )
     return Exemplars(table, _cells(modal, examples, depth))
-
-
-def _all(true: Array, arrays: Mapping[str, Array]) -> list[Any]:
-    """Every class that occurs: populations of networks may predict what y does not have."""
-    values = (pd.unique(a) for a in (true, *arrays.values()))
-    return list(ordered({text(v) for found in values for v in found}))
 
 
 def _distribution(models: Sequence[Array], classes: int) -> Array:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.labels import CLASS
-from fairsparse.fairness.inference.adjust import benjamini_hochberg, holm
 from fairsparse.fairness.inference.estimates import Estimate, change_tests, estimate
+from fairsparse.fairness.inference.multiplicity import benjamini_hochberg, holm
 from fairsparse.fairness.inference.paired import (
     Pairs,
     excess_drop,

@@ -44,7 +44,7 @@ _KEYS = ("rule", "candidate", "exempt")
 
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyRule:
     """One rule of a policy.
 
     Parameters
@@ -72,10 +72,10 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """A rule on one candidate: ``kept``, ``broken``, or broken and ``exempt``."""
 
-    rule: Rule
+    rule: PolicyRule
     candidate: str
     value: float
     status: str
@@ -88,7 +88,7 @@ class Verdict:
         return text
 
 
-def read_policy(path: str | Path) -> list[Rule]:
+def read_policy(path: str | Path) -> list[PolicyRule]:
     """Read a policy.
 
     Raises
@@ -118,7 +118,7 @@ def _mapping(path: str | Path, node: Any, allowed: tuple[str, ...]) -> dict[str,
     line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
         raise InputError(f"{path}, line {line}: must have keys: {', '.join(allowed)}")
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for key, value in node.value:
         at = key.start_mark.line + 1
         if key.value not in allowed:
@@ -126,13 +126,13 @@ def _mapping(path: str | Path, node: Any, allowed: tuple[str, ...]) -> dict[str,
             raise InputError(
                 f"{path}, line {at}: unknown key '{key.value}'{hint}; known: {', '.join(allowed)}"
             )
-        if key.value in found:
+        if key.value in entries:
             raise InputError(f"{path}, line {at}: '{key.value}' is given twice")
-        found[key.value] = value
-    return found
+        entries[key.value] = value
+    return entries
 
 
-def _rule(path: str | Path, node: Any) -> Rule:
+def _rule(path: str | Path, node: Any) -> PolicyRule:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.ScalarNode):
         entries: dict[str, Any] = {"rule": node}
@@ -153,7 +153,7 @@ def _rule(path: str | Path, node: Any) -> Rule:
     if "exempt" in entries:
         until, reason = _exemption(path, entries["exempt"])
     name = entries.get("candidate")
-    return Rule(
+    return PolicyRule(
         " ".join(written.split()),
         match["finding"],
         match["operator"],
@@ -180,26 +180,30 @@ def _exemption(path: str | Path, node: Any) -> tuple[datetime.date, str]:
     return until, reason
 
 
-def facts(found: Document, candidate: str) -> dict[str, float]:
+def facts(audit: Document, candidate: str) -> dict[str, float]:
     """Every finding of a candidate that a rule can name, and its value."""
     named: dict[str, float] = {}
 
     def put(name: str, value: float | None) -> None:
         named[name] = math.nan if value is None else float(value)
 
-    for measure in found["measures"]:
+    def put_bounded(name: str, row: Mapping[str, Any], value: str, low: str, high: str) -> None:
+        put(name, row[value])
+        put(f"{name}.lower", row[low])
+        put(f"{name}.upper", row[high])
+
+    def put_roles(name: str, row: Mapping[str, Any]) -> None:
+        for role in ("reference", "candidate", "change"):
+            if role in row:
+                put_bounded(f"{name}.{role}", row, role, f"{role}_low", f"{role}_high")
+
+    for measure in audit["measures"]:
         if measure["candidate_name"] != candidate:
             continue
         of_classes = measure["attribute"] == "class"
         name = measure["measure"]
-        name = name if of_classes else f"{measure['attribute']}/{name}"
-        entries: Mapping[str, Any] = measure
-        for role in ("reference", "candidate", "change"):
-            if role in entries:
-                put(f"{name}.{role}", entries[role])
-                put(f"{name}.{role}.lower", entries[f"{role}_low"])
-                put(f"{name}.{role}.upper", entries[f"{role}_high"])
-    cells = [row for row in found["cells"] if row["candidate_name"] == candidate]
+        put_roles(name if of_classes else f"{measure['attribute']}/{name}", measure)
+    cells = [row for row in audit["cells"] if row["candidate_name"] == candidate]
     tested = [row for row in cells if row["p"] is not None]
     for attribute in ["", *dict.fromkeys(row["attribute"] for row in cells)]:
         of = [row for row in tested if not attribute or row["attribute"] == attribute]
@@ -210,25 +214,15 @@ def facts(found: Document, candidate: str) -> dict[str, float]:
     for row in cells:
         where = f"{row['attribute']}/{row['cell']}"
         put(f"{where}/candidate", row["candidate"])
-        for name, key, low, high in (
-            ("drop", "drop", "low", "high"),
-            ("extra_drop", "excess_drop", "excess_low", "excess_high"),
-        ):
-            values: Mapping[str, Any] = row
-            put(f"{where}/{name}", values[key])
-            put(f"{where}/{name}.lower", values[low])
-            put(f"{where}/{name}.upper", values[high])
-    for sure in found["calibration"]:
+        put_bounded(f"{where}/drop", row, "drop", "low", "high")
+        put_bounded(f"{where}/extra_drop", row, "excess_drop", "excess_low", "excess_high")
+    for sure in audit["calibration"]:
         if sure["candidate_name"] == candidate:
-            numbers: Mapping[str, Any] = sure
             everyone = sure["attribute"] == "all"
             where = "" if everyone else f"{sure['attribute']}/{sure['cell']}/"
-            for role in ("reference", "candidate", "change"):
-                put(f"{where}overconfidence.{role}", numbers[role])
-                put(f"{where}overconfidence.{role}.lower", numbers[f"{role}_low"])
-                put(f"{where}overconfidence.{role}.upper", numbers[f"{role}_high"])
+            put_roles(f"{where}overconfidence", sure)
     put("behind", sum(row["finding"] == LOST_MORE for row in cells))
-    for one in found["overall"]:
+    for one in audit["overall"]:
         if one["candidate_name"] == candidate:
             put("churn", one["churn"])
             put("kappa", one["kappa"])
@@ -241,7 +235,7 @@ def _largest(cells: list[CellRow], key: str) -> float:
     return max(values) if values else math.nan
 
 
-def judge(found: Document, rules: list[Rule], today: datetime.date) -> list[Verdict]:
+def judge(audit: Document, rules: list[PolicyRule], today: datetime.date) -> list[Judgement]:
     """Hold an audit against a policy; a finding that is undefined breaks its rule.
 
     Raises
@@ -250,14 +244,14 @@ def judge(found: Document, rules: list[Rule], today: datetime.date) -> list[Verd
         For a rule on a finding or candidate that the audit does not have.
     """
     verdicts = []
-    named = {name: facts(found, name) for name in found["candidates"]}
+    named = {name: facts(audit, name) for name in audit["candidates"]}
     for rule in rules:
         if rule.candidate is not None and rule.candidate not in named:
             raise InputError(
                 f"policy line {rule.line}: no candidate '{rule.candidate}'"
                 f"{nearest(rule.candidate, named)}; candidates: {', '.join(named)}"
             )
-        for candidate in found["candidates"] if rule.candidate is None else [rule.candidate]:
+        for candidate in audit["candidates"] if rule.candidate is None else [rule.candidate]:
             values = named[candidate]
             if rule.finding not in values:
                 raise InputError(
@@ -268,5 +262,5 @@ def judge(found: Document, rules: list[Rule], today: datetime.date) -> list[Verd
             kept = not math.isnan(value) and OPERATORS[rule.operator](value, rule.limit)
             exempt = rule.until is not None and today <= rule.until
             status = "kept" if kept else "exempt" if exempt else "broken"
-            verdicts.append(Verdict(rule, candidate, value, status))
+            verdicts.append(Judgement(rule, candidate, value, status))
     return verdicts

@@ -109,10 +109,10 @@ def exemplars(
     """Find the examples on which compressed networks, over several seeds, part from dense ones."""
     from fairsparse.auditing.exemplars import exemplars_codes
     from fairsparse.auditing.inputs.join import join
-    from fairsparse.report.exemplars import Found, paragraphs, write
+    from fairsparse.report.exemplars import ExemplarReport, paragraphs, write
 
     reading = _reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise)
-    given = reading["given"]
+    model_inputs = reading["inputs"]
     joined = join(
         {
             **{f"reference {i}": path for i, path in enumerate(reference)},
@@ -122,12 +122,12 @@ def exemplars(
         **reading,
     )
     codes, before = list(joined.predicted.values()), len(reference)
-    found = Found(
+    found = ExemplarReport(
         exemplars_codes(codes[:before], codes[before:], joined.examples, depth),
         before,
         len(candidate),
         joined.labels,
-        given.shown(joined.rows) if given else None,
+        model_inputs.viewer(joined.rows) if model_inputs else None,
         notes=joined.notes,
     )
     write(found, out)
@@ -152,11 +152,11 @@ def _reading(
         "columns": columns,
         "class_names": classes.split(",") if classes else None,
         "renormalise": renormalise,
-        "given": _given(inputs, columns, None if groups else group),
+        "inputs": _model_inputs(inputs, columns, None if groups else group),
     }
 
 
-def _given(path: str | None, columns: Any, attributes: list[str] | None) -> Any:
+def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) -> Any:
     """What models are run on: an NPZ file, or the test split of a configuration or of a run."""
     from fairsparse.auditing.inputs.examples_of import of_task, read_inputs
 

@@ -12,7 +12,7 @@ from fairsparse.auditing.compare import compare
 from fairsparse.core import Predictions
 from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.thresholds import check_thresholds, fit_thresholds
+from fairsparse.fairness.steering.corrections import check_thresholds, fit_thresholds
 from fairsparse.methods import Dense
 from fairsparse.methods.shared.offsets import choose_offsets
 from fairsparse.methods.shared.refinement import Refinement

@@ -17,11 +17,16 @@ from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.plan import Setup, make_task
 from fairsparse.experiments.result import Result, load
-from fairsparse.explain.agreement import Agreement, agreement, correlation, weighted_mean
+from fairsparse.explain.agreement import (
+    Agreement,
+    agreement,
+    correlation,
+    stratified,
+    weighted_mean,
+)
 from fairsparse.explain.explanation import DENSE, NETWORKS, PRUNED, RANDOM, Explanation, Shown
 from fairsparse.explain.heatmaps import explainer, heatmaps
 from fairsparse.explain.loss_path import Line, check_alike, line
-from fairsparse.explain.sample import stratified
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.masks.maskset import MaskSet

@@ -36,28 +36,34 @@ def complete(
     except ValueError as error:  # as importlib's for an empty module name
         raise InputError(f"{where}: {error}") from None
     rest = {key: value for key, value in given.items() if key != "name"}
+    moved: Mapping[str, str] = {}
     if isinstance(target, type) and issubclass(target, Method):
-        rest = _regrouped(target, rest, where)
+        moved = target.moved(rest)
+        try:
+            rest = target.regrouped(rest)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
     for key in leave_out:
         if key in rest:
             raise InputError(f"{where}.{key}: set it for all methods, under 'sparsities', not here")
     model = options_model(target, skip, leave_out)
     if model is None:
         return given
-    return {"name": name, **plain(checked(model, rest, where).model_dump(mode="json"))}
+    values = checked(model, rest, where).model_dump(mode="json")
+    _tell_moved(moved, where)
+    return {"name": name, **plain(values)}
 
 
-def _regrouped(method: type[Method], options: Options, where: str) -> Options:
-    """Options in the groups they belong to now; one line tells of those that were spelled flat."""
-    try:
-        regrouped = method.regrouped(options)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    moved = method.moved(options)
-    if moved:
-        names = ", ".join(f"{option} is now {home}.{option}" for option, home in moved.items())
-        print(f"fairsparse: {where}: {names}; the old names are still read", file=sys.stderr)
-    return regrouped
+def _tell_moved(moved: Mapping[str, str], where: str) -> None:
+    """One line, once, of options that are spelled as before they were in groups."""
+    names = ", ".join(f"{option} is now {home}.{option}" for option, home in moved.items())
+    line = f"fairsparse: {where}: {names}; the old names are still read"
+    if moved and line not in _TOLD:
+        _TOLD.add(line)
+        print(line, file=sys.stderr)
+
+
+_TOLD: set[str] = set()
 
 
 def options_model(
@@ -130,9 +136,15 @@ def _first(error: ValidationError, model: type[BaseModel], where: str) -> str:
     key = ".".join([where, *loc] if where else loc)
     kind, got = problem["type"], problem.get("input")
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _known(model, loc[:-1])
-        hint = nearest(loc[-1], known) or _suffix(loc[-1], known)
-        return f"{key}: unknown setting{hint}; known: {', '.join(sorted(known)) or 'none'}"
+        names = _known(model, loc[:-1])
+        grouped = {
+            option: f"{n}.{option}" for n in names for option in _known(model, [*loc[:-1], n])
+        }
+        nearby = [*names, *grouped]
+        hint = nearest(loc[-1], nearby) or _suffix(loc[-1], nearby)
+        option = hint.partition("'")[2].partition("'")[0]
+        hint = hint.replace(option, grouped.get(option, option)) if option not in names else hint
+        return f"{key}: unknown setting{hint}; known: {', '.join(sorted(names)) or 'none'}"
     if kind in ("missing", "missing_argument"):
         return f"{key}: missing; give it a value"
     # of a union each member complains, under the setting's key and a name for the member

@@ -24,7 +24,7 @@ from fairsparse.experiments.plan import (
 )
 from fairsparse.experiments.result import Result
 from fairsparse.record import Record, read_record
-from fairsparse.report.run.page import comparison_report
+from fairsparse.report.sweep.page import comparison_report
 from fairsparse.training import Progress
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fairsparse.auditing.examples import Examples
-from fairsparse.auditing.inputs.labels import CLASS, attributes, column, encode, group_codes
+from fairsparse.auditing.inputs.labels import CLASS, column
 from fairsparse.core import InputError
 from fairsparse.fairness.measure.counts import Array
 
@@ -123,32 +123,40 @@ def agreement(
     against = next(iter(maps)) if reference is None else reference
     if against not in maps:
         raise InputError(f"there are no maps of '{against}'; there are {', '.join(maps)}")
-    true = column("y", y)
-    for name, found in maps.items():
-        if len(found) != len(true):
-            raise InputError(f"{name} has {len(found):,} maps and y {len(true):,} labels")
-    weight = np.ones(len(true)) if weights is None else np.asarray(weights, float)
-    if weight.shape != true.shape or not (weight > 0).all():
-        raise InputError(f"weights must be {len(true):,} positive numbers, one for each example")
-    names, codes = encode({"y": true, "reference": true}, class_names)
-    given = {k: group_codes(v) for k, v in attributes(groups, len(true)).items()}
-    examples = Examples(codes["y"], names, given)
-    table = {"y": np.array(names, object)[codes["y"]]}
-    for attribute, (code, labels) in given.items():
-        table[attribute] = np.array([*labels, "unknown"], object)[code]
-    others = [name for name in maps if name != against]
-    alike = {name: correlation(maps[against], maps[name]) for name in others}
+    n = len(column("y", y))
+    weight = _weights(weights, maps, n)
+    examples, _ = Examples.of(y, {}, groups, class_names)
+    others = {name: those for name, those in maps.items() if name != against}
+    alike = {name: correlation(maps[against], those) for name, those in others.items()}
     rng = np.random.default_rng(seed)
     rows = [
         {"network": name, "attribute": attribute, "cell": cell}
         | _row(alike[name][inside], weight[inside], resamples, rng)
-        for name in others
-        for attribute, cell, inside in cells(examples)
+        for name in alike
+        for attribute, cell, inside in _cells(examples)
     ]
-    return Agreement(pd.DataFrame({**table, **alike}), pd.DataFrame(rows))
+    return Agreement(pd.DataFrame({**_named(examples), **alike}), pd.DataFrame(rows))
 
 
-def cells(examples: Examples) -> Iterator[tuple[str, str, Array]]:
+def _weights(weights: Any, maps: Mapping[str, Array], n: int) -> Array:
+    for name, those in maps.items():
+        if len(those) != n:
+            raise InputError(f"{name} has {len(those):,} maps and y {n:,} labels")
+    array = np.ones(n) if weights is None else np.asarray(weights, float)
+    if array.shape != (n,) or not (array > 0).all():
+        raise InputError(f"weights must be {n:,} positive numbers, one for each example")
+    return array
+
+
+def _named(examples: Examples) -> dict[str, Array]:
+    """Class and groups of each example by name, (N,)."""
+    table = {"y": np.array(examples.class_names, object)[examples.y]}
+    for attribute, (codes, names) in examples.attributes.items():
+        table[attribute] = np.array([*names, "unknown"], object)[codes]
+    return table
+
+
+def _cells(examples: Examples) -> Iterator[tuple[str, str, Array]]:
     """Attribute, name and members (N,) of all examples, classes, groups, classes within groups."""
     y = examples.y
     yield ALL, ALL, np.ones(len(y), bool)
@@ -166,11 +174,11 @@ def cells(examples: Examples) -> Iterator[tuple[str, str, Array]]:
 
 
 def _row(values: Array, weights: Array, resamples: int, rng: np.random.Generator) -> dict[str, Any]:
-    known = ~np.isnan(values)
-    mean = weighted_mean(values[known], weights[known], resamples, rng)
+    defined = ~np.isnan(values)
+    mean = weighted_mean(values[defined], weights[defined], resamples, rng)
     return {
         "n": len(values),
-        "constant": int((~known).sum()),
+        "constant": int((~defined).sum()),
         "correlation": mean.value,
         "low": mean.low,
         "high": mean.high,
@@ -225,3 +233,41 @@ def _moments(values: Array, weights: Array) -> tuple[Array, Array]:
     mean = (weights * values).sum(1) / total
     squares = ((weights * (values - mean[:, None])) ** 2).sum(1)
     return mean, np.sqrt(squares * n / max(n - 1, 1)) / total
+
+
+def stratified(strata: Array, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw `size` examples, equally many of each stratum and all of those that are smaller.
+
+    Parameters
+    ----------
+    strata : ndarray of int, shape (N,)
+    size : int
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Chosen examples in ascending order; all of them when there are at most `size`.
+    ndarray of float, shape (n,)
+        How many examples each of them stands for.
+
+    >>> index, weights = stratified(np.array([0] * 8 + [1] * 2), 6, np.random.default_rng(0))
+    >>> len(index), np.unique(weights).tolist()
+    (6, [1.0, 2.0])
+    """
+    names, position, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    taken = np.zeros(len(names), np.int64)
+    left = min(size, len(strata))
+    while left:
+        open_ = np.flatnonzero(taken < counts)
+        part = left // len(open_)
+        if part == 0:  # fewer than one for each: some get one, by chance
+            taken[rng.permutation(open_)[:left]] += 1
+            break
+        more = np.minimum(part, counts[open_] - taken[open_])
+        taken[open_] += more
+        left -= int(more.sum())
+    chosen = [rng.permutation(np.flatnonzero(position == k))[: taken[k]] for k in range(len(names))]
+    index = np.sort(np.concatenate(chosen)).astype(np.int64)
+    weights = counts / np.maximum(taken, 1)
+    return index, weights[position[index]]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.core import InputError, Inputs
-from fairsparse.data.files.tokens import PAD, Tokens
+from fairsparse.data.files.tokens import PAD
 from fairsparse.data.task import Split
 from fairsparse.explain.layers import embedding, picture_layer
 from fairsparse.fairness.measure.counts import Array
@@ -92,28 +92,30 @@ def heatmaps(
     InputError
         Without captum or networks, and for targets or inputs of no such kind.
     """
+    _check_networks(models)
+    n = len(x) if isinstance(x, (Split, Tensor)) else len(next(iter(x.values())))
+    classes = None if targets is None else _targets(targets, n)
+    around = getattr(x.transform, "special", special) if isinstance(x, Split) else special
+    explainers: dict[str, Explainer] = {}
+    batches: dict[str, list[Array]] = {name: [] for name in models}
+    with _evaluating(models):
+        for index in torch.arange(n).split(batch_size):
+            batch = _batch(x, index)
+            wanted = _predicted(models, batch) if classes is None else classes[index]
+            for name, model in models.items():
+                if name not in explainers:
+                    explainers[name] = explainer(model, batch, around, steps)
+                maps = explainers[name].maps(_moved(batch, model), wanted.to(_device(model)))
+                batches[name].append(maps.detach().float().cpu().numpy())
+    return {name: _joined(parts) for name, parts in batches.items()}
+
+
+def _check_networks(models: Mapping[str, nn.Module]) -> None:
     if not models:
         raise InputError("there is no network; give at least one, as {name: network}")
     for name, model in models.items():
         if not isinstance(model, nn.Module):
             raise InputError(f"{name} is a {type(model).__name__}; give a torch nn.Module")
-    if isinstance(x, Split) and isinstance(x.transform, Tokens):
-        special = x.transform.special
-    n = len(x) if isinstance(x, (Split, Tensor)) else len(next(iter(x.values())))
-    given = None if targets is None else _targets(targets, n)
-    first, *_ = models.values()
-    explainers: dict[str, Explainer] = {}
-    found: dict[str, list[Array]] = {name: [] for name in models}
-    with _evaluating(models):
-        for index in torch.arange(n).split(batch_size):
-            batch = _batch(x, index)
-            wanted = _predicted(first, batch) if given is None else given[index]
-            for name, model in models.items():
-                if name not in explainers:
-                    explainers[name] = explainer(model, batch, special, steps)
-                maps = explainers[name].maps(_moved(batch, model), wanted.to(_device(model)))
-                found[name].append(maps.detach().float().cpu().numpy())
-    return {name: _joined(parts) for name, parts in found.items()}
 
 
 def explainer(
@@ -142,8 +144,8 @@ def _grad_cam(attr: Any, model: nn.Module, name: str, layer: nn.Module) -> Expla
 
     def maps(x: Inputs, target: Tensor) -> Tensor:
         assert isinstance(x, Tensor)
-        found = method.attribute(x, target, relu_attributions=True)
-        wide: Tensor = attr.LayerAttribution.interpolate(found, tuple(x.shape[2:]), "bilinear")
+        coarse = method.attribute(x, target, relu_attributions=True)
+        wide: Tensor = attr.LayerAttribution.interpolate(coarse, tuple(x.shape[2:]), "bilinear")
         return wide[:, 0]
 
     return Explainer(f"Grad-CAM at layer {name}, brought up to the size of the image", maps)
@@ -155,10 +157,10 @@ def _of_inputs(attr: Any, model: nn.Module, x: Tensor, steps: int) -> Explainer:
 
     def maps(x: Inputs, target: Tensor) -> Tensor:
         assert isinstance(x, Tensor)
-        found: Tensor = method.attribute(
+        parts: Tensor = method.attribute(
             x, 0, target, n_steps=steps, internal_batch_size=max(_AT_ONCE, len(x))
         )
-        return found.sum(1) if image else found
+        return parts.sum(1) if image else parts
 
     of = "pixels, summed over channels" if image else "inputs"
     baseline = "zero, the training mean of standardized inputs"
@@ -187,7 +189,7 @@ def _of_tokens(
         if isinstance(x, Mapping) and "attention_mask" in x:
             text = text & (x["attention_mask"] != 0)
         words = text & ~torch.isin(ids, torch.tensor(sorted(special), device=ids.device))
-        found: Tensor = method.attribute(
+        parts: Tensor = method.attribute(
             ids,
             baselines=torch.where(words, pad, ids),
             target=target,
@@ -195,7 +197,7 @@ def _of_tokens(
             n_steps=steps,
             internal_batch_size=max(_AT_ONCE, len(ids)),
         )
-        return found.sum(-1).masked_fill(~words, torch.nan)
+        return parts.sum(-1).masked_fill(~words, torch.nan)
 
     return Explainer(
         "Integrated gradients of the token embeddings, summed over their entries; baseline padding"
@@ -227,13 +229,13 @@ def _evaluating(models: Mapping[str, nn.Module]) -> Iterator[None]:
 
 
 def _targets(targets: Any, n: int) -> Tensor:
-    found = torch.as_tensor(targets)
-    if found.shape != (n,) or found.is_floating_point():
+    classes = torch.as_tensor(targets)
+    if classes.shape != (n,) or classes.is_floating_point():
         raise InputError(
-            f"targets are {found.dtype} of shape {tuple(found.shape)}; give one class, as an"
+            f"targets are {classes.dtype} of shape {tuple(classes.shape)}; give one class, as an"
             f" integer, for each of {n:,} examples"
         )
-    return found.to(torch.int64)
+    return classes.to(torch.int64)
 
 
 def _batch(x: Split | Inputs, index: Tensor) -> Inputs:
@@ -254,10 +256,12 @@ def _moved(x: Inputs, model: nn.Module) -> Inputs:
     return {k: t.to(device) for k, t in x.items()} if isinstance(x, Mapping) else x.to(device)
 
 
-def _predicted(model: nn.Module, x: Inputs) -> Tensor:
+def _predicted(models: Mapping[str, nn.Module], x: Inputs) -> Tensor:
+    """Classes (B,) that the first network predicts."""
+    model = next(iter(models.values()))
     with torch.no_grad():
-        found: Tensor = model(_moved(x, model)).argmax(1)
-    return found
+        classes: Tensor = model(_moved(x, model)).argmax(1)
+    return classes
 
 
 def _joined(parts: list[Array]) -> Array:

@@ -28,15 +28,15 @@ def picture_layer(model: nn.Module, x: Tensor) -> tuple[str, nn.Module | None]:
     str, nn.Module or None
         Empty and None when there is no such layer.
     """
-    found: list[tuple[str, nn.Module]] = []
+    last: list[tuple[str, nn.Module]] = []
 
     def see(name: str, module: nn.Module, output: Any) -> None:
         wide = isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1
         if wide and name and any(isinstance(m, nn.Conv2d) for m in module.modules()):
-            found[:] = [(name, module)]
+            last[:] = [(name, module)]
 
     _run(model, x, lambda name, module, _, output: see(name, module, output))
-    return found[0] if found else ("", None)
+    return last[0] if last else ("", None)
 
 
 def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
@@ -50,33 +50,33 @@ def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
     named: list[tuple[str | None, Tensor]] = (
         [(None, x)] if isinstance(x, Tensor) else [(key, x[key]) for key in x]
     )
-    found: list[tuple[str | None, nn.Embedding]] = []
+    first: list[tuple[str | None, nn.Embedding]] = []
 
-    def see(module: nn.Module, given: Any) -> None:
-        if found or not isinstance(module, nn.Embedding) or not given:
+    def see(module: nn.Module, inputs: Any) -> None:
+        if first or not isinstance(module, nn.Embedding) or not inputs:
             return
         for key, ids in named:
-            if not ids.is_floating_point() and ids.shape == given[0].shape:
-                known = ids >= 0
-                if bool((ids[known] == given[0][known]).all()):
-                    found.append((key, module))
+            if not ids.is_floating_point() and ids.shape == inputs[0].shape:
+                words = ids >= 0
+                if bool((ids[words] == inputs[0][words]).all()):
+                    first.append((key, module))
                     return
 
-    _run(model, x, lambda _, module, given, output: see(module, given))
-    if not found:
+    _run(model, x, lambda _, module, inputs, output: see(module, inputs))
+    if not first:
         kinds = ", ".join(f"{t.dtype} {tuple(t.shape)}" for _, t in named)
         raise InputError(
             f"the network has no embedding of its inputs ({kinds}); heat maps are made of float"
             " images, float features, and token ids that go into an nn.Embedding"
         )
-    return found[0]
+    return first[0]
 
 
 def _run(model: nn.Module, x: Inputs, see: Callable[[str, nn.Module, Any, Any], None]) -> None:
     """Run the network once in evaluation mode and show each module with its input and output."""
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda module, given, output: see(name, module, given, output)
+        return lambda module, inputs, output: see(name, module, inputs, output)
 
     hooks = [m.register_forward_hook(hook(name)) for name, m in model.named_modules()]
     training = model.training

@@ -12,7 +12,7 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from fairsparse.core import InputError
 from fairsparse.data.task import Split
@@ -95,13 +95,14 @@ def line(
     trainer = Trainer(recipe or Recipe(), cells, seed)
     model, ends = copy.deepcopy(first), (first.state_dict(), second.state_dict())
     at = np.linspace(0, 1, points)
-    losses, errors = [], []
-    for logits, y, _ in trainer.along(
-        model, ends, at.tolist(), split, train, batches, keep_ends=True
-    ):
-        losses.append(float(nn.functional.cross_entropy(logits.double(), y)))
-        errors.append(float((logits.argmax(1) != y).double().mean()))
-    return Line(at, np.array(losses), np.array(errors))
+    path = trainer.along(model, ends, at.tolist(), split, train, batches, keep_ends=True)
+    return Line(at, *np.array([_losses(logits, y) for logits, y, _ in path]).T)
+
+
+def _losses(logits: Tensor, y: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy, and share of wrong predictions."""
+    loss = nn.functional.cross_entropy(logits.double(), y)
+    return float(loss), float((logits.argmax(1) != y).double().mean())
 
 
 def check_alike(first: nn.Module, second: nn.Module) -> None:

@@ -108,7 +108,7 @@ class Notion:
         """Sum values (..., G', C) into the cells, (..., K)."""
         if self.of_class is not None:
             values = values[..., self.of_class, None]
-        return fold(values, counts.known, self.kind)
+        return fold(values, counts.groups, self.kind)
 
 
 NOTIONS: Registry[Notion] = Registry("fairness notion", sort=False)

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from fairsparse.core import InputError, Scores
 from fairsparse.masks import grouping as groups
+from fairsparse.masks.grouping import top
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.topk import top
 
 Scope = Literal["global", "layerwise", "erk"]
+"""One ranking over all layers; the same sparsity in each layer; or layer densities in proportion to
+(sum of the dimensions) / (their product), Erdos-Renyi-Kernel (Evci et al., "Rigging the Lottery",
+ICML 2020, arXiv:1911.11134). The last two share out the exact total by largest remainders."""
 _BISECTIONS = 100
 
 
@@ -43,10 +46,9 @@ def select(
 ) -> MaskSet:
     """Keep the highest-scored weights, exactly ``n - round(sparsity * n)`` of them.
 
-    The count is exact with every grouping. Whole filters seldom add up to it, so with ``filter``
-    the next filter in order is kept in part: one in each ranking, that is one in the network with
-    scope global and one in each layer otherwise. An n:m pattern has one sparsity of its own, and
-    any other is refused.
+    The count is exact with every grouping. Whole filters seldom add up to it: with ``filter`` the
+    next filter in order is kept in part, one in the network with scope global and one in each
+    layer otherwise. An n:m pattern has one sparsity of its own, and any other is refused.
 
     Parameters
     ----------
@@ -57,15 +59,11 @@ def select(
         Of all prunable weights, dead ones included.
     within : MaskSet, optional
         Only weights alive here may be kept, so the result is nested in it.
-    scope : {"global", "layerwise", "erk"}
-        One ranking over all layers; the same sparsity in each layer; or layer densities in
-        proportion to (sum of the dimensions) / (their product), Erdos-Renyi-Kernel [1]_. The last
-        two share out the exact total by largest remainders. Or the number of weights kept in
-        each layer, by name.
+    scope : Scope or mapping
+        Which weights are ranked together; or the number of weights kept in each layer, by name.
     floor : float in [0, 1)
         Share of each layer that is kept whatever its scores (at least one weight when positive,
-        and whole filters with grouping ``filter``). Numbers of weights given by name stand as they
-        are.
+        whole filters with grouping ``filter``); numbers of weights by name stand as they are.
     grouping : {"weight", "filter"} or "n:m"
         Rank single weights; or whole filters (rows of a weight) by the mean score of their living
         weights; or keep the n highest of each m consecutive inputs, whatever scope and floor, and
@@ -76,36 +74,45 @@ def select(
     InputError
         When a layer would be emptied, `within` has fewer weights than are to be kept, or the
         sparsity is not that of the pattern.
-
-    References
-    ----------
-    .. [1] Evci et al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134.
     """
-    names = sorted(scores)
-    values = {name: _values(scores[name], grouping) for name in names}
-    for name, value in values.items():
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"scores of {name} are not finite; a scorer returns finite numbers")
-        if within is not None:
-            value[~within[name].flatten().to(value.device)] = -math.inf
-    alive = {name: int((value > -math.inf).sum()) for name, value in values.items()}
+    values = {name: _values(name, scores[name], grouping, within) for name in sorted(scores)}
+    shapes = {name: scores[name].shape for name in values}
     keep = n_kept(sparsity, sum(value.numel() for value in values.values()))
-    if keep > sum(alive.values()):
+    if keep > (alive := sum(map(_alive, values.values()))):
         raise InputError(
-            f"sparsity {sparsity} keeps {keep} weights, but only {sum(alive.values())} are alive;"
+            f"sparsity {sparsity} keeps {keep} weights, but only {alive} are alive;"
             " raise the sparsity: pruned weights do not return"
         )
-    shapes = {name: scores[name].shape for name in names}
     if pattern := groups.parse(grouping):
         kept = groups.in_pattern(values, shapes, pattern)
         _check_pattern(kept, shapes, pattern, sparsity)
-        return MaskSet({name: kept[name].view(scores[name].shape) for name in scores})
-    unit = dict.fromkeys(names, 1)
-    single = values
-    if grouping == "filter":
-        values = groups.in_filters(single, shapes)
-        unit = {name: groups.filter_size(shapes[name]) for name in names}
-    least = {name: _least(floor, values[name].numel(), alive[name], unit[name]) for name in names}
+    elif grouping == "filter":
+        places = groups.in_filters(values, shapes)
+        kept = groups.best_within(
+            _top(places, shapes, keep, scope, floor, sparsity, True), values, shapes
+        )
+    else:
+        kept = _top(values, shapes, keep, scope, floor, sparsity)
+    return MaskSet({name: kept[name].view(shapes[name]) for name in scores})
+
+
+def _alive(value: Tensor) -> int:
+    return int((value > -math.inf).sum())
+
+
+def _top(
+    values: dict[str, Tensor],
+    shapes: Mapping[str, torch.Size],
+    keep: int,
+    scope: Scope | Mapping[str, int],
+    floor: float,
+    sparsity: float,
+    whole: bool = False,
+) -> dict[str, Tensor]:
+    """The highest of `values`, `keep` of them and at least the floor, in `whole` filters."""
+    alive = {name: _alive(value) for name, value in values.items()}
+    units = {name: groups.filter_size(shapes[name]) if whole else 1 for name in values}
+    least = {name: _least(floor, values[name].numel(), alive[name], units[name]) for name in values}
     if sum(least.values()) > keep:
         raise InputError(
             f"{keep} weights are to be kept, but a floor of {floor} per layer needs"
@@ -115,21 +122,19 @@ def select(
     if scope == "global":
         kept = _global(values, keep, least)
     else:
-        counts = _share_out(scores, keep, scope, least, alive) if isinstance(scope, str) else scope
-        if sum(counts[n] for n in names) != keep or any(counts[n] > alive[n] for n in names):
+        counts = _share_out(shapes, keep, scope, least, alive) if isinstance(scope, str) else scope
+        if sum(counts[n] for n in values) != keep or any(counts[n] > alive[n] for n in values):
             raise ValueError(
                 f"counts by layer {dict(counts)} do not keep {keep} weights out of {alive} alive"
             )
-        kept = {name: top(values[name], counts[name]) for name in names}
-    if grouping == "filter":
-        kept = groups.best_within(kept, single, shapes)
-    for name in names:
-        if not bool(kept[name].any()):
+        kept = {name: top(values[name], counts[name]) for name in values}
+    for name, mask in kept.items():
+        if not bool(mask.any()):
             raise InputError(
-                f"sparsity {sparsity} would empty layer {name} (0 of {kept[name].numel()} weights"
+                f"sparsity {sparsity} would empty layer {name} (0 of {mask.numel()} weights"
                 " kept); lower the sparsity, or set floor above 0"
             )
-    return MaskSet({name: kept[name].view(scores[name].shape) for name in scores})
+    return kept
 
 
 def _least(floor: float, n: int, alive: int, unit: int) -> int:
@@ -160,11 +165,16 @@ def _check_pattern(
     )
 
 
-def _values(scores: Tensor, grouping: str) -> Tensor:
-    """A flat copy of a layer's scores, for the marks that `within` and `floor` leave in it."""
+def _values(name: str, scores: Tensor, grouping: str, within: MaskSet | None) -> Tensor:
+    """A flat copy of a layer's scores, -inf at its dead weights, for the marks of `_global`."""
     # means of filters need the digits; the order of single precision is itself
     exact = scores.dtype == torch.float32 and grouping != "filter"
-    return scores.detach().flatten().to(torch.float32 if exact else torch.float64, copy=True)
+    values = scores.detach().flatten().to(torch.float32 if exact else torch.float64, copy=True)
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError(f"scores of {name} are not finite; a scorer returns finite numbers")
+    if within is not None:
+        values[~within[name].flatten().to(values.device)] = -math.inf
+    return values
 
 
 def _global(values: dict[str, Tensor], keep: int, least: Mapping[str, int]) -> dict[str, Tensor]:
@@ -172,27 +182,31 @@ def _global(values: dict[str, Tensor], keep: int, least: Mapping[str, int]) -> d
         kept = top(torch.cat(list(values.values())), keep)
         return dict(zip(values, kept.split([v.numel() for v in values.values()]), strict=True))
 
-    found = highest()
-    if all(int(found[name].sum()) >= least[name] for name in values):
-        return found  # the floors hold by themselves
-    for name, value in values.items():
-        value[top(value, least[name])] = math.inf
-    return highest()
+    kept = highest()
+    if any(int(kept[name].sum()) < least[name] for name in values):
+        for name, value in values.items():
+            value[top(value, least[name])] = math.inf
+        kept = highest()
+    return kept
 
 
 def _share_out(
-    scores: Scores, keep: int, scope: Scope, least: Mapping[str, int], alive: Mapping[str, int]
+    shapes: Mapping[str, torch.Size],
+    keep: int,
+    scope: Scope,
+    least: Mapping[str, int],
+    alive: Mapping[str, int],
 ) -> dict[str, int]:
     """Weights kept per layer: in the scope's proportion, between the floor and what is alive."""
     if scope not in ("layerwise", "erk"):
         raise InputError(f"unknown scope '{scope}'; known: global, layerwise, erk")
     # density ~ sum / product of the dimensions, so the count is in proportion to their sum
-    wish = {n: s.numel() if scope == "layerwise" else sum(s.shape) for n, s in scores.items()}
+    wish = {n: s.numel() if scope == "layerwise" else sum(s) for n, s in shapes.items()}
 
     def shares(scale: float) -> dict[str, float]:
         return {n: min(alive[n], max(least[n], scale * wish[n])) for n in sorted(wish)}
 
-    low, high = 0.0, float(sum(score.numel() for score in scores.values()))
+    low, high = 0.0, float(sum(shape.numel() for shape in shapes.values()))
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         if sum(shares(middle).values()) > keep:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
 
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks.criteria.registry import AtInit
 from fairsparse.masks.selection import Scope
 from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
 from fairsparse.methods.shared.criterion import Grouping, check_criterion, masks_of
@@ -27,7 +26,7 @@ class PruneAtInit(OneStage):
     facts: ClassVar[Facts] = Facts("either", "option", "2")
     sparsity: Sparsity = 0.9
     criterion: Annotated[
-        AtInit,
+        Literal["snip", "grasp", "synflow", "random", "magnitude"],
         Field(description="what an untrained weight is worth; see methods.md"),
         Later("magnitude"),
     ] = "snip"

@@ -43,9 +43,9 @@ class TextNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map token ids (B, L), int64, to logits (B, C)."""
-        known = x >= 0
-        ids = torch.where(known, x, self.pad)
-        logits: Tensor = self.model(input_ids=ids, attention_mask=known.long()).logits
+        is_token = x >= 0
+        ids = torch.where(is_token, x, self.pad)
+        logits: Tensor = self.model(input_ids=ids, attention_mask=is_token.long()).logits
         return logits
 
 

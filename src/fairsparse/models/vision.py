@@ -29,8 +29,8 @@ def resnet10(
 ) -> nn.Module:
     """ResNet with one basic block a stage, 4.9M parameters, built of torchvision's parts."""
     net = _torchvision().models.resnet
-    made = net.ResNet(net.BasicBlock, [1, 1, 1, 1])
-    return _resnet("resnet10", made, input_shape, n_classes, stem, weights)
+    model = net.ResNet(net.BasicBlock, [1, 1, 1, 1])
+    return _resnet("resnet10", model, input_shape, n_classes, stem, weights)
 
 
 @MODELS.register("resnet18")
@@ -136,11 +136,11 @@ def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
         return conv
     bias = conv.bias is not None
     size: Any = conv.kernel_size
-    made = nn.Conv2d(channels, conv.out_channels, size, conv.stride, conv.padding, bias=bias)  # type: ignore[arg-type]
-    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
-    if made.bias is not None:
-        nn.init.zeros_(made.bias)
-    return made
+    first = nn.Conv2d(channels, conv.out_channels, size, conv.stride, conv.padding, bias=bias)  # type: ignore[arg-type]
+    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    if first.bias is not None:
+        nn.init.zeros_(first.bias)
+    return first
 
 
 def _loaded(model: nn.Module, path: Path | None, free: Sequence[str]) -> nn.Module:
@@ -153,17 +153,17 @@ def _loaded(model: nn.Module, path: Path | None, free: Sequence[str]) -> nn.Modu
     """
     if path is None:
         return model
-    given, mine = read_weights(Path(path)), model.state_dict()
-    fits = {n: t for n, t in given.items() if n in mine and t.shape == mine[n].shape}
+    state, mine = read_weights(Path(path)), model.state_dict()
+    fits = {n: t for n, t in state.items() if n in mine and t.shape == mine[n].shape}
     odd = [
         name
-        for name in sorted(given.keys() | mine.keys())
+        for name in sorted(state.keys() | mine.keys())
         if name not in fits
         and not any(name.startswith(start) for start in free)
         and not name.endswith("num_batches_tracked")
     ]
     if odd:
-        what = "is not in it" if odd[0] not in given else "is unknown or of another shape"
+        what = "is not in it" if odd[0] not in state else "is unknown or of another shape"
         raise InputError(
             f"{path} does not fit the model: {odd[0]} {what} ({len(odd)} weights); give the file of"
             " this architecture"
@@ -181,17 +181,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        given = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path} was not read ({reason}); give .safetensors, or a state dict as torch.save"
             " writes it"
         ) from None
-    given = given.get("state_dict", given) if isinstance(given, dict) else given
-    if not isinstance(given, dict) or not all(isinstance(t, Tensor) for t in given.values()):
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise InputError(f"{path} holds no state dict; save model.state_dict()")
-    return {name.removeprefix("module."): tensor for name, tensor in given.items()}
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def _torchvision() -> Any:

@@ -7,29 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from fairsparse._version import __version__
 from fairsparse.auditing.document import rows as json_rows
 from fairsparse.auditing.document import safe_csv
 from fairsparse.auditing.exemplars import Exemplars
 from fairsparse.checkpoint import write_json, write_text
 from fairsparse.fairness.measure.counts import Array
-from fairsparse.report import phrases
+from fairsparse.report import phrases, table
+from fairsparse.report.audit.sentences import cells, quoted
 from fairsparse.report.explain.pictures import data_uri
+from fairsparse.report.page import Block, Picture, Section, note, render, words
 from fairsparse.report.phrases import SPACE, percent
-from fairsparse.report.run.page import environment
-from fairsparse.report.run.tables import FOLD, Entry, Table
+from fairsparse.report.table import Cell, Column, Table
 
 FORMAT = "fairsparse-exemplars/1"
-SHOWN = 24
-_CELLS = 200
+MOST_EXAMPLES = 24
 
 
 @dataclass(frozen=True)
-class Found:
-    """Exemplars of a joined set of examples.
+class ExemplarReport:
+    """Exemplars of a joined set of examples, and what a page needs besides.
 
     Parameters
     ----------
@@ -54,37 +51,37 @@ class Found:
     notes: Sequence[str] = ()
 
 
-def write(found: Found, folder: Path) -> Path:
+def write(report: ExemplarReport, folder: Path) -> Path:
     """Write report.html, exemplars.csv (every modal example), cells.csv and exemplars.json."""
-    examples = found.exemplars.examples
-    every = examples.assign(example=list(found.labels))
-    every = every[["example", *examples.columns]].loc[found.exemplars.top(len(every)).index]
+    exemplars, examples = report.exemplars, report.exemplars.examples
+    every = examples.assign(example=list(report.labels))
+    every = every[["example", *examples.columns]].loc[exemplars.top(len(every)).index]
     modal = every[every["modal"]].drop(columns="modal")
     write_text(folder / "exemplars.csv", safe_csv(modal))
-    write_text(folder / "cells.csv", safe_csv(found.exemplars.cells))
-    write_text(folder / "report.html", html(found))
+    write_text(folder / "cells.csv", safe_csv(exemplars.cells))
+    write_text(folder / "report.html", html(report))
     document = {
         "format": FORMAT,
         "fairsparse": __version__,
         "n": len(examples),
-        "references": found.references,
-        "candidates": found.candidates,
+        "references": report.references,
+        "candidates": report.candidates,
         "exemplars": json_rows(modal),
-        "cells": json_rows(found.exemplars.cells),
-        "notes": list(found.notes),
+        "cells": json_rows(exemplars.cells),
+        "notes": list(report.notes),
     }
     write_json(folder / "exemplars.json", document)
     return folder
 
 
-def paragraphs(found: Found) -> list[str]:
-    """What was found, in a few sentences."""
-    examples, cells = found.exemplars.examples, found.exemplars.cells
+def paragraphs(report: ExemplarReport) -> list[str]:
+    """How many exemplars there are, who is right on them, and whose they are."""
+    examples = report.exemplars.examples
     modal = examples[examples["modal"]]
     text = (
         f"Of {len(examples):,} examples, {len(modal):,} ({percent(len(modal) / len(examples))})"
-        f" are exemplars: what most of {phrases.plural(found.candidates, 'candidate')} predict is"
-        f" not what most of {phrases.plural(found.references, 'reference')} predict."
+        f" are exemplars: what most of {phrases.plural(report.candidates, 'candidate')} predict is"
+        f" not what most of {phrases.plural(report.references, 'reference')} predict."
     )
     if modal.empty:
         return [text]
@@ -93,49 +90,61 @@ def paragraphs(found: Found) -> list[str]:
         f" On them most references are right for {percent(right[0])}, and most candidates for"
         f" {percent(right[1])}."
     )
-    sure = cells[(cells["p_adjusted"] < found.alpha) & (cells["ratio"] > 1)]
-    if sure.empty:
+    frame = report.exemplars.cells
+    sure = cells(frame[(frame["p_adjusted"] < report.alpha) & (frame["ratio"] > 1)])
+    if not sure:
         return [text, "In no cell are they shown to be more than elsewhere."]
-    ordered = sure.sort_values("ratio", ascending=False).to_dict("records")
-    told = [
-        f"“{c['attribute']}: {c['cell']}” ({percent(c['share'])} of {c['n']:,},"
+    most = [
+        f"{quoted(c)} ({percent(c['share'])} of {c['n']:,},"
         f" {c['ratio']:.1f}{SPACE}times the share elsewhere)"
-        for c in ordered
+        for c in table.ranked(sure, "ratio", -1)
     ]
-    return [text, f"They are more than elsewhere in {phrases.listing(told, 4)}."]
+    return [text, f"They are more than elsewhere in {phrases.listing(most, 4)}."]
 
 
-def html(found: Found) -> str:
+def html(report: ExemplarReport) -> str:
     """The report: one file without outside parts and without scripts."""
-    return (
-        environment()
-        .get_template("exemplars.html")
-        .render(
-            title="Compression-identified exemplars",
-            lead="The examples on which compressed networks part from the ones they were made of.",
-            version=__version__,
-            paragraphs=paragraphs(found),
-            gallery=_gallery(found),
-            top=None if found.show else _top(found),
-            cells=_cells(found.exemplars.cells),
-            notes=found.notes,
-        )
+    return render(
+        title="Compression-identified exemplars",
+        lead="The examples on which compressed networks part from the ones they were made of.",
+        sections=[
+            Section(
+                "",
+                [
+                    *words(paragraphs(report)),
+                    "Exemplars are often hard or wrongly labelled: look at them before anything"
+                    " else is done.",
+                ],
+            ),
+            Section("The examples whose predictions moved most", _gallery(report)),
+            Section("", [] if report.show else [_top(report)]),
+            Section(
+                "Whose they are",
+                [
+                    *_cells(cells(report.exemplars.cells)),
+                    f"A share has its 95{SPACE}% interval; p-values are Fisher's, adjusted over all"
+                    " cells by Holm's method. Where most networks of a kind are one network, chance"
+                    " flips count as well: use several seeds.",
+                    *map(note, report.notes),
+                ],
+            ),
+        ],
     )
 
 
-def _gallery(found: Found) -> list[dict[str, Any]]:
-    if found.show is None:
+def _gallery(report: ExemplarReport) -> list[Block]:
+    if report.show is None:
         return []
-    shown = []
-    top = found.exemplars.top(SHOWN)
+    pictures = []
+    top = report.exemplars.top(MOST_EXAMPLES)
     for at, row in zip(top.index, top[top["taxicab"] > 0].to_dict("records"), strict=False):
-        seen = found.show(int(at))
-        caption = _caption(str(found.labels[int(at)]), row)
-        if isinstance(seen, str):
-            shown.append({"text": seen, "caption": caption})
+        example = report.show(int(at))
+        caption = _caption(str(report.labels[int(at)]), row)
+        if isinstance(example, str):
+            pictures.append(Picture(caption, text=example))
         else:
-            shown.append({"image": data_uri(seen), "alt": caption, "caption": caption})
-    return shown
+            pictures.append(Picture(caption, data_uri(example), caption))
+    return [Block("gallery", pictures)] if pictures else []
 
 
 def _caption(label: str, row: dict[str, Any]) -> str:
@@ -146,45 +155,32 @@ def _caption(label: str, row: dict[str, Any]) -> str:
     )
 
 
-def _top(found: Found) -> Table:
-    top = found.exemplars.top(SHOWN)
-    rows: list[list[Entry]] = [
-        [
-            str(found.labels[int(at)]),
-            row["y"],
-            (row["reference"], percent(row["reference_share"], 0)),
-            (row["candidate"], percent(row["candidate_share"], 0)),
-            "yes" if row["modal"] else "no",
-            f"{row['taxicab']:.2f}",
-        ]
-        for at, row in zip(top.index, top.to_dict("records"), strict=True)
+def _top(report: ExemplarReport) -> Table:
+    top = report.exemplars.top(MOST_EXAMPLES)
+    top = top.assign(label=[str(report.labels[int(at)]) for at in top.index])
+    columns = [
+        Column("example", lambda row: row["label"]),
+        Column("class", lambda row: row["y"], text=True),
+        Column("most references", lambda row: _majority(row, "reference"), text=True),
+        Column("most candidates", lambda row: _majority(row, "candidate"), text=True),
+        Column("exemplar", lambda row: "yes" if row["modal"] else "no", text=True),
+        Column("distance", lambda row: f"{row['taxicab']:.2f}"),
     ]
-    head = ["example", "class", "most references", "most candidates", "exemplar", "distance"]
-    caption = f"The {len(rows)} examples whose predictions moved most"
-    return Table(caption, head, rows, text=(1, 2, 3, 4))
+    caption = f"The {len(top)} examples whose predictions moved most"
+    return table.of(caption, top.to_dict("records"), columns)
 
 
-def _cells(cells: pd.DataFrame) -> list[Table]:
-    tables = []
-    for kind, frame in cells.groupby("attribute", sort=False):
-        ordered = frame.sort_values("share", ascending=False, na_position="last", kind="stable")
-        rows: list[list[Entry]] = [
-            [
-                row["cell"],
-                f"{row['n']:,}",
-                f"{row['exemplars']:,}",
-                (
-                    percent(row["share"]),
-                    phrases.between(row["share_low"], row["share_high"], percent),
-                ),
-                f"{row['ratio']:.2f}" if np.isfinite(row["ratio"]) else phrases.UNDEFINED,
-                phrases.p_value(row["p_adjusted"]),
-            ]
-            for row in ordered.head(_CELLS).to_dict("records")
-        ]
-        title = f"By {kind}: {phrases.plural(len(frame), 'cell')}, the largest share first"
-        if len(frame) > _CELLS:
-            title += f"; the first {_CELLS}, all are in cells.csv"
-        head = [str(kind), "n", "exemplars", "share", "times elsewhere's", "adjusted p"]
-        tables.append(Table(title, head, rows, folded=title if len(rows) > FOLD else ""))
-    return tables
+def _majority(row: dict[str, Any], role: str) -> tuple[str, str]:
+    return row[role], percent(row[f"{role}_share"], 0)
+
+
+def _cells(cells: Sequence[Cell]) -> list[Table]:
+    columns = [
+        Column("exemplars", lambda c: f"{c['exemplars']:,}"),
+        Column(
+            "share", lambda c: table.estimate(c["share"], c["share_low"], c["share_high"], percent)
+        ),
+        Column("times elsewhere's", lambda c: phrases.number(c["ratio"], ".2f")),
+        Column("adjusted p", lambda c: phrases.p_value(c["p_adjusted"])),
+    ]
+    return table.cell_tables(cells, columns, "share", "cells.csv")

@@ -19,7 +19,7 @@ from fairsparse.registry import listing
 Record: TypeAlias = Mapping[str, Any]
 Number: TypeAlias = float | None
 
-UNDEFINED = "undefined"
+UNDEFINED, DASH = "undefined", "–"
 SPACE = "\N{NO-BREAK SPACE}"
 _REGISTRIES = (METRICS, DEGRADATIONS, CALIBRATIONS)
 
@@ -48,14 +48,19 @@ def percent(value: Number, digits: int = 2) -> str:
     return number(value if value is None else 100 * value, f".{digits}f", "%")
 
 
-def points(value: Number, digits: int = 2, sign: str = "") -> str:
+def points(value: Number, digits: int = 2) -> str:
     """A difference of fractions in percentage points."""
-    return number(value if value is None else 100 * value, f"{sign}.{digits}f", "points")
+    return number(value if value is None else 100 * value, f".{digits}f", "points")
 
 
-def fraction(value: Number, sign: str = "") -> str:
+def signed(value: Number) -> str:
+    """A change in percentage points, with its sign."""
+    return number(value if value is None else 100 * value, "+.2f", "points")
+
+
+def fraction(value: Number) -> str:
     """A variance; five decimals show four digits of the usual ones."""
-    return number(value, f"{sign}.5f")
+    return number(value, ".5f")
 
 
 def sparsity(value: float) -> str:
@@ -70,7 +75,7 @@ def sparsity(value: float) -> str:
 def p_value(p: Number) -> str:
     """A p-value to three decimals; a dash where there was no test."""
     if p is None or p != p:
-        return "–"
+        return DASH
     return f"<{SPACE}0.001" if p < 0.001 else number(p, ".3f")
 
 
@@ -81,10 +86,15 @@ def between(low: Number, high: Number, form: Callable[[Number], str]) -> str:
     return f"{form(low).split(SPACE)[0]} to {form(high)}"
 
 
-def interval(found: Mapping[str, Number], form: Callable[[Number], str]) -> str:
-    """A 95 % interval as a text mentions it."""
-    bounds = between(found["low"], found["high"], form)
+def interval(one: Mapping[str, Number], form: Callable[[Number], str]) -> str:
+    """A 95 % interval, ``low`` to ``high``, as a text mentions it."""
+    bounds = between(one["low"], one["high"], form)
     return bounds if UNDEFINED in bounds else f"95{SPACE}% interval {bounds}"
+
+
+def bounded(one: Mapping[str, Number], form: Callable[[Number], str]) -> str:
+    """A ``value`` with its interval, as a text mentions it."""
+    return f"{form(one['value'])} ({interval(one, form)})"
 
 
 def about(name: str) -> Metric:
@@ -158,14 +168,28 @@ def noun(kind: str) -> str:
     return "cell" if kind == "class x group" else kind
 
 
-def size(found: Iterable[int]) -> str:
+def size(numbers: Iterable[int]) -> str:
     """A number of examples, as a range where seeds differ.
 
     >>> size({231, 245}), size({7})
     ('231–245', '7')
     """
-    ends = sorted({min(numbers := list(found)), max(numbers)})
-    return "–".join(f"{n:,}" for n in ends)
+    every = sorted(numbers)
+    return "–".join(f"{n:,}" for n in dict.fromkeys([every[0], every[-1]]))
+
+
+def doubt(low: Number, high: Number, what: str) -> str:
+    """A sentence for an interval that includes zero; empty for one that does not."""
+    if low is None or high is None:
+        return f"The interval is undefined, so the data do not tell {what}."
+    includes = low <= 0 <= high
+    return f"The interval includes zero: the data do not tell {what}." if includes else ""
+
+
+def run_name(record: Record) -> str:
+    """The name under which a run is linked: its ``run``, or method, sparsity and seed."""
+    method, asked = record["method"]["name"], record["sparsity"]["asked"]
+    return str(record.get("run", f"{method}-{asked:g}-seed{record['seed']}"))
 
 
 def model_name(record: Record) -> str:
@@ -201,16 +225,3 @@ def cells_of(record: Record) -> list[dict[str, Any]]:
         about.audited_kind, [data["class_names"][about.of_class]], data["group_names"]
     )
     return [cell for cell in cells if cell["name"] in names]
-
-
-def by_drop(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Cells with the largest drop in accuracy first, undefined ones last."""
-    return sorted(cells, key=lambda c: -c["drop"] if defined(c["drop"]) else math.inf)
-
-
-def doubt(low: Number, high: Number, what: str) -> str:
-    """A sentence for an interval that includes zero; empty for one that does not."""
-    if low is None or high is None:
-        return f"The interval is undefined, so the data do not tell {what}."
-    includes = low <= 0 <= high
-    return f"The interval includes zero: the data do not tell {what}." if includes else ""

@@ -7,14 +7,17 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from fairsparse.report import phrases
+from fairsparse.report.table import Cell
 
 # Drawn in colours nothing else uses, which then become CSS variables of the page.
 INK, MUTED, GRID, BEFORE, AFTER = "#010101", "#010102", "#010103", "#010104", "#010105"
@@ -68,6 +71,13 @@ def short(name: str, most: int = 28) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+class Plot(NamedTuple):
+    """A plot as inline SVG, and what it shows."""
+
+    svg: Markup
+    caption: str
+
+
 def columns(labels: Sequence[str], most: int = 6) -> int:
     """How many columns of a legend fit the width of a plot.
 
@@ -87,8 +97,10 @@ def drawing(name: str) -> Iterator[None]:
         yield
 
 
-def svg(name: str, height: float, alt: str, draw: Callable[[Figure], None]) -> Markup:
-    """Draw a figure and return it as inline SVG.
+def plot(
+    name: str, height: float, caption: str, draw: Callable[[Figure], None], more: str = ""
+) -> Plot:
+    """Draw a figure.
 
     Parameters
     ----------
@@ -96,17 +108,20 @@ def svg(name: str, height: float, alt: str, draw: Callable[[Figure], None]) -> M
         Unique on a page: it salts the ids.
     height : float
         Inches; the width is `WIDTH`.
-    alt : str
-        Text alternative.
+    caption : str
+        What it shows, without the full stop.
     draw : callable
         Given the empty figure.
+    more : str
+        What only those need to be told who do not see it.
     """
     with drawing(name):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return Markup(_inline(buffer.getvalue(), alt))
+    alternative = f"{caption}. {more}".strip()
+    return Plot(Markup(_inline(buffer.getvalue(), alternative)), f"{caption}.")
 
 
 def _inline(text: str, alt: str) -> str:
@@ -140,57 +155,75 @@ def _page_style(text: str) -> str:
     )
 
 
-def rows(axes: Axes, names: Sequence[str]) -> None:
-    """Give horizontal rows, from top to bottom, their names."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+def floats(values: Iterable[phrases.Number], scale: float = 1) -> list[float]:
+    """Values times `scale`, NaN where there is none."""
+    return [float("nan") if value is None else scale * value for value in values]
+
+
+def rows(axes: Axes, names: Iterable[str], sizes: Iterable[str]) -> None:
+    """Give horizontal rows, from top to bottom, their names and numbers of examples."""
+    texts = [f"{short(name)}  (n={n})" for name, n in zip(names, sizes, strict=True)]
+    axes.set_yticks(range(len(texts)), texts)
+    axes.set_ylim(len(texts) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
 
-def cell_changes(cells: Sequence[Mapping[Any, Any]], alt: str, models: tuple[str, str]) -> Markup:
+def intervals(
+    axes: Axes, y: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str
+) -> None:
+    """Draw a bar for each interval that is defined."""
+    sure = [i for i, end in enumerate(low) if end == end]
+    at, start, end = ([values[i] for i in sure] for values in (y, low, high))
+    axes.hlines(at, start, end, color=colour, linewidth=2, alpha=0.6)
+
+
+def legend(figure: Figure, handles: Sequence[Any], most: int = 6) -> None:
+    """Name what is drawn, above the plot."""
+    ncols = columns([str(handle.get_label()) for handle in handles], most)
+    figure.legend(handles=handles, loc="outside upper left", ncols=ncols)
+
+
+def cell_changes(cells: Sequence[Cell], models: tuple[str, str], caption: str) -> Plot:
     """Accuracy of each cell before and after, and its drop with the interval.
 
     Parameters
     ----------
-    cells : sequence of dict
+    cells : sequence of Cell
         Cells of a comparison that hold examples, in order from top to bottom.
-    alt : str
     models : tuple of str
         What the two models are called.
+    caption : str
+        As for `plot`.
     """
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-        before, after = ([100 * c[role] for c in cells] for role in ("reference", "candidate"))
+        before, after, drop, low, high = (
+            floats((c[key] for c in cells), 100)
+            for key in ("reference", "candidate", "drop", "low", "high")
+        )
         y, names = range(len(cells)), [short(name, 40) for name in models]
         left.hlines(y, before, after, color=MUTED, linewidth=1.2)
         left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=names[0])
         left.plot(after, y, "o", color=AFTER, markersize=5, label=names[1])
         left.set_xlabel("accuracy, %")
-        rows(left, [f"{short(c['name'])}  (n={c['n']:,})" for c in cells])
+        rows(left, (c["name"] for c in cells), (f"{c['n']:,}" for c in cells))
         right.axvline(0, color=MUTED, linewidth=1)
-        sure = [(i, c) for i, c in enumerate(cells) if c["low"] is not None]
-        right.hlines(
-            [i for i, _ in sure],
-            [100 * c["low"] for _, c in sure],
-            [100 * c["high"] for _, c in sure],
-            color=AFTER,
-            linewidth=2,
-            alpha=0.6,
-        )
-        right.plot([100 * c["drop"] for c in cells], y, "D", color=AFTER, markersize=4.5)
+        intervals(right, y, low, high, AFTER)
+        right.plot(drop, y, "D", color=AFTER, markersize=4.5)
         right.set_xlabel("drop, points (right of 0: worse)")
         right.spines["left"].set_visible(False)
         right.tick_params(axis="y", length=0)
-        figure.legend(
-            *left.get_legend_handles_labels(), loc="outside upper left", ncols=columns(names, 2)
-        )
+        legend(figure, left.lines, 2)
 
-    return svg("cells", 1.1 + 0.24 * len(cells), alt, draw)
+    top = cells[0]
+    ends = [phrases.percent(top[role], 1) for role in ("reference", "candidate")]
+    more = f"First: {top['name']}, from {ends[0]} to {ends[1]}, n = {top['n']}."
+    return plot("cells", 1.1 + 0.24 * len(cells), caption, draw, more)
 
 
-def layers(layers: Sequence[dict[str, Any]], alt: str) -> Markup:
+def layers(layers: Sequence[dict[str, Any]], caption: str, more: str) -> Plot:
     """Sparsity of each layer, in the network's order; named while the names fit."""
 
     def draw(figure: Figure) -> None:
@@ -207,10 +240,10 @@ def layers(layers: Sequence[dict[str, Any]], alt: str) -> Markup:
         else:
             axes.set_xlabel("layer, from input to output")
 
-    return svg("layers", 2.6, alt, draw)
+    return plot("layers", 2.6, caption, draw, more)
 
 
-def training(history: Sequence[dict[str, Any]], alt: str) -> Markup:
+def training(history: Sequence[dict[str, Any]], caption: str, more: str) -> Plot:
     """Loss, accuracy and worst cell over all epochs, one stage after the other."""
 
     def draw(figure: Figure) -> None:
@@ -222,13 +255,12 @@ def training(history: Sequence[dict[str, Any]], alt: str) -> Markup:
             part, x = history[start:stop], range(start + 1, stop + 1)
             mark = "o" if len(part) == 1 else ""  # a line through one point is invisible
             curves = [
-                (top, "loss", INK, "-"),
-                (bottom, "accuracy", BEFORE, "-"),
-                (bottom, "worst", AFTER, "--"),
+                (top, "loss", 1, INK, "-"),
+                (bottom, "accuracy", 100, BEFORE, "-"),
+                (bottom, "worst", 100, AFTER, "--"),
             ]
-            for axes, key, colour, line in curves:
-                scale = 1 if key == "loss" else 100
-                values = [float("nan") if e[key] is None else scale * e[key] for e in part]
+            for axes, key, scale, colour, line in curves:
+                values = floats((epoch[key] for epoch in part), scale)
                 axes.plot(x, values, color=colour, linestyle=line, marker=mark, markersize=3)
         for axes in (top, bottom):
             for start in starts[1:]:
@@ -255,4 +287,4 @@ def training(history: Sequence[dict[str, Any]], alt: str) -> Markup:
             ncols=2,
         )
 
-    return svg("training", 3.8, alt, draw)
+    return plot("training", 3.8, caption, draw, more)

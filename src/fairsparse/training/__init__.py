@@ -1,10 +1,9 @@
 """Training: a recipe, the trainer that shares it, and the one loop, on Accelerate."""
 
-from fairsparse.training.loop import Loop, Point, cross_entropy, in_turn
+from fairsparse.training.loop import Loop, cross_entropy, in_turn
 from fairsparse.training.recipe import Recipe, augment
-from fairsparse.training.repeatable import State, between, derive, state_of
-from fairsparse.training.tally import EpochLog
-from fairsparse.training.trainer import Progress, Trainer
+from fairsparse.training.tally import EpochLog, Point
+from fairsparse.training.trainer import Progress, State, Trainer, between, derive, state_of
 
 __all__ = [
     "EpochLog",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,35 +17,8 @@ from fairsparse.data.task import Split
 from fairsparse.masks.maskset import BoundMasks, MaskSet
 from fairsparse.masks.structure.paths import check_paths
 from fairsparse.training.recipe import optimizer_for
-from fairsparse.training.repeatable import State, derive, state_of
-from fairsparse.training.tally import EpochLog, Tally
-from fairsparse.training.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Point:
-    """Where a loop stands: all that decides how it goes on, copied.
-
-    Attributes
-    ----------
-    step : int
-    weights : dict
-        Parameters and buffers of the model, by name.
-    memory : dict
-        Parameter -> what the optimizer remembers of it.
-    masks : MaskSet or None
-    tally : Tally or None
-        Sums of an epoch that is not finished.
-    history : list of dict
-        The trainer's.
-    """
-
-    step: int
-    weights: dict[str, Tensor]
-    memory: dict[Tensor, dict[str, Any]]
-    masks: MaskSet | None
-    tally: Tally | None
-    history: list[dict[str, Any]]
+from fairsparse.training.tally import EpochLog, Point, Tally
+from fairsparse.training.trainer import State, Trainer, derive, state_of
 
 
 def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:

@@ -1,14 +1,16 @@
-"""What an epoch of training looked like: sums over its batches, and the log made of them."""
+"""What is read off a loop: sums over an epoch's batches, their log, and where the loop stands."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fairsparse.core import Batch
 from fairsparse.fairness.cells import Cells
+from fairsparse.masks.maskset import MaskSet
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,29 @@ class Tally:
             cells.names[worst] if measured else None,
             self.rate,
         )
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a loop stands: all that decides how it goes on, copied.
+
+    Attributes
+    ----------
+    step : int
+    weights : dict
+        Parameters and buffers of the model, by name.
+    memory : dict
+        Parameter -> what the optimizer remembers of it.
+    masks : MaskSet or None
+    tally : Tally or None
+        Sums of an epoch that is not finished.
+    history : list of dict
+        The trainer's.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    memory: dict[Tensor, dict[str, Any]]
+    masks: MaskSet | None
+    tally: Tally | None
+    history: list[dict[str, Any]]

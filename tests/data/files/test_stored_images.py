@@ -166,6 +166,22 @@ def test_bad_images_stop_or_are_left_out_and_named(tmp_path: Path) -> None:
         build(tmp_path, skip_bad_images=True)
 
 
+def test_what_is_left_keeps_its_split_and_its_identity(tmp_path: Path) -> None:
+    files = write(tmp_path)
+    frame = pd.read_csv(tmp_path / "table.csv")
+    frame["split"] = ["train", "test", "val", "train", "train"] * 12
+    frame["who"] = [f"{split} {i // 4}" for i, split in enumerate(frame["split"])]
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    for i in (0, 6):
+        files[i].write_bytes(b"no image")
+    columns = {"split_column": "split", "identity": "who"}
+    task = build(tmp_path, skip_bad_images=True, cal=0.3, **columns)
+    numbers = [set(every(getattr(task, name))[:, 0, 0, 0].tolist()) for name in SPLITS]
+    assert numbers[3] == {i for i in range(60) if i % 5 == 1} - {6}
+    train, cal = ({frame["who"][i] for i in some} for some in numbers[:2])
+    assert train & cal == set()
+
+
 def test_cache_and_stream_exclude_each_other(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(InputError, match="set one of them"):

@@ -75,3 +75,13 @@ def test_seed_decides_the_fingerprint(longtail):
     first = digits(longtail, seed=1).fingerprint
     assert first == digits(longtail, seed=1).fingerprint
     assert first != digits(longtail, seed=2).fingerprint
+
+
+def test_seed_decides_which_images_make_the_classes_even():
+    def used(seed):
+        task = digits(longtail=1.0, seed=seed)
+        images = torch.cat([getattr(task, s).x for s in SPLITS]).flatten(1)
+        return sorted(map(tuple, images.tolist()))
+
+    assert len(used(1)) == 10 * 174
+    assert used(1) != used(2)

@@ -118,7 +118,9 @@ def test_lfw_in_its_official_layout(tmp_path: Path, where: str, end: str) -> Non
         split = getattr(task, name)
         assert torch.equal(levels(split) > 100, split.y == 1)
     # of each person two photographs, in one split
-    assert all(n % 2 == 0 for n in sizes(task))
+    people = [set(levels(getattr(task, name)).round().tolist()) for name in SPLITS]
+    assert [2 * len(who) for who in people] == sizes(task)
+    assert len(set.union(*people)) == 40
     assert "inferred" in task.notes
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 import torch
@@ -87,6 +89,11 @@ def test_utkface_skips_and_counts_malformed_names(tmp_path):
         save(tmp_path / bad, (0, 0, 0))
     task = utkface(tmp_path)
     assert task.notes.endswith("3 files with malformed names were skipped.")
+    (tmp_path / names[0]).write_bytes(b"no image")
+    assert re.search(
+        r"3 files .* skipped\. 1 of 24 images do not decode and were left out: .*\.jpg\.$",
+        utkface(tmp_path, skip_bad_images=True).notes,
+    )
     assert sum(len(s) for s in (task.train, task.cal, task.val, task.test)) == len(names)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from fairsparse.fairness.inference.adjust import benjamini_hochberg, holm
+from fairsparse.fairness.inference.multiplicity import benjamini_hochberg, holm
 
 
 def test_holm_by_hand() -> None:

@@ -24,7 +24,7 @@ def drawn(n: int, cells: int, seed: int, shift: float = 0.0) -> tuple[np.ndarray
 def test_sums_by_hand() -> None:
     confidence = np.array([[0.9, 0.6, 0.8, 0.5], [0.7, 0.6, 1.0, 0.5]])
     correct = np.array([[True, False, True, True], [True, True, False, True]])
-    s = measured.sums(confidence, correct, np.array([0, 0, 1, -1]), 3)
+    s = measured.cell_sums(confidence, correct, np.array([0, 0, 1, -1]), 3)
     assert s.n.tolist() == [2, 1, 0]
     np.testing.assert_allclose(s.mean[:, :2], [[(0.9 + 0.6 - 1) / 2, -0.2], [(1.3 - 2) / 2, 1.0]])
     assert np.isnan(s.mean[:, 2]).all()
@@ -59,7 +59,7 @@ def test_the_floor_is_what_a_calibrated_model_has() -> None:
 def test_confidence_that_differs_in_the_last_digits_is_the_same() -> None:
     confidence, correct, cell = drawn(200, 2, 0)
     noisy = np.stack([confidence[0], confidence[0] + 1e-7]).clip(0, 1)
-    s = measured.sums(noisy, correct[[0, 0]], cell, 2)
+    s = measured.cell_sums(noisy, correct[[0, 0]], cell, 2)
     assert measured.change_test(s).tolist() == [1, 1]
 
 
@@ -70,7 +70,7 @@ def test_intervals_cover_and_tests_keep_their_level(n: int) -> None:
     second = (truth[1] - np.clip(truth[1] - lost, 0, 1)).mean()  # overconfidence of the first cell
     held, wrong, gaps = [], [], []
     for seed in range(400):
-        s = measured.sums(*drawn(n, 4, seed, lost), 4)
+        s = measured.cell_sums(*drawn(n, 4, seed, lost), 4)
         first, change = measured.overconfidence(s, 0), measured.change(s)
         gap, shift = measured.gap_bounds(s, 1), measured.gap_change(s)
         expected = np.array([second, 0, 0, 0])
@@ -83,7 +83,7 @@ def test_intervals_cover_and_tests_keep_their_level(n: int) -> None:
             ]
         )
         wrong.append((measured.change_test(s)[1:] < 0.05).mean())
-        same = measured.sums(*drawn(n, 4, seed), 4)
+        same = measured.cell_sums(*drawn(n, 4, seed), 4)
         gaps.append(measured.gap_test(same, 200, seed) < 0.05)
     # 400 splits: one that covers 95 % covers less than 92.5 % of them in 1 of 100 cases
     assert (np.mean(held, axis=0) >= 0.925).all()
@@ -92,7 +92,7 @@ def test_intervals_cover_and_tests_keep_their_level(n: int) -> None:
 
 
 def test_a_gap_that_opens_is_found() -> None:
-    s = measured.sums(*drawn(2000, 3, 0, 0.2), 3)
+    s = measured.cell_sums(*drawn(2000, 3, 0, 0.2), 3)
     assert measured.gap_test(s, 500, 0) < 0.01
     low, high = measured.gap_change(s)
     assert 0 < low < np.diff(measured.calibration_gap(s)) < high
@@ -101,7 +101,7 @@ def test_a_gap_that_opens_is_found() -> None:
 
 def test_an_empty_group_leaves_the_gap_undefined() -> None:
     confidence, correct, cell = drawn(50, 2, 0)
-    s = measured.sums(confidence, correct, cell, 3)
+    s = measured.cell_sums(confidence, correct, cell, 3)
     assert np.isnan(measured.calibration_gap(s)).all()
     assert np.isnan(measured.gap_test(s, 50, 0))
     assert np.isnan(measured.gap_bounds(s, 0)).all()

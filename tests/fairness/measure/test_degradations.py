@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fairsparse.fairness.inference.multiplicity import each_quantile
 from fairsparse.fairness.inference.paired import Pairs, difference, excess_drop, paired_drop
-from fairsparse.fairness.inference.ranges import each_quantile
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metric import Together
 

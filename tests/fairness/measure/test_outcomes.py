@@ -24,7 +24,7 @@ ROWS = st.lists(
 def same(one: Counts, other: Counts) -> None:
     for field in ("n", "correct", "predicted"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
-    assert one.known == other.known
+    assert one.groups == other.groups
 
 
 def test_six_people_by_hand() -> None:
@@ -68,7 +68,7 @@ def test_every_way_of_counting_is_the_same(rows: np.ndarray) -> None:
         assert len(parts) == 2
         sums = sum(part.effect @ part.times for part in parts)
         for one, other in zip(sorted_.resampled(sums[None]), both.counts, strict=True):
-            same(Counts(*(x[0] for x in (one.n, one.correct, one.predicted)), one.known), other)
+            same(Counts(*(x[0] for x in (one.n, one.correct, one.predicted)), one.groups), other)
 
 
 @given(ROWS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +18,12 @@ from fairsparse.fairness.measure.metric import evaluate
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.measure.outcomes import Confusion
 from fairsparse.fairness.notions import NOTIONS
-from fairsparse.fairness.steering.budget import MEASURES, Budget, Measure
+from fairsparse.fairness.steering.budget import MEASURES, Budget
 
 BINARY, THREE, GROUPS = ("no", "yes"), ("x", "y", "z"), ("a", "b", "c")
 
 
-def value(measure: Measure, notion: str, dense: Confusion, sparse: Confusion) -> float:
+def value(measure: str, notion: str, dense: Confusion, sparse: Confusion) -> float:
     return float(Budget(0.0, measure).of(dense.counts, sparse.counts, NOTIONS[notion]))
 
 
@@ -58,7 +58,7 @@ def test_forty_people_by_hand(
     notion: str, excess: float, drop: float, spread: float, variance: float
 ) -> None:
     dense, sparse = counted([9, 8, 6, 7]), counted([9, 6, 6, 3])
-    found = [value(m, notion, dense, sparse) for m in get_args(Measure)]
+    found = [value(m, notion, dense, sparse) for m in MEASURES]
     assert found == pytest.approx([excess, drop, spread, variance], abs=1e-12)
 
 
@@ -70,7 +70,7 @@ def test_the_largest_family_counts() -> None:
     assert value("variance", "equalized-odds", sparse, sparse) == pytest.approx(0.04)
 
 
-SAME: list[tuple[str, tuple[str, ...], bool, Measure, str]] = [
+SAME: list[tuple[str, tuple[str, ...], bool, str, str]] = [
     ("class", THREE, True, "range", "mcd"),
     ("class", THREE, True, "variance", "cwv"),
     ("class", THREE, False, "excess-drop", "max_excess_drop"),
@@ -88,7 +88,7 @@ SAME: list[tuple[str, tuple[str, ...], bool, Measure, str]] = [
 @given(st.integers(0, 2**32 - 1), st.sampled_from(SAME))
 @settings(max_examples=80, deadline=None)
 def test_measures_are_those_of_audits(
-    seed: int, case: tuple[str, tuple[str, ...], bool, Measure, str]
+    seed: int, case: tuple[str, tuple[str, ...], bool, str, str]
 ) -> None:
     notion, classes, grouped, measure, metric = case
     rng = np.random.default_rng(seed)
@@ -106,9 +106,8 @@ def test_measures_are_those_of_audits(
 
 def test_every_measure_is_zero_for_a_network_that_is_right_and_unchanged() -> None:
     right = counted([10, 10, 10, 10])
-    assert set(MEASURES) == set(get_args(Measure))
     for notion in NOTIONS:
-        for measure in get_args(Measure):
+        for measure in MEASURES:
             assert value(measure, notion, right, right) == 0
 
 
@@ -116,7 +115,7 @@ def test_a_cell_without_examples_leaves_the_measure_undefined() -> None:
     table = counted([9, 8, 6, 7]).table.copy()
     table[1, 1] = 0
     empty = Confusion(table, BINARY, ("a", "b"))
-    for measure in get_args(Measure):
+    for measure in MEASURES:
         assert math.isnan(value(measure, "class-group", empty, empty))
         assert not math.isnan(value(measure, "class", empty, empty))
 

@@ -5,7 +5,7 @@ import torch
 
 from fairsparse.core import Predictions
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.offsets import fit_offsets
+from fairsparse.fairness.steering.corrections import fit_offsets
 from fairsparse.fairness.steering.spread import spread
 
 CELLS = Cells("class", ("x", "y", "z"))

@@ -15,8 +15,8 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.fairness.steering.penalties import (
     TAU,
+    DeviationForm,
     FairLoss,
-    Form,
     deviation_loss,
     family_scale,
     gap_loss,
@@ -34,7 +34,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "spread": spread_loss,
 }
 DEVIATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    form: lambda s, f, form=form: deviation_loss(s, f, form) for form in get_args(Form)
+    form: lambda s, f, form=form: deviation_loss(s, f, form) for form in get_args(DeviationForm)
 }
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from fairsparse.fairness.steering.parity import Form, directed_term, directions
+from fairsparse.fairness.steering.penalties import PushForm, directed_term, directions
 
 # four examples: logits of class 1 against 0 are 2, -1, 0.5, 3; half of all training examples are
 # in group 0, a quarter in group 1
@@ -33,13 +33,13 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("form", EXPECTED)
-def test_four_examples_by_hand(form: Form) -> None:
+def test_four_examples_by_hand(form: PushForm) -> None:
     term = directed_term(LOGITS, GROUP, PUSH, SHARE, form)
     assert float(term) == pytest.approx(EXPECTED[form], rel=1e-6)
 
 
 @pytest.mark.parametrize("form", EXPECTED)
-def test_only_examples_of_the_cell_count(form: Form) -> None:
+def test_only_examples_of_the_cell_count(form: PushForm) -> None:
     # equal opportunity: the second and the third example are of class 0
     eo = directed_term(LOGITS, torch.tensor([0, -1, -1, 1]), PUSH, SHARE, form)
     phi = {
@@ -52,7 +52,7 @@ def test_only_examples_of_the_cell_count(form: Form) -> None:
 
 @pytest.mark.parametrize("form", EXPECTED)
 @pytest.mark.parametrize("index", [[0, 0, 0, 0], [-1, -1, -1, -1]])
-def test_absent_groups_are_harmless(form: Form, index: list[int]) -> None:
+def test_absent_groups_are_harmless(form: PushForm, index: list[int]) -> None:
     logits = LOGITS.clone().requires_grad_()
     term = directed_term(logits, torch.tensor(index), PUSH, SHARE, form)
     term.backward()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fairsparse.core import InputError, Predictions
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering import thresholds as module
-from fairsparse.fairness.steering.thresholds import check_thresholds, fit_thresholds
+from fairsparse.fairness.steering import corrections as module
+from fairsparse.fairness.steering.corrections import check_thresholds, fit_thresholds
 
 GROUPS = ("a", "b", "c")
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fairsparse.core import Batch
-from fairsparse.masks.criteria.gradients import grasp, snip
+from fairsparse.masks.criteria.scorers import grasp, snip
 from fairsparse.masks.maskset import prunable
 from toys import batches, loss, norm_net, relu_net, together
 

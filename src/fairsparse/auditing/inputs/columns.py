@@ -12,7 +12,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,18 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from fairsparse.auditing.inputs.labels import in_order, text
-from fairsparse.auditing.inputs.score_columns import Scored, of_network, reduced, together
-from fairsparse.core import UNKNOWN, InputError
+from fairsparse.auditing.inputs.contents import (
+    Coded,
+    Coder,
+    Contents,
+    ReducedScores,
+    of_network,
+    recoded,
+    reduced,
+    together,
+)
+from fairsparse.auditing.inputs.labels import text
+from fairsparse.core import InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.record import read_record
 from fairsparse.registry import listing, nearest
@@ -51,55 +60,7 @@ class Columns:
     score: str = SCORE
 
 
-@dataclass(frozen=True)
-class Coded:
-    """A column of labels: codes (N,), -1 where there is none, and what they stand for."""
-
-    codes: Array
-    names: tuple[str, ...]
-
-    def in_order(self) -> Coded:
-        """The same with its names in order."""
-        codes, names = in_order(self.codes, self.names)
-        return Coded(codes.astype(np.int32), names)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One model's predictions as a file holds them.
-
-    Parameters
-    ----------
-    path : str
-    n : int
-    ids : pandas.Index or None
-    truth, prediction : Coded or None
-    scores : Scored or None
-        With their classes in `classes`.
-    classes : tuple of str
-    attributes : dict
-        Other columns of labels that were asked for.
-    """
-
-    path: str
-    n: int
-    ids: Any
-    truth: Coded | None
-    prediction: Coded | None
-    scores: Scored | None = None
-    classes: tuple[str, ...] = ()
-    attributes: dict[str, Coded] = field(default_factory=dict)
-
-
-def recoded(column: Coded, names: Sequence[str]) -> Array:
-    """A column as codes (N,) of `names`; -1 for others."""
-    known = {name: i for i, name in enumerate(names)}
-    table = [*(known.get(name, UNKNOWN) for name in column.names), UNKNOWN]
-    codes: Array = np.array(table, np.int64)[column.codes]
-    return codes
-
-
-def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> Source:
+def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> Contents:
     """Read one file of predictions or of groups.
 
     Parameters
@@ -135,7 +96,7 @@ def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> 
         raise InputError(f"{path}: cannot be read ({str(error)[:200]}); restore it") from None
 
 
-def _csv(path: str, columns: Columns, attributes: Sequence[str] | None) -> Source:
+def _csv(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:
     options = {"read_options": pa.csv.ReadOptions(block_size=_BLOCK)}
     with pa.csv.open_csv(path, **options) as reader:
         names = reader.schema.names
@@ -155,7 +116,7 @@ def _csv(path: str, columns: Columns, attributes: Sequence[str] | None) -> Sourc
         return _table(path, reader, columns, wanted, scores, attributes)
 
 
-def _parquet(path: str, columns: Columns, attributes: Sequence[str] | None) -> Source:
+def _parquet(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:
     with pa.parquet.ParquetFile(path) as file:
         wanted, scores = _wanted(path, file.schema_arrow.names, columns, attributes)
         batches = file.iter_batches(batch_size=2**20, columns=wanted)
@@ -187,11 +148,11 @@ def _table(
     wanted: Sequence[str],
     score_columns: Sequence[str],
     attributes: Sequence[str] | None,
-) -> Source:
-    coders = {n: _Coder() for n in wanted if n not in score_columns and n != columns.id}
+) -> Contents:
+    coders = {n: Coder() for n in wanted if n not in score_columns and n != columns.id}
     ids: list[Any] = []
     classes = tuple(name.removeprefix(columns.score) for name in score_columns)
-    scores: list[Scored] = []
+    scores: list[ReducedScores] = []
     n = 0
     for batch in batches:
         n += batch.num_rows
@@ -214,7 +175,7 @@ def _table(
         raise InputError(f"{path}: holds no rows")
     done = {name: coder.done() for name, coder in coders.items()}
     own = (columns.truth, columns.prediction)
-    return Source(
+    return Contents(
         path,
         n,
         _ids(path, ids) if ids else None,
@@ -224,38 +185,6 @@ def _table(
         classes,
         {k: v.in_order() for k, v in done.items() if k not in own},
     )
-
-
-class _Coder:
-    """Collects a column as codes of the distinct values seen so far."""
-
-    def __init__(self) -> None:
-        self.position: dict[Any, int] = {}
-        self.parts: list[Array] = []
-        self.added = 0
-
-    def add(self, column: Any) -> None:
-        if not pa.types.is_dictionary(column.type):
-            column = pc.dictionary_encode(column)
-        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        self.added = len(chunks)
-        for chunk in chunks:
-            values = chunk.dictionary.to_pylist()
-            table = [
-                UNKNOWN if v is None or v != v or v == "" else self._code(text(v)) for v in values
-            ]
-            codes = chunk.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-            self.parts.append(np.array([*table, UNKNOWN], np.int32)[codes])
-
-    def _code(self, value: str) -> int:
-        return self.position.setdefault(value, len(self.position))
-
-    def last(self) -> Coded:
-        """What was added last."""
-        return Coded(np.concatenate(self.parts[-self.added :]), tuple(self.position))
-
-    def done(self) -> Coded:
-        return Coded(np.concatenate(self.parts), tuple(self.position))
 
 
 def _whole(column: Any) -> bool:
@@ -295,21 +224,21 @@ def npz_arrays(path: str) -> dict[str, Array]:
         ) from None
 
 
-def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Source:
+def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:
     arrays = npz_arrays(path)
     scores = arrays.pop("scores", None)
     if scores is None:
         return of_arrays(path, arrays, columns, attributes)
     if scores.ndim != 2 or not np.issubdtype(scores.dtype, np.number):
         raise InputError(f"{path}: scores must be numbers (N, C); got shape {scores.shape}")
-    found = of_arrays(path, arrays, columns, attributes, len(scores))
-    classes = found.classes or tuple(str(c) for c in range(scores.shape[1]))
+    source = of_arrays(path, arrays, columns, attributes, len(scores))
+    classes = source.classes or tuple(str(c) for c in range(scores.shape[1]))
     if len(classes) != scores.shape[1]:
         raise InputError(
             f"{path}: scores has {scores.shape[1]} columns and class_names {len(classes)}"
         )
-    chosen = None if found.prediction is None else recoded(found.prediction, classes)
-    return replace(found, scores=reduced(scores.astype(np.float32), chosen), classes=classes)
+    chosen = None if source.prediction is None else recoded(source.prediction, classes)
+    return replace(source, scores=reduced(scores.astype(np.float32), chosen), classes=classes)
 
 
 def of_arrays(
@@ -318,7 +247,7 @@ def of_arrays(
     columns: Columns,
     attributes: Sequence[str] | None,
     n: int | None = None,
-) -> Source:
+) -> Contents:
     """What arrays of one value for each of `n` examples say of them; others are left alone."""
     classes = tuple(text(c) for c in arrays.get("class_names", ()))
     flat = {k: v for k, v in arrays.items() if v.ndim == 1 and k != "class_names"}
@@ -333,10 +262,10 @@ def of_arrays(
     coded = {}
     for name in [*own[1:], *chosen]:
         if name in flat:
-            coder = _Coder()
+            coder = Coder()
             coder.add(pa.array(flat[name]))
             coded[name] = coder.done()
-    return Source(
+    return Contents(
         path,
         lengths.pop(),
         _ids(path, [pa.array(flat[columns.id])]) if columns.id in flat else None,
@@ -348,7 +277,7 @@ def of_arrays(
     )
 
 
-def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
+def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Contents:
     """The test predictions of a run directory; groups come with it."""
     data = read_record(folder).data
     try:
@@ -365,7 +294,7 @@ def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Source:
     if data.group_names:
         name = " x ".join(data.attributes) or "group"
         groups[name] = Coded(group.astype(np.int32), tuple(data.group_names))
-    return Source(
+    return Contents(
         f"{folder}:{role}",
         len(y),
         None,

@@ -11,32 +11,30 @@ import torch
 
 from fairsparse.auditing.inputs.columns import (
     READERS,
-    Coded,
     Columns,
-    Source,
     npz_arrays,
     of_arrays,
     read,
 )
-from fairsparse.auditing.inputs.networks import MODELS, is_model, scores
-from fairsparse.auditing.inputs.score_columns import of_network
+from fairsparse.auditing.inputs.contents import Coded, Contents, of_network
+from fairsparse.auditing.inputs.networks import MODEL_FILES, is_model, scores
 from fairsparse.core import InputError, Inputs
 from fairsparse.data.files.images import pixels
 from fairsparse.data.task import Task
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.registry import listing
 
-FILES = (*READERS, *MODELS)
+FILES = (*READERS, *MODEL_FILES)
 """What the names of files of predictions, and of models, end in."""
 
 
 @dataclass(frozen=True)
-class Given:
+class ModelInputs:
     """Examples that models can be run on.
 
     Parameters
     ----------
-    about : Source
+    about : Contents
         Their ids, true classes and groups, as far as known; no predictions.
     batch : callable
         From row numbers, int64 (B,), to the inputs in these rows as models take them.
@@ -44,17 +42,19 @@ class Given:
         From a row number to what a person can look at: uint8 pixels (H, W, 3), or a text.
     """
 
-    about: Source
+    about: Contents
     batch: Callable[[Array], Inputs]
     show: Callable[[int], Array | str] | None = None
 
-    def shown(self, rows: Array) -> Callable[[int], Array | str] | None:
+    def viewer(self, rows: Array) -> Callable[[int], Array | str] | None:
         """`show` for examples that are in these rows, by their position."""
         show = self.show
         return None if show is None else lambda at: show(int(rows[at]))
 
 
-def read_inputs(path: str, columns: Columns, attributes: Sequence[str] | None = None) -> Given:
+def read_inputs(
+    path: str, columns: Columns, attributes: Sequence[str] | None = None
+) -> ModelInputs:
     """Read an NPZ file of inputs.
 
     Its arrays of one value for each example are ids, true classes and groups, as in files of
@@ -91,37 +91,37 @@ def read_inputs(path: str, columns: Columns, attributes: Sequence[str] | None = 
 
     def batch(rows: Array) -> Inputs:
         at = torch.from_numpy(rows)
-        found = {k: t[at] for k, t in tensors.items()}
-        return next(iter(found.values())) if len(found) == 1 else found
+        inputs = {k: t[at] for k, t in tensors.items()}
+        return next(iter(inputs.values())) if len(inputs) == 1 else inputs
 
     (first, *more) = tensors.values()
     pictures = not more and first.dim() == 4 and first.shape[1] in (1, 3)
-    return Given(about, batch, (lambda i: pixels(first[i])) if pictures else None)
+    return ModelInputs(about, batch, (lambda i: pixels(first[i])) if pictures else None)
 
 
-def of_task(task: Task, attributes: Sequence[str] | None = None) -> Given:
+def of_task(task: Task, attributes: Sequence[str] | None = None) -> ModelInputs:
     """The test split of a task; its groups are those of all its attributes together."""
     split = task.test
-    known = {}
+    groups = {}
     if task.group_names:
         name = " x ".join(task.attributes) or "group"
-        known[name] = Coded(split.group.numpy().astype(np.int32), task.group_names)
+        groups[name] = Coded(split.group.numpy().astype(np.int32), task.group_names)
     for name in attributes or ():
-        if name not in known:
-            raise InputError(f"{task.name}: has no groups '{name}'; it has {listing(list(known))}")
+        if name not in groups:
+            raise InputError(f"{task.name}: has no groups '{name}'; it has {listing(list(groups))}")
     y = Coded(split.y.numpy().astype(np.int32), task.class_names)
-    about = Source(
-        f"{task.name}, test split", len(split), None, y, None, None, task.class_names, known
+    about = Contents(
+        f"{task.name}, test split", len(split), None, y, None, None, task.class_names, groups
     )
 
     def batch(rows: Array) -> Inputs:
         x: Inputs = split.batch(torch.from_numpy(rows)).x
         return x
 
-    return Given(about, batch, shown(task))
+    return ModelInputs(about, batch, task_viewer(task))
 
 
-def shown(task: Task) -> Callable[[int], Array | str] | None:
+def task_viewer(task: Task) -> Callable[[int], Array | str] | None:
     """How a person looks at a test example of a task: as pixels or text; None for numbers."""
     split = task.test
     x: Any = split.raw(torch.tensor([0]))
@@ -137,30 +137,30 @@ def read_any(
     path: str,
     columns: Columns,
     attributes: Sequence[str] | None = (),
-    given: Given | None = None,
+    inputs: ModelInputs | None = None,
     class_names: Sequence[str] | None = None,
     notes: list[str] | None = None,
-) -> Source:
+) -> Contents:
     """Predictions from a file or run directory, or of a model that is run on what is given."""
     if not is_model(path):
         return read(path, columns, attributes)
-    if given is None:
+    if inputs is None:
         raise InputError(
             f"{path}: is a model, and models need examples to run on; give --inputs with an NPZ"
             " file, or with the configuration of a run, whose test split is taken"
         )
-    found = scores(path, given.about.n, given.batch)
-    names = tuple(class_names or given.about.classes)
-    names = names or tuple(str(c) for c in range(found.shape[1]))
-    if len(names) != found.shape[1]:
+    raw = scores(path, inputs.about.n, inputs.batch)
+    names = tuple(class_names or inputs.about.classes)
+    names = names or tuple(str(c) for c in range(raw.shape[1]))
+    if len(names) != raw.shape[1]:
         raise InputError(
-            f"{path}: gives {found.shape[1]} scores an example for {len(names)} classes"
+            f"{path}: gives {raw.shape[1]} scores an example for {len(names)} classes"
             f" ({listing(names)}); name all classes with --classes, in the model's order"
         )
-    if not np.isfinite(found).all():
-        at = int((~np.isfinite(found)).any(1).argmax())
+    if not np.isfinite(raw).all():
+        at = int((~np.isfinite(raw)).any(1).argmax())
         raise InputError(f"{path}: its scores are not a number, first for example {at + 1}")
-    said, logits = of_network(found)
+    said, logits = of_network(raw)
     if logits and notes is not None:
         notes.append(f"The scores of {path} were taken for logits.")
-    return replace(given.about, path=path, scores=said, classes=names, attributes={})
+    return replace(inputs.about, path=path, scores=said, classes=names, attributes={})

@@ -10,9 +10,10 @@ import numpy as np
 
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.auditing.inputs.columns import Coded, Columns, Source, read, recoded
-from fairsparse.auditing.inputs.examples_of import Given, read_any
-from fairsparse.auditing.inputs.labels import ordered, text
+from fairsparse.auditing.inputs.columns import Columns, read
+from fairsparse.auditing.inputs.contents import Coded, Contents, recoded
+from fairsparse.auditing.inputs.examples_of import ModelInputs, read_any
+from fairsparse.auditing.inputs.labels import sorted_names, text
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.registry import listing
@@ -93,7 +94,7 @@ def join(
     columns: Columns | None = None,
     class_names: Sequence[str] | None = None,
     renormalise: bool = False,
-    given: Given | None = None,
+    inputs: ModelInputs | None = None,
 ) -> Joined:
     """Read what models predict for the same examples; rows are joined by id, or in order.
 
@@ -104,13 +105,13 @@ def join(
     groups : str, optional
         A file with the groups of the examples: every column but id, or those of `attributes`.
     attributes : sequence of str
-        Columns that hold groups: of `groups` if given, else of `given`, else of the first file.
+        Columns that hold groups: of `groups` if given, else of `inputs`, else of the first file.
     columns : Columns
     class_names : sequence of str, optional
         All classes, where files may lack some.
     renormalise : bool
         Take scores that do not sum to 1; which is the largest does not depend on it.
-    given : Given, optional
+    inputs : ModelInputs, optional
         What models are run on.
 
     Raises
@@ -120,12 +121,12 @@ def join(
     """
     columns = columns or Columns()
     notes: list[str] = []
-    sources: dict[str, Source] = {}
+    sources: dict[str, Contents] = {}
     for name, path in paths.items():
-        mine = attributes if not (sources or groups or given) else ()
-        sources[name] = read_any(path, columns, mine, given, class_names, notes)
+        mine = attributes if not (sources or groups or inputs) else ()
+        sources[name] = read_any(path, columns, mine, inputs, class_names, notes)
     several = list(sources.values())
-    place = given.about if given else several[0]
+    place = inputs.about if inputs else several[0]
     about = read(groups, columns, attributes or None) if groups else place
     everyone = list({id(s): s for s in (*several, about, place)}.values())
     rows = _join(several, everyone, notes)
@@ -147,7 +148,7 @@ def join(
 
 
 def _join(
-    sources: Sequence[Source], everyone: Sequence[Source], notes: list[str]
+    sources: Sequence[Contents], everyone: Sequence[Contents], notes: list[str]
 ) -> dict[int, Array]:
     """Rows of each source, in one order, -1 where groups have none; told is what did not match."""
     first = sources[0]
@@ -193,7 +194,7 @@ def _join(
     return joined
 
 
-def _truth(everyone: Sequence[Source], rows: Mapping[int, Array], columns: Columns) -> Coded:
+def _truth(everyone: Sequence[Contents], rows: Mapping[int, Array], columns: Columns) -> Coded:
     """The true classes, on which all that have any agree."""
     truth = next((s for s in everyone if s.truth is not None), None)
     if truth is None:
@@ -237,7 +238,7 @@ def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
         )
 
 
-def _check_scores(source: Source, renormalise: bool) -> None:
+def _check_scores(source: Contents, renormalise: bool) -> None:
     if source.scores is None:
         return
     strange, off = source.scores.strange, source.scores.off
@@ -253,7 +254,7 @@ def _check_scores(source: Source, renormalise: bool) -> None:
         )
 
 
-def _predictions(source: Source, columns: Columns, rows: Array) -> Coded:
+def _predictions(source: Contents, columns: Columns, rows: Array) -> Coded:
     if source.prediction is not None:
         return _labels(source.prediction, rows, f"{source.path}: {columns.prediction}")
     if source.scores is None:
@@ -264,16 +265,16 @@ def _predictions(source: Source, columns: Columns, rows: Array) -> Coded:
     return Coded(source.scores.largest[rows], source.classes)
 
 
-def _confidence(source: Source, rows: Array) -> Array | None:
+def _confidence(source: Contents, rows: Array) -> Array | None:
     """The probability of what is predicted, (N,); None where a source has no probabilities."""
     if source.scores is None or np.isnan(source.scores.confidence).any():
         return None  # with predictions beside them, scores may be anything
-    found: Array = source.scores.confidence[rows]
-    return found
+    confidence: Array = source.scores.confidence[rows]
+    return confidence
 
 
 def _classes(
-    columns: Sequence[Coded], sources: Sequence[Source], given: Sequence[str] | None
+    columns: Sequence[Coded], sources: Sequence[Contents], class_names: Sequence[str] | None
 ) -> tuple[str, ...]:
     y, first = columns[:2]
     scored = [s for s in sources if s.scores is not None and s.prediction is None]
@@ -284,19 +285,20 @@ def _classes(
                 f"{scored[0].path} and {other.path} have scores of different classes:"
                 f" {listing(odd, 5)} in one alone"
             )
-    if given is not None:
-        names = tuple(text(c) for c in given)
+    if class_names is not None:
+        names = tuple(text(c) for c in class_names)
     elif scored:
         names = scored[0].classes
     else:
-        names = ordered({*_used(y), *_used(first)})
+        names = sorted_names({*_used(y), *_used(first)})
     for source, column in zip([None, *sources], columns, strict=True):
         strange = [n for n in _used(column) if n not in names]
         if strange:
             where = "the true classes" if source is None else source.path
+            others = "--classes does" if class_names else "the others do"
             raise InputError(
-                f"{where}: has classes that {'--classes does' if given else 'the others do'} not"
-                f" have: {listing(strange, 5)}; known: {listing(names, 8)}; give all with --classes"
+                f"{where}: has classes that {others} not have: {listing(strange, 5)}; known:"
+                f" {listing(names, 8)}; give all with --classes"
             )
     return names
 

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from fairsparse.core import UNKNOWN, InputError
-from fairsparse.fairness.measure.counts import Array
+from fairsparse.fairness.measure.counts import Array, as_array
 
 CLASS = "class"
 """The attribute of the true class, beside the sensitive ones."""
@@ -20,7 +20,7 @@ TOLERANCE = 1e-3
 
 def column(what: str, values: Any) -> Array:
     """One value for each example, none of them missing."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = as_array(values)
     if array.ndim != 1 or len(array) == 0:
         raise InputError(f"{what} must be one value for each example; got shape {array.shape}")
     missing = int(pd.isna(array).sum())
@@ -31,13 +31,13 @@ def column(what: str, values: Any) -> Array:
 
 def predicted(name: str, values: Any, class_names: Sequence[Hashable] | None) -> Array:
     """Predicted classes from what was given for a model: classes (N,), or scores (N, C)."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = as_array(values)
     if array.ndim != 2:
         return column(name, array)
     if class_names is None or array.shape[1] != len(class_names):
-        given = "none" if class_names is None else str(len(class_names))
+        count = "none" if class_names is None else str(len(class_names))
         raise InputError(
-            f"{name} holds scores of {array.shape[1]} classes and class_names names {given};"
+            f"{name} holds scores of {array.shape[1]} classes and class_names names {count};"
             " give one name for each column"
         )
     missing = int(np.isnan(array).any(1).sum())
@@ -52,7 +52,7 @@ def confidence(values: Any) -> Array | None:
     >>> confidence([[0.25, 0.75]]), confidence([[1.0, 2.0]]), confidence(["a", "b"])
     (array([0.75]), None, None)
     """
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = as_array(values)
     if array.ndim != 2 or array.min() < 0 or np.abs(array.sum(1) - 1).max() > TOLERANCE:
         return None
     largest: Array = array.max(1)
@@ -70,7 +70,7 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def ordered(names: Any) -> tuple[str, ...]:
+def sorted_names(names: Any) -> tuple[str, ...]:
     """Names in numerical order where all are numbers, else in that of the alphabet."""
     try:
         return tuple(sorted(names, key=float))
@@ -79,17 +79,17 @@ def ordered(names: Any) -> tuple[str, ...]:
 
 
 def encode(
-    columns: Mapping[str, Array], class_names: Sequence[Any] | None = None
+    columns: Mapping[str, Array], class_names: Sequence[Any] | None = None, every: bool = False
 ) -> tuple[tuple[str, ...], dict[str, Array]]:
     """Return the class names, and every column as codes of them.
 
     Candidates may not predict a class that neither the labels nor the reference have, unless
-    `class_names` names it: files of two different tasks would otherwise be compared.
+    `class_names` names it or `every` is set: two different tasks would otherwise be compared.
     """
-    found = {name: pd.factorize(column) for name, column in columns.items()}
-    used = {name: [text(v) for v in values] for name, (_, values) in found.items()}
+    factors = {name: pd.factorize(column) for name, column in columns.items()}
+    used = {name: [text(v) for v in values] for name, (_, values) in factors.items()}
     if class_names is None:
-        names = ordered({*used["y"], *used["reference"]})
+        names = sorted_names({v for k in used if every or k in ("y", "reference") for v in used[k]})
     else:
         names = tuple(text(c) for c in class_names)
         if len(set(names)) != len(names):
@@ -105,7 +105,7 @@ def encode(
             )
     codes = {
         name: np.array([position[v] for v in used[name]], np.int64)[code]
-        for name, (code, _) in found.items()
+        for name, (code, _) in factors.items()
     }
     return names, codes
 
@@ -115,20 +115,20 @@ def attributes(groups: Any, n: int) -> dict[str, Any]:
     if groups is None:
         return {}
     if isinstance(groups, pd.DataFrame):
-        found: dict[str, Any] = {str(k): groups[k] for k in groups.columns}
+        columns: dict[str, Any] = {str(k): groups[k] for k in groups.columns}
     elif isinstance(groups, Mapping):
-        found = {str(k): v for k, v in groups.items()}
+        columns = {str(k): v for k, v in groups.items()}
     else:
-        found = {"group": groups}
-    for name, values in found.items():
+        columns = {"group": groups}
+    for name, values in columns.items():
         if len(values) != n:
             raise InputError(f"groups '{name}' has {len(values):,} values for {n:,} examples")
-    return found
+    return columns
 
 
-def in_order(codes: Array, labels: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
+def sorted_codes(codes: Array, labels: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     """Codes of `labels`, -1 where unknown, as codes of the same names in order; "" is unknown."""
-    names = ordered({*labels} - {""})
+    names = sorted_names({*labels} - {""})
     position = {name: i for i, name in enumerate(names)}
     table = np.array([*(position.get(label, UNKNOWN) for label in labels), UNKNOWN], np.int64)
     return table[codes], names
@@ -138,4 +138,4 @@ def group_codes(values: Any) -> tuple[Array, tuple[str, ...]]:
     """Codes of groups, -1 where unknown, and their names."""
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
     codes, labels = pd.factorize(pd.Series(array))
-    return in_order(codes, [text(label) for label in labels])
+    return sorted_codes(codes, [text(label) for label in labels])

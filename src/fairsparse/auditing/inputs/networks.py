@@ -34,7 +34,7 @@ from fairsparse.registry import listing
 
 BATCH = 256
 _FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(@(?P<weights>.+))?")
-MODELS = (".onnx", ".pt2")
+MODEL_FILES = (".onnx", ".pt2")
 """What the names of files of models end in."""
 _PICKLED = (".pt", ".pth")
 
@@ -45,9 +45,10 @@ def is_model(path: str) -> bool:
     >>> [is_model(p) for p in ("a.onnx", "pkg.nets:small@w.safetensors", "a.csv", "run:dense")]
     [True, True, False, False]
     """
-    made = _FACTORY.fullmatch(path)
-    role = made is not None and made["weights"] is None and made["name"] in ("dense", "sparse")
-    return Path(path).suffix in MODELS or (made is not None and not role)
+    factory = _FACTORY.fullmatch(path)
+    if factory is None:
+        return Path(path).suffix in MODEL_FILES
+    return factory["weights"] is not None or factory["name"] not in ("dense", "sparse")
 
 
 class Network:
@@ -73,9 +74,9 @@ class Network:
 
     def __init__(self, path: str, example: Inputs) -> None:
         self.path = path
-        made = _FACTORY.fullmatch(path)
-        if made:
-            call, self.batch = _factory(path, **made.groupdict(), example=example), None
+        factory = _FACTORY.fullmatch(path)
+        if factory:
+            call, self.batch = _factory(path, **factory.groupdict(), example=example), None
         elif not Path(path).is_file():
             raise InputError(f"{path}: no such file")
         elif path.endswith(".onnx"):
@@ -160,17 +161,17 @@ def _matched(path: str, wanted: list[str], x: Inputs) -> list[Tensor]:
     """The inputs by a model's names for them; it may call a key of a dict ``argument_key``."""
     if isinstance(x, Tensor) and len(wanted) == 1:
         return [x]
-    given = _named(x)
-    found = []
+    named = _named(x)
+    tensors = []
     for name in wanted:
-        keys = [k for k in given if k == name] or [k for k in given if name.endswith(f"_{k}")]
+        keys = [k for k in named if k == name] or [k for k in named if name.endswith(f"_{k}")]
         if len(keys) != 1:
             raise InputError(
-                f"{path}: takes the inputs {listing(wanted)}; given are {listing(list(given))};"
+                f"{path}: takes the inputs {listing(wanted)}; given are {listing(list(named))};"
                 " name the arrays of --inputs as the model does"
             )
-        found.append(given[keys[0]])
-    return found
+        tensors.append(named[keys[0]])
+    return tensors
 
 
 _TYPES = {

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from fairsparse.fairness.inference.multiplicity import range_bounds
 from fairsparse.fairness.inference.paired import (
     Bounds,
     Pairs,
@@ -28,7 +29,6 @@ from fairsparse.fairness.inference.paired import (
     quantile,
     wilson,
 )
-from fairsparse.fairness.inference.ranges import range_bounds
 from fairsparse.fairness.measure.counts import Array, gap, share
 from fairsparse.fairness.measure.metric import Metric, Together, declaring
 from fairsparse.registry import Registry
@@ -64,7 +64,7 @@ class Sums(NamedTuple):
         return share(self.over, np.broadcast_to(self.n, self.over.shape))
 
 
-def sums(confidence: Array, correct: Array, cell: Array, size: int) -> Sums:
+def cell_sums(confidence: Array, correct: Array, cell: Array, size: int) -> Sums:
     """Sum what is needed over cells.
 
     Parameters

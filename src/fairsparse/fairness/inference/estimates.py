@@ -14,7 +14,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
-from fairsparse.fairness.inference import ranges
+from fairsparse.fairness.inference import multiplicity
 from fairsparse.fairness.inference.intervals import (
     Interval,
     acceleration,
@@ -216,9 +216,9 @@ def _accelerations(chunks: Iterator[tuple[tuple[Counts, ...], Array]]) -> dict[s
 def _all_cells(hits: Array, n: Array, smallest: bool) -> tuple[Bounds, float]:
     """Interval of the range of rates (F, K), or of their minimum, for all cells at once."""
     if not smallest:
-        return ranges.rate_range(hits, n), ranges.floor(hits, n)
+        return multiplicity.rate_range(hits, n), multiplicity.floor(hits, n)
     cells = hits.size
-    bounds = ranges.extreme(lambda z: exact(hits, n, z), cells, largest=False)
+    bounds = multiplicity.extreme(lambda z: exact(hits, n, z), cells, largest=False)
     return bounds, np.nan
 
 
@@ -227,6 +227,7 @@ def _stands_out(value: float, floor: float, hits: Array, samples: Array) -> bool
     if hits.shape[-1] == 2 and not np.isnan(floor):
         return False  # the range of two is a difference, which has an interval in closed form
     defined = samples[~np.isnan(samples)]
-    if np.isnan(value) or len(defined) == 0 or value < ranges.STANDS_OUT * np.nan_to_num(floor):
+    least = multiplicity.STANDS_OUT * np.nan_to_num(floor)
+    if np.isnan(value) or len(defined) == 0 or value < least:
         return False
     return bool(0 < defined.std() >= abs(defined.mean() - value) / _BIASED)

@@ -53,9 +53,9 @@ class Pairs(NamedTuple):
         """Accuracy of the first model less that of the second."""
         return share(self.lost - self.gained, self.n)
 
-    def fold(self, known: int, kind: Kind) -> Pairs:
+    def fold(self, groups: int, kind: Kind) -> Pairs:
         """Counts (..., G', C) summed into the cells of `kind`, as `counts.fold` does."""
-        return Pairs(*(fold(x, known, kind) for x in self))
+        return Pairs(*(fold(x, groups, kind) for x in self))
 
     def minus(self, other: Pairs) -> Pairs:
         """The examples that are not in `other`."""
@@ -146,11 +146,11 @@ def excess_drop(pairs: Pairs, everyone: Pairs, z: float | None = None) -> tuple[
     """
     others = everyone.minus(pairs)
     weight = share(others.n, np.broadcast_to(everyone.n, others.n.shape))
-    found = difference(pairs.drop, paired_drop(pairs, z), others.drop, paired_drop(others, z), 0.0)
+    apart = difference(pairs.drop, paired_drop(pairs, z), others.drop, paired_drop(others, z), 0.0)
     alone = (others.n == 0) & (pairs.n > 0)  # a cell that holds everyone drops as everyone does
     value = np.where(alone, 0.0, weight * (pairs.drop - others.drop))
     return value, Bounds(
-        np.where(alone, 0.0, weight * found.low), np.where(alone, 0.0, weight * found.high)
+        np.where(alone, 0.0, weight * apart.low), np.where(alone, 0.0, weight * apart.high)
     )
 
 

@@ -16,8 +16,13 @@ import numpy.typing as npt
 from torch import Tensor
 
 Array: TypeAlias = npt.NDArray[Any]
-Labels: TypeAlias = Array | Tensor | Sequence[int]
+Codes: TypeAlias = Array | Tensor | Sequence[int]
 Kind = Literal["all", "class", "group", "class x group", "outcome x group"]
+
+
+def as_array(values: Any) -> Array:
+    """Values as an array, also those of a tensor, on whatever device it is."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def share(part: Array, whole: Array) -> Array:
@@ -26,7 +31,7 @@ def share(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.full(shape, np.nan), where=whole > 0)
 
 
-def fold(counts: Array, known: int, kind: Kind) -> Array:
+def fold(counts: Array, groups: int, kind: Kind) -> Array:
     """Sum counts (..., G', C) by group and class into the cells of `kind`, (..., K).
 
     The unknown group counts in ``all`` and ``class`` and in no other kind. ``outcome x group``
@@ -38,9 +43,9 @@ def fold(counts: Array, known: int, kind: Kind) -> Array:
         case "class":
             return counts.sum(-2)
         case "group":
-            return counts[..., :known, :].sum(-1)
+            return counts[..., :groups, :].sum(-1)
     first = 1 if kind == "outcome x group" and counts.shape[-1] == 2 else 0
-    cells = counts[..., :known, first:].swapaxes(-1, -2)  # (..., C, G): class by class
+    cells = counts[..., :groups, first:].swapaxes(-1, -2)  # (..., C, G): class by class
     return cells.reshape(*counts.shape[:-2], -1)
 
 
@@ -68,28 +73,28 @@ class Counts:
     n, correct, predicted : ndarray of int, shape (..., G', C)
         Examples of a group and true class; those of them predicted correctly; examples of a group
         predicted as a class.
-    known : int
+    groups : int
         Number of named groups; the rows after them are not compared.
     """
 
     n: Array
     correct: Array
     predicted: Array
-    known: int
+    groups: int
 
     @classmethod
-    def of(cls, table: Array, known: int) -> Counts:
+    def of(cls, table: Array, groups: int) -> Counts:
         """Reduce confusion tables (..., G', C, C) to the counts."""
-        return cls(table.sum(-1), np.diagonal(table, axis1=-2, axis2=-1), table.sum(-2), known)
+        return cls(table.sum(-1), np.diagonal(table, axis1=-2, axis2=-1), table.sum(-2), groups)
 
     @property
     def grouped(self) -> bool:
         """Whether there are groups to compare, that is, two."""
-        return self.known >= 2
+        return self.groups >= 2
 
     def accuracy(self, kind: Kind) -> Array:
         """Accuracy in each cell of `kind`, (..., K)."""
-        return share(fold(self.correct, self.known, kind), fold(self.n, self.known, kind))
+        return share(fold(self.correct, self.groups, kind), fold(self.n, self.groups, kind))
 
     def outcomes(self, part: Array, whole: Array) -> tuple[Array, Array]:
         """Counts (..., G', C) by compared class and named group, each (..., F, G).
@@ -98,7 +103,7 @@ class Counts:
         """
         whole = np.broadcast_to(whole, part.shape)
         first = 1 if part.shape[-1] == 2 else 0
-        part, whole = (x[..., : self.known, first:].swapaxes(-1, -2) for x in (part, whole))
+        part, whole = (x[..., : self.groups, first:].swapaxes(-1, -2) for x in (part, whole))
         return part, whole
 
     @property
@@ -115,7 +120,7 @@ class Counts:
     def outcome_gaps(self, part: Array, whole: Array) -> Array:
         """Range over groups of part / whole (..., G', C), by compared class: (..., F)."""
         first = 1 if part.shape[-1] == 2 else 0
-        at = (..., slice(self.known), slice(first, None))
+        at = (..., slice(self.groups), slice(first, None))
         return gap(share(part[at], np.broadcast_to(whole, part.shape)[at]), axis=-2)
 
     @cached_property

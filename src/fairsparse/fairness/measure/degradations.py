@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fairsparse.fairness.inference import ranges
+from fairsparse.fairness.inference import multiplicity
 from fairsparse.fairness.inference.paired import Bounds, Pairs, excess_drop, paired_drop
 from fairsparse.fairness.measure.counts import Array, Counts, Kind, fold, gap, share
 from fairsparse.fairness.measure.metric import POINTS, RATIO, Metric, Together, declaring
@@ -43,25 +43,25 @@ def _relative(reference: Counts, candidate: Counts) -> tuple[Array, Array]:
     """Relative changes of each class's false positive and false negative rate, smoothed."""
 
     def rates(c: Counts) -> tuple[Array, Array]:
-        n, correct = fold(c.n, c.known, "class"), fold(c.correct, c.known, "class")
+        n, correct = fold(c.n, c.groups, "class"), fold(c.correct, c.groups, "class")
         others = n.sum(-1, keepdims=True) - n
-        false = fold(c.predicted, c.known, "class") - correct
+        false = fold(c.predicted, c.groups, "class") - correct
         return share(false + 0.5, others + 1), share(n - correct + 0.5, np.where(n > 0, n + 1, 0))
 
     (fpr, fnr), (fpr_now, fnr_now) = rates(reference), rates(candidate)
     return fpr_now / fpr - 1, fnr_now / fnr - 1
 
 
-def _cells(pairs: Pairs, known: int, kind: Kind) -> Pairs:
+def _cells(pairs: Pairs, groups: int, kind: Kind) -> Pairs:
     """What two models did in the cells of a kind; in classes where there are no groups."""
-    cells: Kind = kind if known >= 2 or kind == "all" else "class"
-    return pairs.fold(known, cells)
+    cells: Kind = kind if groups >= 2 or kind == "all" else "class"
+    return pairs.fold(groups, cells)
 
 
 def _range_of_drops(kind: Kind) -> Together:
-    def bounds(pairs: Pairs, known: int) -> Bounds:
-        cells = _cells(pairs, known, kind)
-        return ranges.range_bounds(
+    def bounds(pairs: Pairs, groups: int) -> Bounds:
+        cells = _cells(pairs, groups, kind)
+        return multiplicity.range_bounds(
             cells.drop[None], lambda z: Bounds(*(b[None] for b in paired_drop(cells, z)))
         )
 
@@ -69,9 +69,9 @@ def _range_of_drops(kind: Kind) -> Together:
 
 
 def _largest(kind: Kind, each: Callable[[Pairs, Pairs, float], Bounds]) -> Together:
-    def bounds(pairs: Pairs, known: int) -> Bounds:
-        cells, everyone = (_cells(pairs, known, k) for k in (kind, "all"))
-        return ranges.extreme(lambda z: each(cells, everyone, z), len(cells.n), largest=True)
+    def bounds(pairs: Pairs, groups: int) -> Bounds:
+        cells, everyone = (_cells(pairs, groups, k) for k in (kind, "all"))
+        return multiplicity.extreme(lambda z: each(cells, everyone, z), len(cells.n), largest=True)
 
     return Together(bounds)
 

@@ -55,7 +55,7 @@ def _by(kind: Kind) -> Rates:
 
     def counts(c: Counts) -> tuple[Array, Array]:
         cells: Kind = kind if c.grouped else "class"
-        correct, n = (fold(x, c.known, cells)[..., None, :] for x in (c.correct, c.n))
+        correct, n = (fold(x, c.groups, cells)[..., None, :] for x in (c.correct, c.n))
         return correct, n
 
     return Rates(counts)
@@ -94,7 +94,7 @@ def _cwv_corrected(c: Counts) -> Array:
 
     ``cwv - (1 - 1/C) mean_c a_c (1 - a_c) / (n_c - 1)``
     """
-    a, n = c.accuracy("class"), fold(c.n, c.known, "class")
+    a, n = c.accuracy("class"), fold(c.n, c.groups, "class")
     noise = share(a * (1 - a), n - 1).mean(-1)
     return a.var(-1) - (1 - 1 / a.shape[-1]) * noise
 
@@ -257,10 +257,10 @@ def measure_counts(
     def by(kind: Kind) -> tuple[CellAccuracy, ...]:
         return cell_accuracies(counts, *names, kind)
 
-    known = len(group_names)
+    groups = len(group_names)
     return FairnessReport(
         n=int(counts.n.sum()),
-        n_unknown=int(counts.n[known:].sum()) if known else 0,
+        n_unknown=int(counts.n[groups:].sum()) if groups else 0,
         values=values,
         undefined={k: lacking(counts, *names, METRICS[k]) for k in values if np.isnan(values[k])},
         by_class=by("class"),

@@ -10,20 +10,20 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from torch import Tensor
 
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.inference.paired import Pairs
-from fairsparse.fairness.measure.counts import Array, Counts, Labels
+from fairsparse.fairness.measure.counts import Array, Codes, Counts, as_array
 
 _MOST_DISTINCT = 2**18  # more combinations than these are reduced to what matters of them
 _TABLE = 2**22  # numbers counted by table and not by sorting, where examples are as many
-Columns = tuple[Array, Array, tuple[Array, ...]]  # row, true class, class predicted by each model
+_Combination = tuple[Array, Array, tuple[Array, ...]]
+"""Rows, true classes, and classes predicted by each model."""
 
 
-def as_codes(what: str, values: Labels, n: int, names: Sequence[str], lowest: int = 0) -> Array:
+def as_codes(what: str, values: Codes, n: int, names: Sequence[str], lowest: int = 0) -> Array:
     """Return `values` as int64 (N,), or raise `InputError` unless they are `n` codes of `names`."""
-    codes = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    codes = as_array(values)
     if codes.shape != (n,) or n == 0 or codes.dtype.kind not in "iu":
         raise InputError(
             f"{what} must be whole numbers, one for each of the {n} examples, and at least one;"
@@ -78,9 +78,9 @@ class Outcomes:
     @classmethod
     def of(
         cls,
-        predictions: Sequence[Labels],
-        y: Labels,
-        group: Labels,
+        predictions: Sequence[Codes],
+        y: Codes,
+        group: Codes,
         class_names: Sequence[str],
         group_names: Sequence[str] = (),
     ) -> Outcomes:
@@ -105,7 +105,7 @@ class Outcomes:
         every = cls(0 * true, true, codes, tuple(class_names), (), (1, len(class_names)))
         return every.by(group, group_names)
 
-    def by(self, group: Labels, group_names: Sequence[str]) -> Outcomes:
+    def by(self, group: Codes, group_names: Sequence[str]) -> Outcomes:
         """The same predictions by the groups of another attribute."""
         groups = len(group_names)
         row = as_codes("groups", group, len(self.true), group_names, UNKNOWN)
@@ -117,7 +117,7 @@ class Outcomes:
         return replace(self, row=row, group_names=tuple(group_names), shape=shape)
 
     @cached_property
-    def distinct(self) -> tuple[Columns, Array]:
+    def distinct(self) -> tuple[_Combination, Array]:
         """Distinct combinations (row, true, predicted), each (K,), in order; and their counts."""
         classes = self.shape[1]
         dims = (*self.shape, *[classes] * len(self.predicted))
@@ -250,9 +250,9 @@ class Confusion:
     @classmethod
     def count(
         cls,
-        predicted: Labels,
-        y: Labels,
-        group: Labels,
+        predicted: Codes,
+        y: Codes,
+        group: Codes,
         class_names: Sequence[str],
         group_names: Sequence[str] = (),
     ) -> Confusion:

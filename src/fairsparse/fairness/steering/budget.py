@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -16,13 +16,14 @@ from fairsparse.fairness.inference.intervals import percentile, resample
 from fairsparse.fairness.measure.counts import Array, Counts, gap
 from fairsparse.fairness.measure.outcomes import Outcomes
 from fairsparse.fairness.notions import Notion
-from fairsparse.registry import Registry
+from fairsparse.registry import Registry, one_of
 
 CONFIDENCE = 0.95
 """Of the one-sided upper bound."""
 
-Measure = Literal["excess-drop", "cell-drop", "range", "variance"]
-MEASURES: Registry[Callable[[Counts, Counts, Notion], Array]] = Registry("budget measure")
+MEASURES: Registry[Callable[[Counts, Counts, Notion], Array]] = Registry(
+    "budget measure", sort=False
+)
 """Name -> (counts of the dense network, of the sparse one, notion) -> (...); lower is better."""
 
 
@@ -66,7 +67,8 @@ class Budget:
         float, Field(ge=0, description="largest value allowed; as a fraction, so 0.02 is 2 points")
     ]
     measure: Annotated[
-        Measure,
+        str,
+        one_of(MEASURES),
         Field(
             description="worst cell's drop, beyond the overall drop or in all; or range or variance"
             " of the sparse network's cells"
@@ -95,7 +97,7 @@ class Budget:
                 f"the limit of a budget is a number of at least 0, got '{number}'; as a fraction,"
                 f" so {name}=0.02 allows 0.02"
             )
-        return cls(limit, name)  # type: ignore[arg-type]
+        return cls(limit, name)
 
     def of(self, dense: Counts, sparse: Counts, notion: Notion) -> Array:
         """The measure, of the shape of the counts' leading axes."""

@@ -113,8 +113,8 @@ def _brain_damage(
     # derivatives of fused attention cannot be taken side by side
     with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         for batch, share in _pieces(batches, shares, at_once):
-            found = _of_each(curvature, values, batch)
-            for name, part in found.items():
+            of_each = _of_each(curvature, values, batch)
+            for name, part in of_each.items():
                 total[name] += torch.tensordot(share.to(part.dtype), part, 1)
     return {name: w.square() * total[name] / (2 * count) for name, w in values.items()}
 
@@ -129,14 +129,14 @@ def _of_each(curvature: Callable[..., Values], values: Values, batch: Batch) -> 
         pass  # such as a forward that looks at the values of its inputs
     try:
         rows = zip(*batch, strict=True)
-        found = [curvature(values, *row) for row in rows]
+        in_turn = [curvature(values, *row) for row in rows]
     except RuntimeError as error:
         raise InputError(
             "the criterion takes each example's own gradient, and the model has none"
             f" ({str(error).splitlines()[0]}); use criterion taylor or method fairgrape, which need"
             " batches alone"
         ) from None
-    return {name: torch.stack([one[name] for one in found]) for name in values}
+    return {name: torch.stack([one[name] for one in in_turn]) for name in values}
 
 
 def _pieces(

@@ -81,8 +81,8 @@ def hrank(model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Bat
         planes = maps.reshape(*maps.shape[:2], -1, width).double()
         return torch.linalg.matrix_rank(planes).double()
 
-    found = activations(model, weights, batches, ranks)
-    return {name: broadcast(found[name].mean(0), w) for name, w in weights.items()}
+    of_examples = activations(model, weights, batches, ranks)
+    return {name: broadcast(of_examples[name].mean(0), w) for name, w in weights.items()}
 
 
 def entropy(
@@ -105,10 +105,10 @@ def entropy(
     def means(maps: Tensor) -> Tensor:
         return maps.reshape(*maps.shape[:2], -1).double().mean(2)
 
-    found = activations(model, weights, batches, means)
+    of_examples = activations(model, weights, batches, means)
     scores = {}
     for name, w in weights.items():
-        pooled = found[name]
+        pooled = of_examples[name]
         low, high = pooled.min(0).values, pooled.max(0).values
         place = ((pooled - low) / (high - low).clamp_min(1e-300) * bins).long().clamp_max(bins - 1)
         share = torch.stack([(place == i).double().mean(0) for i in range(bins)])

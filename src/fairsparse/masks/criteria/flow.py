@@ -74,19 +74,19 @@ def synflow(
 
 def _absolute(model: nn.Module, device: torch.device) -> nn.Module:
     """A float64 copy of `model` in which everything that a path crosses is a positive factor."""
-    made = copy.deepcopy(model).to(device, torch.float64).eval()
-    for name, module in list(made.named_modules(remove_duplicate=False)):
+    linear = copy.deepcopy(model).to(device, torch.float64).eval()
+    for name, module in list(linear.named_modules(remove_duplicate=False)):
         if isinstance(module, _NORMS):
             parent, _, child = name.rpartition(".")
-            setattr(made.get_submodule(parent), child, _Factor(module))
+            setattr(linear.get_submodule(parent), child, _Factor(module))
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in linear.named_parameters():
             parameter.requires_grad_(True)
             if name.endswith("bias"):
                 parameter.zero_()
             else:
                 parameter.abs_()
-    return made
+    return linear
 
 
 class _Factor(nn.Module):

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fairsparse.core import Batch, InputError, LossFn, Scores
-from fairsparse.masks.criteria import curvature, filters, flow, gradients, scorers
+from fairsparse.masks.criteria import curvature, filters, flow, scorers
 from fairsparse.masks.grouping import parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import exponential
 from fairsparse.masks.selection import Scope, select
-from fairsparse.registry import Registry
+from fairsparse.registry import Registry, one_of
 
-AtInit = Literal["snip", "grasp", "synflow", "random", "magnitude"]
-OfFilters = Literal["l1", "fpgm", "hrank", "entropy"]
-CriterionName = Literal[
-    "magnitude",
-    "random",
-    "lamp",
-    "taylor",
-    "snip",
-    "grasp",
-    "synflow",
-    "obd",
-    "obd-gauss-newton",
-    "l1",
-    "fpgm",
-    "hrank",
-    "entropy",
-]
-_MAPS = 2
+Needs = Literal["nothing", "shape", "inputs", "labels"]
+_MAPS = 2  # ranks hardly depend on the examples, and each costs a decomposition
 _STEPS = 100
 
 
@@ -80,19 +65,44 @@ class Criterion:
         Evidence -> scores, higher is kept.
     of_filters : bool
         Whether it scores whole filters, each layer's by themselves.
+    traced : bool
+        Whether it follows what layers pass on, for which `torch.fx` has to trace the model.
     steps : int
         Steps in which it reaches a sparsity, scoring anew at each.
     """
 
     summary: str
     reference: str
-    needs: Literal["nothing", "shape", "inputs", "labels"]
+    needs: Needs
     score: Callable[[Evidence], Scores]
     of_filters: bool = False
+    traced: bool = False
     steps: int = 1
 
 
-CRITERIA: Registry[Criterion] = Registry("criterion")
+CRITERIA: Registry[Criterion] = Registry("criterion", sort=False)
+CriterionName = Annotated[str, one_of(CRITERIA)]
+
+
+def criterion(
+    name: str,
+    reference: str,
+    needs: Needs = "nothing",
+    *,
+    of_filters: bool = False,
+    traced: bool = False,
+    steps: int = 1,
+) -> Callable[[Callable[[Evidence], Scores]], Callable[[Evidence], Scores]]:
+    """Register a function from evidence to scores; its first paragraph is the summary."""
+
+    def add(score: Callable[[Evidence], Scores]) -> Callable[[Evidence], Scores]:
+        summary = (inspect.getdoc(score) or "").split("\n\n")[0].replace("\n", " ")
+        CRITERIA.register(name)(
+            Criterion(summary, reference, needs, score, of_filters, traced, steps)
+        )
+        return score
+
+    return add
 
 
 def choose(
@@ -153,127 +163,90 @@ def check(name: CriterionName, scope: Scope, grouping: str) -> None:
         )
 
 
-def _add(
-    name: CriterionName,
-    summary: str,
-    reference: str,
-    needs: Literal["nothing", "shape", "inputs", "labels"],
-    score: Callable[[Evidence], Scores],
-    of_filters: bool = False,
-    steps: int = 1,
-) -> None:
-    CRITERIA.register(name)(Criterion(summary, reference, needs, score, of_filters, steps))
+@criterion("magnitude", "Han et al. 2015, arXiv:1506.02626")
+def _magnitude(e: Evidence) -> Scores:
+    """Absolute value of the weight."""
+    return scorers.magnitude(e.weights)
 
 
-def _shape(batch: Batch) -> torch.Size:
-    """Of one input that ones can stand for."""
-    if not isinstance(batch.x, Tensor) or not batch.x.is_floating_point():
-        raise InputError(
-            "synflow sends ones through the network, and the task's inputs are token ids or a dict;"
-            " use criterion snip, grasp, random or magnitude"
-        )
-    return batch.x.shape[1:]
+@criterion("random", "-")
+def _random(e: Evidence) -> Scores:
+    """Uniform noise, the control."""
+    return scorers.random(e.weights, e.generator)
 
 
+@criterion("lamp", "Lee et al. 2021, arXiv:2010.07611")
+def _lamp(e: Evidence) -> Scores:
+    """Squared weight over the sum of the squares not smaller in its layer."""
+    return scorers.lamp(e.weights)
+
+
+@criterion("taylor", "Molchanov et al. 2019, arXiv:1906.10771", "labels")
 def _taylor(e: Evidence) -> Scores:
+    """Mean over batches of the squared change of the loss without the weight, to first order."""
     n = sum(len(batch.y) for batch in e.batches)
     return scorers.taylor(e.model, e.weights, [(b, len(b.y) / n) for b in e.batches], e.loss)
 
 
-_add(
-    "magnitude",
-    "Absolute value of the weight.",
-    "Han et al. 2015, arXiv:1506.02626",
-    "nothing",
-    lambda e: scorers.magnitude(e.weights),
-)
-_add(
-    "random",
-    "Uniform noise, the control.",
-    "-",
-    "nothing",
-    lambda e: scorers.random(e.weights, e.generator),
-)
-_add(
-    "lamp",
-    "Squared weight over the sum of the squares not smaller in its layer.",
-    "Lee et al. 2021, arXiv:2010.07611",
-    "nothing",
-    lambda e: scorers.lamp(e.weights),
-)
-_add(
-    "taylor",
-    "Mean over batches of the squared change of the loss without the weight, to first order.",
-    "Molchanov et al. 2019, arXiv:1906.10771",
-    "labels",
-    _taylor,
-)
-_add(
-    "snip",
-    "Absolute change of the loss over all examples as the weight is switched off, to first order.",
-    "Lee et al. 2019, arXiv:1810.02340",
-    "labels",
-    lambda e: gradients.snip(e.model, e.weights, e.batches, e.loss),
-)
-_add(
-    "grasp",
-    "Fall of the gradient's squared norm without the weight, to first order.",
-    "Wang et al. 2020, arXiv:2002.07376",
-    "labels",
-    lambda e: gradients.grasp(e.model, e.weights, e.batches, e.loss),
-)
-_add(
-    "synflow",
-    "Share of the flow of ones through the network of absolute weights that crosses the weight.",
-    "Tanaka et al. 2020, arXiv:2006.05467",
-    "shape",
-    lambda e: flow.synflow(e.model, e.weights, _shape(e.batches[0]), e.masks),
-    steps=_STEPS,
-)
-_add(
-    "obd",
-    "Half the squared weight times its curvature, taken as the mean squared gradient of examples.",
-    "LeCun et al. 1989, Optimal Brain Damage",
-    "labels",
-    lambda e: curvature.fisher(e.model, e.weights, e.batches, e.loss),
-)
-_add(
-    "obd-gauss-newton",
-    "Half the squared weight times its exact Gauss-Newton curvature, for small networks.",
-    "LeCun et al. 1989, Optimal Brain Damage",
-    "labels",
-    lambda e: curvature.gauss_newton(e.model, e.weights, e.batches, e.loss),
-)
-_add(
-    "l1",
-    "Sum of the filter's absolute weights.",
-    "Li et al. 2017, arXiv:1608.08710",
-    "nothing",
-    lambda e: filters.l1(e.weights),
-    of_filters=True,
-)
-_add(
-    "fpgm",
-    "Sum of the filter's distances to the other filters of its layer.",
-    "He et al. 2019, arXiv:1811.00250",
-    "nothing",
-    lambda e: filters.fpgm(e.weights, e.masks),
-    of_filters=True,
-)
-_add(
-    "hrank",
-    "Mean rank of the filter's feature maps.",
-    "Lin et al. 2020, arXiv:2002.10179",
-    "inputs",
-    # ranks hardly depend on the examples, and each costs a decomposition
-    lambda e: filters.hrank(e.model, e.weights, e.batches[:_MAPS]),
-    of_filters=True,
-)
-_add(
-    "entropy",
-    "Entropy over examples of the filter's mean activation.",
-    "Luo & Wu 2017, arXiv:1706.05791",
-    "inputs",
-    lambda e: filters.entropy(e.model, e.weights, e.batches),
-    of_filters=True,
-)
+@criterion("snip", "Lee et al. 2019, arXiv:1810.02340", "labels")
+def _snip(e: Evidence) -> Scores:
+    """Absolute change of the loss over all examples as the weight is switched off, to first
+    order.
+    """
+    return scorers.snip(e.model, e.weights, e.batches, e.loss)
+
+
+@criterion("grasp", "Wang et al. 2020, arXiv:2002.07376", "labels")
+def _grasp(e: Evidence) -> Scores:
+    """Fall of the gradient's squared norm without the weight, to first order."""
+    return scorers.grasp(e.model, e.weights, e.batches, e.loss)
+
+
+@criterion("synflow", "Tanaka et al. 2020, arXiv:2006.05467", "shape", steps=_STEPS)
+def _synflow(e: Evidence) -> Scores:
+    """Share of the flow of ones through the network of absolute weights that crosses the weight."""
+    x = e.batches[0].x
+    if not isinstance(x, Tensor) or not x.is_floating_point():  # ones cannot stand for it
+        raise InputError(
+            "synflow sends ones through the network, and the task's inputs are token ids or a dict;"
+            " use criterion snip, grasp, random or magnitude"
+        )
+    return flow.synflow(e.model, e.weights, x.shape[1:], e.masks)
+
+
+@criterion("obd", "LeCun et al. 1989, Optimal Brain Damage", "labels")
+def _obd(e: Evidence) -> Scores:
+    """Half the squared weight times its curvature, taken as the mean squared gradient of
+    examples.
+    """
+    return curvature.fisher(e.model, e.weights, e.batches, e.loss)
+
+
+@criterion("obd-gauss-newton", "LeCun et al. 1989, Optimal Brain Damage", "labels")
+def _gauss_newton(e: Evidence) -> Scores:
+    """Half the squared weight times its exact Gauss-Newton curvature, for small networks."""
+    return curvature.gauss_newton(e.model, e.weights, e.batches, e.loss)
+
+
+@criterion("l1", "Li et al. 2017, arXiv:1608.08710", of_filters=True)
+def _l1(e: Evidence) -> Scores:
+    """Sum of the filter's absolute weights."""
+    return filters.l1(e.weights)
+
+
+@criterion("fpgm", "He et al. 2019, arXiv:1811.00250", of_filters=True)
+def _fpgm(e: Evidence) -> Scores:
+    """Sum of the filter's distances to the other filters of its layer."""
+    return filters.fpgm(e.weights, e.masks)
+
+
+@criterion("hrank", "Lin et al. 2020, arXiv:2002.10179", "inputs", of_filters=True, traced=True)
+def _hrank(e: Evidence) -> Scores:
+    """Mean rank of the filter's feature maps."""
+    return filters.hrank(e.model, e.weights, e.batches[:_MAPS])
+
+
+@criterion("entropy", "Luo & Wu 2017, arXiv:1706.05791", "inputs", of_filters=True, traced=True)
+def _entropy(e: Evidence) -> Scores:
+    """Entropy over examples of the filter's mean activation."""
+    return filters.entropy(e.model, e.weights, e.batches)

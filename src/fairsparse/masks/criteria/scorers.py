@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fairsparse.core import Batch, LossFn, Scores
-from fairsparse.masks.modes import evaluating
+from fairsparse.masks.modes import evaluating, probing
 
 _TINY = 1e-20
 
@@ -85,3 +86,96 @@ def tempered(weights: Mapping[str, Tensor], importance: Scores) -> Scores:
         name: w.detach().abs() * importance[name].clamp_min(_TINY).pow(0.25)
         for name, w in weights.items()
     }
+
+
+def snip(
+    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], loss: LossFn
+) -> Scores:
+    """``|w * dL/dw|``: how much the loss feels a weight being switched off, to first order [1]_.
+
+    ``w * dL/dw`` is the gradient with respect to a mask of ones on the weights. It is summed with
+    its sign over all examples before the absolute value is taken.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Used in evaluation mode, where a BatchNorm that has seen no data takes the batch's
+        statistics; mode, statistics and gradients are left as they were.
+    weights : mapping
+        Name -> parameter of `model`.
+    batches : sequence of Batch
+        Their losses are means over examples, and are averaged by the batches' sizes.
+    loss : LossFn
+
+    References
+    ----------
+    .. [1] Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity",
+       ICLR 2019, arXiv:1810.02340.
+    """
+    with probing(model):
+        gradient = _gradient(model, weights, batches, loss)
+    return {
+        name: (w.detach() * g).abs() for (name, w), g in zip(weights.items(), gradient, strict=True)
+    }
+
+
+def grasp(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batches: Sequence[Batch],
+    loss: LossFn,
+    temperature: float = 200.0,
+) -> Scores:
+    """``w * (H g)``: how much the flow of gradients would lose with a weight, to first order [1]_.
+
+    g and H are gradient and Hessian of the loss of ``logits / temperature``. Scores have a sign:
+    a weight below zero holds the squared norm of g down, and goes first.
+
+    Parameters
+    ----------
+    model, weights, batches, loss
+        As in `snip`.
+    temperature : float > 0
+        Flattens the predictions of the untrained network.
+
+    References
+    ----------
+    .. [1] Wang et al., "Picking Winning Tickets Before Training by Preserving Gradient Flow",
+       ICLR 2020, arXiv:2002.07376.
+    """
+
+    def cool(logits: Tensor, batch: Batch) -> Tensor:
+        return loss(logits / temperature, batch)
+
+    parameters = list(weights.values())
+    total = [torch.zeros_like(w, requires_grad=False) for w in parameters]
+    # fused attention has no second derivative
+    with probing(model), sdpa_kernel(SDPBackend.MATH):
+        fixed = _gradient(model, weights, batches, cool)
+        for batch, share in _shares(batches):
+            value = cool(model(batch.x), batch) * share
+            here = torch.autograd.grad(value, parameters, create_graph=True)
+            aligned = torch.stack([(g * f).sum() for g, f in zip(here, fixed, strict=True)]).sum()
+            products = torch.autograd.grad(aligned, parameters, materialize_grads=True)
+            for sum_, product in zip(total, products, strict=True):
+                sum_ += product
+    return {name: w.detach() * h for (name, w), h in zip(weights.items(), total, strict=True)}
+
+
+def _gradient(
+    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], loss: LossFn
+) -> list[Tensor]:
+    """Gradient of the mean loss over the examples of all batches."""
+    parameters = list(weights.values())
+    total = [torch.zeros_like(w, requires_grad=False) for w in parameters]
+    for batch, share in _shares(batches):
+        for sum_, g in zip(
+            total, torch.autograd.grad(loss(model(batch.x), batch), parameters), strict=True
+        ):
+            sum_.add_(g, alpha=share)
+    return total
+
+
+def _shares(batches: Sequence[Batch]) -> list[tuple[Batch, float]]:
+    n = sum(len(batch.y) for batch in batches)
+    return [(batch, len(batch.y) / n) for batch in batches]

@@ -88,8 +88,8 @@ def _attention(
 ) -> Iterator[Block]:
     parts = next((p for p in _PROJECTIONS if all(_linear(module, n) for n in p)), None)
     sources = (module, getattr(module, "config", None))
-    found = (getattr(source, name, None) for source in sources for name in _HEADS)
-    counts = [c for c in found if isinstance(c, int) and c > 0]
+    heads = (getattr(source, name, None) for source in sources for name in _HEADS)
+    counts = [c for c in heads if isinstance(c, int) and c > 0]
     after = next((_linear(module, n) for n in _AFTER if _linear(module, n)), None)
     after = after or _linear(getattr(parent, "output", None), "dense")
     if parts is None or not counts or after is None:
@@ -120,8 +120,8 @@ def _feed_forward(module: nn.Module, names: dict[int, str]) -> Iterator[Block]:
 
 
 def _linear(module: object, name: str) -> nn.Linear | None:
-    found = getattr(module, name, None)
-    return found if isinstance(found, nn.Linear) else None
+    layer = getattr(module, name, None)
+    return layer if isinstance(layer, nn.Linear) else None
 
 
 def _units(size: int, units: int) -> Tensor:

@@ -69,17 +69,17 @@ def channels(model: nn.Module, x: Tensor) -> Channels:
     InputError
         When the model can neither be traced nor has such blocks.
     """
-    found = blocks(model)
+    parts = blocks(model)
     try:
         follower = _Follower(model)
         with evaluating(model), torch.no_grad():
             follower.run(x)
         followed = follower.result()
     except InputError:
-        if not found:
+        if not parts:
             raise
         followed = Channels({}, {}, {}, torch.zeros(0, dtype=torch.bool))
-    return _with_blocks(followed, found)
+    return _with_blocks(followed, parts)
 
 
 def check_channels(model: nn.Module) -> None:
@@ -88,17 +88,17 @@ def check_channels(model: nn.Module) -> None:
         traced(model)
 
 
-def _with_blocks(channels: Channels, found: Sequence[Block]) -> Channels:
+def _with_blocks(channels: Channels, parts: Sequence[Block]) -> Channels:
     """Add the units of transformers.
 
     Heads are none that following finds. Of layers that are feed-forward by their names alone what
     was followed counts: between them may be anything.
     """
-    found = [b for b in found if b.heads or not b.filters.keys() & channels.filters.keys()]
+    parts = [b for b in parts if b.heads or not b.filters.keys() & channels.filters.keys()]
     free = [channels.free]
     filters, inputs = dict(channels.filters), dict(channels.inputs)
     first = len(channels.free)
-    for block in found:
+    for block in parts:
         filters |= {name: rows + first for name, rows in block.filters.items()}
         inputs |= {name: columns + first for name, columns in block.inputs.items()}
         free.append(torch.ones(block.units, dtype=torch.bool))
@@ -121,14 +121,14 @@ class _Follower(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        found = self._follow(n, value)
-        if found is None:  # an operation that is not known
+        own = self._follow(n, value)
+        if own is None:  # an operation that it cannot follow
             for node in n.all_input_nodes:
                 self.fixed += self.channels.get(node, [])
             n_channels = value.shape[1] if isinstance(value, Tensor) and value.dim() > 1 else 0
-            found = self._new(n_channels)
-            self.fixed += found
-        self.channels[n] = found
+            own = self._new(n_channels)
+            self.fixed += own
+        self.channels[n] = own
         return value
 
     def result(self) -> Channels:
@@ -137,8 +137,8 @@ class _Follower(fx.Interpreter):
 
         def numbers(table: dict[str, list[int]]) -> dict[str, Tensor]:
             return {
-                name: torch.tensor([number[self._root(i)] for i in found], dtype=torch.int64)
-                for name, found in table.items()
+                name: torch.tensor([number[self._root(i)] for i in own], dtype=torch.int64)
+                for name, own in table.items()
             }
 
         free = torch.ones(len(roots), dtype=torch.bool)
@@ -205,23 +205,23 @@ class _Follower(fx.Interpreter):
 
     def _padded(self, n: fx.Node, first: list[int], dims: int, width: int) -> list[int] | None:
         pad, more = n.args[1], n.args[2:]
-        given = {**dict(zip(("mode", "value"), more, strict=False)), **n.kwargs}
-        if given.get("mode", "constant") != "constant" or given.get("value") not in (None, 0):
+        options = {**dict(zip(("mode", "value"), more, strict=False)), **n.kwargs}
+        if options.get("mode", "constant") != "constant" or options.get("value") not in (None, 0):
             return None
         if not isinstance(pad, Sequence) or not all(isinstance(i, int) for i in pad):
             return None
         at = 2 * (dims - 2)  # pairs are listed from the last dimension
         left, right = pad[at : at + 2] if len(pad) >= at + 2 else (0, 0)
-        found = [-1] * left + first + [-1] * right  # type: ignore[operator]
-        return found if len(found) == width and len(pad) <= at + 2 else None
+        padded = [-1] * left + first + [-1] * right  # type: ignore[operator]
+        return padded if len(padded) == width and len(pad) <= at + 2 else None
 
-    def _joined(self, table: dict[str, list[int]], name: str, found: list[int]) -> list[int]:
+    def _joined(self, table: dict[str, list[int]], name: str, own: list[int]) -> list[int]:
         # a module that is called twice serves both channels, so they live and die together
-        table[name] = self._join(table[name], found) if name in table else found
+        table[name] = self._join(table[name], own) if name in table else own
         if -1 in table[name]:
             fresh = iter(self._new(table[name].count(-1)))
             table[name] = [next(fresh) if i < 0 else i for i in table[name]]
-            self.fixed += [i for i, j in zip(table[name], found, strict=True) if j < 0]
+            self.fixed += [i for i, j in zip(table[name], own, strict=True) if j < 0]
         return table[name]
 
     def _join(self, one: list[int], *others: list[int]) -> list[int]:
@@ -233,9 +233,9 @@ class _Follower(fx.Interpreter):
         return one
 
     def _new(self, count: int) -> list[int]:
-        made = list(range(len(self.parent), len(self.parent) + count))
-        self.parent += made
-        return made
+        fresh = list(range(len(self.parent), len(self.parent) + count))
+        self.parent += fresh
+        return fresh
 
     def _root(self, i: int) -> int:
         while self.parent[i] != i:
@@ -257,10 +257,8 @@ def _sliced(index: Any, first: list[int], width: int) -> list[int] | None:
     if not all(isinstance(part, slice) for part in parts) or parts[0] != slice(None):
         return None
     chosen = parts[1] if len(parts) > 1 else slice(None)
-    found = (
-        first[chosen] if all(_plain(v) for v in (chosen.start, chosen.stop, chosen.step)) else []
-    )
-    return found if len(found) == width else None
+    left = first[chosen] if all(_plain(v) for v in (chosen.start, chosen.stop, chosen.step)) else []
+    return left if len(left) == width else None
 
 
 def _plain(value: Any) -> bool:

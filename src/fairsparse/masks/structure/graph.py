@@ -108,12 +108,12 @@ def activations(
         for batch in batches:
             reader.run(batch.x)
     for name in names:
-        if name not in reader.found:
+        if name not in reader.values:
             raise InputError(
                 f"the layer of {name} is not called as a module, so what it passes on cannot be"
                 " read; use a criterion of weights"
             )
-    return {name: torch.cat(reader.found[name]) for name in names}
+    return {name: torch.cat(reader.values[name]) for name in names}
 
 
 def _last(node: fx.Node, graph: fx.GraphModule) -> fx.Node:
@@ -136,10 +136,10 @@ class _Reader(fx.Interpreter):
     ) -> None:
         super().__init__(graph)
         self.wanted, self.reduce = wanted, reduce
-        self.found: dict[str, list[Tensor]] = {}
+        self.values: dict[str, list[Tensor]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if n in self.wanted:
-            self.found.setdefault(self.wanted[n], []).append(self.reduce(value))
+            self.values.setdefault(self.wanted[n], []).append(self.reduce(value))
         return value

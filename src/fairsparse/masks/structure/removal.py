@@ -52,7 +52,7 @@ def removal(channels: Channels, masks: Mapping[str, Tensor]) -> Removal:
         _indices(channels.filters, gone),
         _indices(channels.norms, gone),
         _indices(channels.inputs, gone),
-        {name: found for name, found in waiting.items() if len(found)},
+        {name: filters for name, filters in waiting.items() if len(filters)},
     )
 
 
@@ -118,5 +118,5 @@ def _dead(channels: Channels, masks: Mapping[str, Tensor]) -> Tensor:
 
 
 def _indices(table: dict[str, Tensor], gone: Tensor) -> dict[str, Tensor]:
-    found = {name: gone[index].nonzero()[:, 0] for name, index in table.items()}
-    return {name: index for name, index in found.items() if len(index)}
+    places = {name: gone[index].nonzero()[:, 0] for name, index in table.items()}
+    return {name: index for name, index in places.items() if len(index)}

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fairsparse.masks.grouping import top
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.modes import call_with
-from fairsparse.masks.topk import top
 
 Granularity = Literal["weight", "kernel", "filter"]
 

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from fairsparse.checkpoint import digest, read_tensors, write_tensors
 from fairsparse.core import InputError
 from fairsparse.masks.maskset import LAYERS, MaskSet
-from fairsparse.training import State, state_of
-from fairsparse.training.repeatable import derive
+from fairsparse.training import State, derive, state_of
 
 Distribution = Literal["signed-constant", "unsigned-constant", "kaiming"]
 

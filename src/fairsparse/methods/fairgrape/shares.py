@@ -126,8 +126,8 @@ def _queue(importance: Tensor, party: int, order: Order) -> _Indices:
     if order != "importance":
         share = value.double() / importance[:, worth].sum(0, dtype=torch.float64)
         value = share if order == "share" else value * share
-    found: _Indices = worth[value.sort(descending=True, stable=True).indices].numpy()
-    return found
+    queue: _Indices = worth[value.sort(descending=True, stable=True).indices].numpy()
+    return queue
 
 
 def _next(queue: _Indices, at: int, kept: npt.NDArray[np.bool_], want: int) -> tuple[_Indices, int]:

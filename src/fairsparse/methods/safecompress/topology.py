@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fairsparse.core import Batch, LossFn, Scores
 from fairsparse.masks.criteria import scorers
+from fairsparse.masks.grouping import top
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.modes import call_with, evaluating
-from fairsparse.masks.topk import top
 
 Growth = Literal["random", "gradient-largest", "gradient-smallest"]
 

@@ -112,5 +112,5 @@ def check_criterion(method: Scored, model: nn.Module) -> None:
     registry.check(method.criterion, method.scope, as_selected(method.grouping))
     if method.grouping == "channel":
         check_channels(model)
-    if CRITERIA[method.criterion].needs == "inputs":
+    if CRITERIA[method.criterion].traced:
         traced(model)

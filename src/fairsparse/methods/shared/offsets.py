@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fairsparse.core import InputError, Predictions
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.offsets import fit_offsets
+from fairsparse.fairness.steering.corrections import fit_offsets
 from fairsparse.fairness.steering.spread import objective, spread
 from fairsparse.methods.stages import Dense
 

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from fairsparse.core import Batch, InputError, LossFn, Predictions
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.parity import Form, directed_term, directions
 from fairsparse.fairness.steering.penalties import (
     FairLoss,
+    PushForm,
+    directed_term,
+    directions,
     gap_loss,
     streaming_weights,
     weighted_sum,
@@ -27,7 +29,7 @@ TermName = Literal["none", "dp", "eo", "cells", "adversarial"]
 
 Chosen = Annotated[TermName, Field(description="fairness term in the loss")]
 Weight = Annotated[float, Field(ge=0, description="weight of the term")]
-Cost = Annotated[Form, Field(description="cost of a logit, of terms dp and eo")]
+Cost = Annotated[PushForm, Field(description="cost of a logit, of terms dp and eo")]
 Gap = Annotated[FairLoss, Field(description="gap of term cells")]
 
 _NOTIONS = {"dp": "demographic-parity", "eo": "equal-opportunity"}
@@ -80,7 +82,7 @@ class Directed(Term):
     """
 
     def __init__(
-        self, kind: TermName, form: Form, lam: float, trainer: Trainer, train: Split
+        self, kind: TermName, form: PushForm, lam: float, trainer: Trainer, train: Split
     ) -> None:
         cells = trainer.cells
         self.cells = Cells(_NOTIONS[kind], cells.class_names, cells.group_names)
@@ -162,26 +164,26 @@ class Adversary(Term):
         return self._loss
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        known = batch.group >= 0
-        self._learn(logits.detach(), batch.group, known)
+        has_group = batch.group >= 0
+        self._learn(logits.detach(), batch.group, has_group)
         fixed = {name: p.detach() for name, p in self.head.named_parameters()}
         guess = call_with(self.head, fixed, logits)
-        lost = _known_mean(guess, batch.group, known).clamp_max(self.entropy)
+        lost = _mean_over(guess, batch.group, has_group).clamp_max(self.entropy)
         return cross_entropy(logits, batch) - self.lam * lost
 
-    def _learn(self, logits: Tensor, group: Tensor, known: Tensor) -> None:
+    def _learn(self, logits: Tensor, group: Tensor, has_group: Tensor) -> None:
         self.head.to(logits.device)
         self.optimizer.zero_grad()
-        _known_mean(self.head(logits), group, known).backward()
+        _mean_over(self.head(logits), group, has_group).backward()
         for p in self.head.parameters():
             # one head for all processes, whichever of them have groups in this batch
             p.grad = self.trainer.accelerator.reduce(p.grad, reduction="mean")
         self.optimizer.step()
 
 
-def _known_mean(guess: Tensor, group: Tensor, known: Tensor) -> Tensor:
+def _mean_over(guess: Tensor, group: Tensor, has_group: Tensor) -> Tensor:
     lost = F.cross_entropy(guess, group.clamp_min(0), reduction="none")
-    return (lost * known).sum() / known.sum().clamp_min(1)
+    return (lost * has_group).sum() / has_group.sum().clamp_min(1)
 
 
 def _head(trainer: Trainer) -> nn.Module:
@@ -196,7 +198,7 @@ def _head(trainer: Trainer) -> nn.Module:
 
 
 def make_term(
-    kind: TermName, form: Form, gap: FairLoss, lam: float, trainer: Trainer, train: Split
+    kind: TermName, form: PushForm, gap: FairLoss, lam: float, trainer: Trainer, train: Split
 ) -> Term | None:
     """The term of that kind, or None for the plain loss."""
     check_term(kind, trainer.cells)

@@ -1,37 +1,31 @@
-"""An audit as files: HTML to read, JSON and CSV to compute with, Markdown to paste."""
+"""An audit as a page and files; and the tables of a comparison, which runs have too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fairsparse._version import __version__
 from fairsparse.auditing.document import document, safe_csv
 from fairsparse.auditing.engine import Audit
 from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.checkpoint import write_json, write_text
-from fairsparse.fairness.measure.degradations import DEGRADATIONS
-from fairsparse.report import phrases
+from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit import sentences
-from fairsparse.report.phrases import between, points
-from fairsparse.report.run.page import environment, pictured
-from fairsparse.report.run.tables import (
-    FOLD,
-    MOST_ROWS,
-    Entry,
-    Table,
-    bare,
-    bounded,
-    cell_table,
-    estimate,
-    measure,
-)
+from fairsparse.report.audit.markdown import model_card, summary
+from fairsparse.report.page import Part, Section, note, render, words
+from fairsparse.report.phrases import Number, number, percent, points
+from fairsparse.report.plots import Plot
+from fairsparse.report.table import Cell, Column, Entry, Table
 
 _PICTURED = 20
 MODELS = ("reference", "candidate")
+_CONFIDENCE = (
+    "Above zero a model is surer than it is right. A model whose confidence is right in the long"
+    " run has an ECE too, which is its floor."
+)
 
 
 def write(audit: Audit, folder: Path) -> Path:
@@ -51,61 +45,134 @@ def write(audit: Audit, folder: Path) -> Path:
 
 def html(audit: Audit) -> str:
     """The report: one file without outside parts and without scripts."""
-    first = audit.candidates[0]
+    first, *others = audit.candidates
+    several = phrases.plural(len(audit.candidates), "candidate")
+    return render(
+        title=f"{several if others else first} against the reference",
+        lead="What changed between two classifiers, and for whom.",
+        sections=[
+            Section("", [_ranking(audit)] if others else []),
+            *(part for name in audit.candidates for part in _candidate(audit, name)),
+            Section(
+                "How this was found",
+                [*sentences.method(audit), *map(note, audit.notes), _facts(audit)],
+            ),
+        ],
+    )
+
+
+def _candidate(audit: Audit, name: str) -> list[Section]:
+    measures, cells = sentences.of_candidate(audit, name)
+    calibration = audit.calibration[audit.calibration["candidate_name"] == name]
     several = len(audit.candidates) > 1
-    title = (
-        f"{phrases.plural(len(audit.candidates), 'candidate')} against the reference"
-        if several
-        else f"{first} against the reference"
-    )
-    return (
-        environment()
-        .get_template("audit.html")
-        .render(
-            title=title,
-            lead="What changed between two classifiers, and for whom.",
-            version=__version__,
-            ranking=_ranking(audit) if several else None,
-            candidates=[_candidate(audit, name) for name in audit.candidates],
-            several=several,
-            method=sentences.method(audit),
-            notes=audit.notes,
-            facts=_facts(audit),
-        )
-    )
+    return [
+        Section(
+            name if several else "",
+            [*words(sentences.paragraphs(audit, name)), _plot(name, cells)],
+        ),
+        *contrast(
+            [
+                _measures(measures[measures["attribute"] == a], a)
+                for a in dict.fromkeys(measures["attribute"])
+            ],
+            cells,
+            MODELS,
+            "cells.csv",
+            f": {name}" if several else "",
+            _calibration(calibration) if len(calibration) else None,
+        ),
+    ]
 
 
-def _candidate(audit: Audit, name: str) -> dict[str, Any]:
-    measures, cells = sentences.of(audit, name)
-    return {
-        "name": name,
-        "paragraphs": sentences.paragraphs(audit, name),
-        "plot": _plot(name, cells),
-        "measures": [
-            _measures(measures[measures["attribute"] == a], a)
-            for a in dict.fromkeys(measures["attribute"])
-        ],
-        "cells": [
-            cell_table(cells[cells["attribute"] == kind], kind, MODELS, "cells.csv")
-            for kind in dict.fromkeys(cells["attribute"])
-        ],
-        "calibration": _calibration(audit.calibration[audit.calibration["candidate_name"] == name]),
-    }
+def contrast(
+    measures: Iterable[Part | None],
+    cells: Iterable[Cell],
+    models: tuple[str, str],
+    file: str,
+    whose: str = "",
+    calibration: Table | None = None,
+) -> list[Section]:
+    """The sections of two models: how they differ over all, in confidence, and cell by cell.
+
+    Parameters
+    ----------
+    measures : iterable of Part
+        What the first section holds.
+    cells : iterable of mappings
+        As `CellChange` has them.
+    models : tuple of str
+        What the two models are called.
+    file : str
+        Where all cells are if the page has too many.
+    whose : str
+        Ends the titles.
+    calibration : Table, optional
+    """
+    columns = [
+        Column(models[0], lambda c: percent(c["reference"], 1)),
+        Column(models[1], lambda c: percent(c["candidate"], 1)),
+        Column("drop, points", lambda c: table.estimate(c["drop"], c["low"], c["high"], _bare)),
+        Column(
+            "excess drop, points",
+            lambda c: table.estimate(c["excess_drop"], c["excess_low"], c["excess_high"], _bare),
+        ),
+        Column("lost / gained", lambda c: f"{c['lost']:,} / {c['gained']:,}"),
+        Column("adjusted p of flips", lambda c: phrases.p_value(c["p_adjusted"])),
+        Column("adjusted p of excess", lambda c: phrases.p_value(c["excess_p_adjusted"])),
+        Column("finding", lambda c: c.get("finding", phrases.DASH), text=True),
+    ]
+    return [
+        Section(f"Accuracy and inequality{whose}", measures),
+        Section(
+            f"Can confidence be trusted{whose}",
+            [_CONFIDENCE, calibration] if calibration else [],
+        ),
+        Section(
+            f"Who lost and who gained{whose}",
+            table.cell_tables(cells, columns, "excess_drop", file),
+        ),
+    ]
+
+
+def measure(
+    metric: str, estimates: Mapping[str, Any], p: Number = None, undefined: str = ""
+) -> list[Entry]:
+    """The row of a measure: reference, candidate, change, adjusted p; dashes for what it lacks."""
+    value, change = phrases.value_form(metric), phrases.change_form(metric)
+    candidate = estimates["candidate"]
+    about = phrases.about(metric).summary
+    if phrases.defined(candidate.get("floor")):
+        about += f" Sampling alone makes about {value(candidate['floor'])} of it."
+    if candidate.get("how") == "all cells at once":
+        about += " Interval: all cells at once."
+    forms = {"reference": value, "candidate": value, "change": change}
+    return [
+        (phrases.label(metric), about + undefined),
+        *(
+            table.estimated(estimates[r], form) if r in estimates else phrases.DASH
+            for r, form in forms.items()
+        ),
+        phrases.p_value(p),
+    ]
+
+
+def _bare(value: Number) -> str:
+    """A difference in points, without the unit."""
+    return number(value if value is None else 100 * value, ".1f")
 
 
 def _ranking(audit: Audit) -> Table:
     rows: list[list[Entry]] = []
     for name in audit.candidates:
-        measures, cells = sentences.of(audit, name)
+        measures, cells = sentences.of_candidate(audit, name)
         accuracy = measures[measures["measure"] == "accuracy"].to_dict("records")[0]
-        tested = cells[cells["excess_p"].notna()]
-        worst = tested.loc[tested["excess_drop"].idxmax()] if len(tested) else None
+        worst = next(iter(sentences.by_excess(cells)), None)
         rows.append(
             [
                 name,
-                estimate(_estimates(accuracy)["change"], phrases.change_form("accuracy")),
-                str(int((cells["finding"] == sentences.LOST_MORE).sum())),
-                "–" if worst is None else (points(worst["excess_drop"]), sentences.name(worst)),
+                table.estimated(sentences.estimates(accuracy)["change"], phrases.signed),
+                str(sum(cell["finding"] == sentences.LOST_MORE for cell in cells)),
+                (points(worst["excess_drop"]), sentences.name(worst)) if worst else phrases.DASH,
                 sentences.headline(audit, name),
             ]
         )
@@ -116,7 +183,7 @@ def _ranking(audit: Audit) -> Table:
 
 def _measures(frame: pd.DataFrame, attribute: str) -> Table:
     rows = [
-        measure(row["measure"], _estimates(row), row["p_adjusted"])
+        measure(row["measure"], sentences.estimates(row), row["p_adjusted"])
         for row in frame.to_dict("records")
     ]
     whose = "classes" if attribute == CLASS else attribute
@@ -124,157 +191,47 @@ def _measures(frame: pd.DataFrame, attribute: str) -> Table:
     return Table(caption, ["measure", *MODELS, "change", "adjusted p"], rows)
 
 
-def _estimates(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """What a row says of reference, candidate and change; a degradation has the candidate alone."""
-    roles = ("candidate",) if row["measure"] in DEGRADATIONS else (*MODELS, "change")
-    estimates: dict[str, Any] = {
-        role: {"value": row[role], "low": row[f"{role}_low"], "high": row[f"{role}_high"]}
-        for role in roles
-    }
-    estimates["candidate"] |= {"floor": row.get("floor"), "how": row["how"]}
-    return estimates
+def _calibration(frame: pd.DataFrame) -> Table:
+    def overconfidence(role: str) -> Column:
+        low, high = f"{role}_low", f"{role}_high"
+        return Column(role, lambda row: table.estimate(row[role], row[low], row[high], _bare))
 
+    def error(role: str) -> Column:
+        ece, floor = f"{role}_ece", f"{role}_floor"
+        return Column(f"ECE, {role}", lambda row: (_bare(row[ece]), f"floor {_bare(row[floor])}"))
 
-def _calibration(frame: pd.DataFrame) -> Table | None:
-    if frame.empty:
-        return None
-    rows: list[list[Entry]] = []
-    for row in frame.head(MOST_ROWS).to_dict("records"):
-        everyone = row["attribute"] == "all"
-        entries: list[Entry] = [
-            "all" if everyone else f"{row['attribute']}: {row['cell']}",
-            f"{row['n']:,}",
-        ]
-        for role in ("reference", "candidate", "change"):
-            entries.append(bounded(row[role], row[f"{role}_low"], row[f"{role}_high"]))
-        for role in ("reference", "candidate"):
-            floor = f"floor {bare(row[f'{role}_floor'])}"
-            entries.append((bare(row[f"{role}_ece"]), floor))
-        rows.append([*entries, phrases.p_value(row["p_adjusted"])])
-    title = "Confidence less accuracy, and expected calibration error (ECE), in points"
-    head = [
-        "whose", "n", "reference", "candidate", "change", "ECE, reference", "ECE, candidate",
-        "adjusted p of change",
-    ]  # fmt: skip
-    return Table(title, head, rows, folded=title if len(rows) > FOLD else "")
-
-
-def _plot(name: str, cells: pd.DataFrame) -> dict[str, Any] | None:
-    tested = cells[cells["excess_p"].notna()]
-    worst = tested.sort_values("excess_drop", ascending=False, kind="stable").head(_PICTURED)
-    if worst.empty:
-        return None
-    rows = [
-        {**row, "name": f"{row['attribute']}: {row['cell']}"} for row in worst.to_dict("records")
+    columns = [
+        Column("whose", lambda row: "all" if row["kind"] == "all" else sentences.name(row)),
+        Column("n", lambda row: f"{row['n']:,}"),
+        *map(overconfidence, (*MODELS, "change")),
+        *map(error, MODELS),
+        Column("adjusted p of change", lambda row: phrases.p_value(row["p_adjusted"])),
     ]
+    caption = "Confidence less accuracy, and expected calibration error (ECE), in points"
+    return table.of(caption, sentences.cells(frame.head(table.MOST_ROWS)), columns, table.FOLD)
+
+
+def _plot(name: str, cells: Sequence[Cell]) -> Plot | None:
+    worst = sentences.by_excess(cells)[:_PICTURED]
+    if not worst:
+        return None
+    rows = [{**cell, "name": sentences.name(cell)} for cell in worst]
     caption = (
         f"The {phrases.plural(len(rows), 'cell')} that lost most beyond the overall drop: accuracy"
-        f" with the reference and with {name}, and the drop with its 95 % interval."
+        f" with the reference and with {name}, and the drop with its 95 % interval"
     )
-    return pictured(rows, caption, ("reference", name))
+    return plots.cell_changes(rows, ("reference", name), caption)
 
 
 def _facts(audit: Audit) -> Table:
-    classes = phrases.listing(audit.class_names, 12)
-    rows: list[list[Entry]] = [
-        ["examples", f"{audit.n:,}"],
-        ["classes", f"{len(audit.class_names)}: {classes}"],
-    ]
-    for name, groups in audit.attributes.items():
-        rows.append([f"groups by {name}", f"{len(groups)}: {phrases.listing(groups, 12)}"])
-    for name, value in vars(audit.settings).items():
-        rows.append([name, str(value)])
-    return Table("What this rests on", [], rows, text=(1,))
-
-
-def summary(audit: Audit) -> str:
-    """The findings as Markdown, for a pull request."""
-    lines = ["# Audit", ""]
-    lines += [*(escape(s) for s in sentences.ranking(audit)), ""]
-    for name in audit.candidates:
-        measures, cells = sentences.of(audit, name)
-        lines += [f"## {escape(name)}: {sentences.headline(audit, name)}", ""]
-        for paragraph in sentences.paragraphs(audit, name):
-            lines += [escape(paragraph), ""] if paragraph else []
-        lines += _measure_grid(measures)
-        behind = cells[cells["finding"].isin([sentences.LOST_MORE, "lost"])]
-        if len(behind):
-            ordered = behind.sort_values("excess_drop", ascending=False)
-            lines += _grid(
-                ["cell", "n", "drop", "95 % interval", "excess", "95 % interval", "finding"],
-                [_cell_line(row) for row in ordered.head(20).to_dict("records")],
-            )
-    lines += [escape(note) for note in audit.notes]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def model_card(audit: Audit) -> str:
-    """A section for a model card: what compression changed, for whom, how sure we are."""
-    lines = ["## What compression changed, and for whom", ""]
-    for name in audit.candidates:
-        lines += [f"### {escape(name)}", ""] if len(audit.candidates) > 1 else []
-        for paragraph in sentences.paragraphs(audit, name):
-            lines += [escape(paragraph), ""] if paragraph else []
-        lines += _measure_grid(sentences.of(audit, name)[0])
-    lines += ["### How sure we are", ""]
-    for paragraph in [*sentences.method(audit), *audit.notes]:
-        lines += [escape(paragraph), ""]
-    groups = "; ".join(
-        f"{k} ({phrases.listing(v, 12)})" for k, v in audit.attributes.items() if " x " not in k
+    return table.facts(
+        [
+            ("examples", f"{audit.n:,}"),
+            ("classes", table.counted(audit.class_names)),
+            *(
+                (f"groups by {name}", table.counted(names))
+                for name, names in audit.attributes.items()
+            ),
+            *((name, str(value)) for name, value in vars(audit.settings).items()),
+        ]
     )
-    lines.append(escape(f"Groups compared: {groups or 'none; classes alone'}."))
-    return "\n".join(lines) + "\n"
-
-
-def _grid(head: list[str], rows: list[list[str]]) -> list[str]:
-    table = [head, ["---"] * len(head), *[[escape(v) for v in row] for row in rows]]
-    return [*("| " + " | ".join(row) + " |" for row in table), ""]
-
-
-def _measure_grid(measures: pd.DataFrame) -> list[str]:
-    head = ["measure", "over", "reference", "candidate", "change", "95 % interval", "adjusted p"]
-    rows = [row for row in measures.to_dict("records") if phrases.defined(row["candidate"])]
-    return _grid(head, [_measure_line(row) for row in rows])
-
-
-def _measure_line(row: dict[str, Any]) -> list[str]:
-    form, shift = phrases.value_form(row["measure"]), phrases.change_form(row["measure"])
-    if row["p"] == row["p"]:
-        values = [form(row["reference"]), form(row["candidate"]), shift(row["change"])]
-        bounds = between(row["change_low"], row["change_high"], shift)
-    else:  # of how a drop falls there is one value, and no change
-        values = ["–", form(row["candidate"]), "–"]
-        bounds = between(row["candidate_low"], row["candidate_high"], form)
-    over = "all" if phrases.about(row["measure"]).cells == "all" else row["attribute"]
-    return [
-        phrases.label(row["measure"]),
-        over,
-        *values,
-        bounds,
-        phrases.p_value(row["p_adjusted"]),
-    ]
-
-
-def _cell_line(row: dict[str, Any]) -> list[str]:
-    return [
-        f"{row['attribute']}: {row['cell']}",
-        f"{row['n']:,}",
-        points(row["drop"]),
-        between(row["low"], row["high"], points),
-        points(row["excess_drop"]),
-        between(row["excess_low"], row["excess_high"], points),
-        row["finding"],
-    ]
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, whatever names hold.
-
-    >>> escape("a|b <i>*x*")
-    'a\\\\|b &lt;i&gt;\\\\*x\\\\*'
-    """
-    flat = " ".join(text.split(" ")).replace("\n", " ").replace("\r", " ")
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in "\\|*_`[]#":
-        flat = flat.replace(mark, "\\" + mark)
-    return flat

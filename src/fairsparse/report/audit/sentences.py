@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import pandas as pd
 
 from fairsparse.auditing.engine import Audit
+from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.auditing.inputs.labels import CLASS
-from fairsparse.report import phrases
-from fairsparse.report.phrases import SPACE, percent, points
+from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.report import phrases, table
+from fairsparse.report.phrases import SPACE, bounded, percent, points, signed
+from fairsparse.report.table import Cell
 
 
-def of(audit: Audit, candidate: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def of_candidate(audit: Audit, candidate: str) -> tuple[pd.DataFrame, list[Cell]]:
     """The measures and the cells of one candidate."""
-    return (
-        audit.measures[audit.measures["candidate_name"] == candidate],
-        audit.cells[audit.cells["candidate_name"] == candidate],
+    measures, rows = (
+        frame[frame["candidate_name"] == candidate] for frame in (audit.measures, audit.cells)
     )
+    return measures, cells(rows)
+
+
+def cells(rows: pd.DataFrame) -> list[Cell]:
+    """Rows of cells, one by one; attribute and cell are called kind and name, as in records."""
+    named = rows.rename(columns={"attribute": "kind", "cell": "name"})
+    return cast(list[Cell], named.to_dict("records"))
 
 
 def paragraphs(audit: Audit, candidate: str) -> list[str]:
     """A few short paragraphs about one candidate."""
-    measures, cells = of(audit, candidate)
-    return [
+    measures, rows = of_candidate(audit, candidate)
+    texts = [
         _overall(audit, candidate, measures),
-        behind(cells),
-        _shown(audit, cells),
+        behind(rows),
+        _findings(audit, rows),
         _gaps(audit, measures),
         _confidence(audit, candidate),
     ]
+    return [text for text in texts if text]
 
 
 def headline(audit: Audit, candidate: str) -> str:
     """One sentence."""
-    _, cells = of(audit, candidate)
-    behind = int((cells["finding"] == LOST_MORE).sum())
-    if behind:
-        return f"{phrases.plural(behind, 'cell')} lost more than others"
-    lost = int((cells["finding"] == "lost").sum())
+    findings = Counter(cell["finding"] for cell in of_candidate(audit, candidate)[1])
+    more, lost = findings[LOST_MORE], findings["lost"]
+    if more:
+        return f"{phrases.plural(more, 'cell')} lost more than others"
     if lost:
         return (
             f"no cell is shown to have lost more than others; {phrases.plural(lost, 'cell')} lost"
@@ -47,67 +58,91 @@ def headline(audit: Audit, candidate: str) -> str:
     return "no cell is shown to have lost"
 
 
-def name(row: pd.Series) -> str:
+def name(cell: Cell) -> str:
     """A cell with its attribute, as a text names it."""
-    return f"{row['attribute']}: {row['cell']}"
+    return f"{cell['kind']}: {cell['name']}"
+
+
+def quoted(cell: Cell) -> str:
+    """The same in quotation marks."""
+    return f"“{name(cell)}”"
+
+
+def estimates(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """What a row of measures says of reference, candidate and change, as a record has it.
+
+    A degradation has the candidate alone.
+    """
+    roles = (
+        ("candidate",) if row["measure"] in DEGRADATIONS else ("reference", "candidate", "change")
+    )
+    ends: dict[str, Any] = {
+        role: {"value": row[role], "low": row[f"{role}_low"], "high": row[f"{role}_high"]}
+        for role in roles
+    }
+    ends["candidate"] |= {"floor": row.get("floor"), "how": row["how"]}
+    return ends
 
 
 def _overall(audit: Audit, candidate: str, measures: pd.DataFrame) -> str:
-    row = measures[measures["measure"] == "accuracy"].iloc[0]
+    accuracy = estimates(measures[measures["measure"] == "accuracy"].to_dict("records")[0])
     overall = audit.overall[audit.overall["candidate_name"] == candidate]
-    found = overall.to_dict("records")[0]  # a row as a Series would make counts floats
-    change = points(row["change"], sign="+")
-    bounds = phrases.between(row["change_low"], row["change_high"], lambda v: points(v, sign="+"))
+    flips = overall.to_dict("records")[0]  # a row as a Series would make counts floats
+    change = accuracy["change"]
     text = (
         f"{candidate} was compared with the reference on the same {audit.n:,} examples. Accuracy"
-        f" was {percent(row['reference'])} and is {percent(row['candidate'])}, a change of {change}"
-        f" (95{SPACE}% interval {bounds}). The two predict differently for"
-        f" {percent(found['churn'])}: {found['lost']:,} examples only the reference gets right,"
-        f" {found['gained']:,} only {candidate}, and {found['both_wrong_differently']:,} both get"
-        " wrong, each in its own way."
+        f" was {percent(accuracy['reference']['value'])} and is"
+        f" {percent(accuracy['candidate']['value'])}, a change of {bounded(change, signed)}. The"
+        f" two predict differently for {percent(flips['churn'])}: {flips['lost']:,} examples only"
+        f" the reference gets right, {flips['gained']:,} only {candidate}, and"
+        f" {flips['both_wrong_differently']:,} both get wrong, each in its own way."
     )
-    doubt = phrases.doubt(row["change_low"], row["change_high"], "whether accuracy changed")
+    doubt = phrases.doubt(change["low"], change["high"], "whether accuracy changed")
     return f"{text} {doubt}".strip()
 
 
-def behind(cells: pd.DataFrame) -> str:
-    """Which cells lost more than the others, of an audit or of a run."""
-    tested = cells[cells["excess_p"].notna()]
-    if tested.empty:
+def by_excess(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that were tested, the largest excess drop first."""
+    return table.ranked((c for c in cells if phrases.defined(c["excess_p"])), "excess_drop", -1)
+
+
+def behind(cells: Sequence[Cell]) -> str:
+    """Which cells lost more than the others."""
+    tested = by_excess(cells)
+    if not tested:
         return "No cell is large enough to be tested."
-    lost = tested[tested["finding"] == LOST_MORE].sort_values("excess_drop", ascending=False)
+    lost = [cell for cell in tested if cell.get("finding") == LOST_MORE]
     among = phrases.plural(len(tested), "cell")
-    if lost.empty:
-        worst = tested.loc[tested["excess_drop"].idxmax()]
+    if not lost:
         return (
             f"Of {among} that were tested, none is shown to have lost more than the others. Most"
-            f" beyond the overall drop lost “{name(worst)}”: {_excess(worst)}. That is no proof"
-            " that nobody lost more: a difference within the interval would not have been found."
+            f" beyond the overall drop lost {quoted(tested[0])}: {_excess(tested[0])}. That is no"
+            " proof that nobody lost more: a difference within the interval would not have been"
+            " found."
         )
-    first = lost.iloc[0]
+    first = lost[0]
     text = (
         f"Of {among} that were tested, {len(lost):,} lost more than the others. Most lost"
-        f" “{name(first)}”: from {percent(first['reference'])} to {percent(first['candidate'])},"
+        f" {quoted(first)}: from {percent(first['reference'])} to {percent(first['candidate'])},"
         f" beyond the overall drop {_excess(first)}."
     )
     if len(lost) > 1:
-        others = [f"“{name(row)}”" for _, row in lost.iloc[1:].iterrows()]
-        text += f" The others are {phrases.listing(others, 6)}."
+        text += f" The others are {phrases.listing(list(map(quoted, lost[1:])), 6)}."
     return text
 
 
-def _excess(row: pd.Series) -> str:
-    bounds = phrases.between(row["excess_low"], row["excess_high"], points)
-    p = row["excess_p_adjusted"]
+def _excess(cell: Cell) -> str:
+    ends = {"low": cell["excess_low"], "high": cell["excess_high"]}
+    p = cell["excess_p_adjusted"]
     equals = "" if p < 0.001 else "=" + SPACE
     return (
-        f"{points(row['excess_drop'])} (n{SPACE}={SPACE}{row['n']:,}, 95{SPACE}% interval {bounds},"
-        f" adjusted p{SPACE}{equals}{phrases.p_value(p)})"
+        f"{points(cell['excess_drop'])} (n{SPACE}={SPACE}{cell['n']:,},"
+        f" {phrases.interval(ends, points)}, adjusted p{SPACE}{equals}{phrases.p_value(p)})"
     )
 
 
-def _shown(audit: Audit, cells: pd.DataFrame) -> str:
-    counts = cells["finding"].value_counts()
+def _findings(audit: Audit, cells: Sequence[Cell]) -> str:
+    counts = Counter(cell["finding"] for cell in cells)
     margin = points(audit.settings.margin, 1)
     parts = [
         f"{counts[finding]:,} {says}"
@@ -119,7 +154,7 @@ def _shown(audit: Audit, cells: pd.DataFrame) -> str:
             ("too few", f"have fewer than {audit.settings.least} examples and were not tested"),
             ("empty", "have no examples"),
         )
-        if counts.get(finding, 0)
+        if counts[finding]
     ]
     if not parts:
         return ""
@@ -156,8 +191,8 @@ def _confidence(audit: Audit, candidate: str) -> str:
     everyone, groups = rows.iloc[0], rows.iloc[1:]
     sure = everyone["p_adjusted"] < audit.settings.alpha
     text = (
-        f"Confidence less accuracy was {points(everyone['reference'], sign='+')} and is"
-        f" {points(everyone['candidate'], sign='+')}, a change"
+        f"Confidence less accuracy was {signed(everyone['reference'])} and is"
+        f" {signed(everyone['candidate'])}, a change"
         f" {'beyond chance' if sure else 'that the data do not tell from chance'}."
     )
     if groups.empty:
@@ -165,29 +200,39 @@ def _confidence(audit: Audit, candidate: str) -> str:
     changed = groups[groups["p_adjusted"] < audit.settings.alpha]
     if changed.empty:
         return f"{text} For no group is it shown to have changed."
-    ordered = changed.sort_values("change", ascending=False)
-    told = [f"“{name(row)}” by {points(row['change'], sign='+')}" for _, row in ordered.iterrows()]
+    ordered = cells(changed.sort_values("change", ascending=False))
+    told = [f"{quoted(row)} by {signed(row['change'])}" for row in ordered]
     return f"{text} It changed beyond chance for {phrases.listing(told, 4)}."
 
 
 def method(audit: Audit) -> list[str]:
     """How findings came about, for the end of a report."""
-    s = audit.settings
+    family = f"There are {audit.tests:,} tests in this audit."
+    return how(audit.n, audit.settings, ("the reference", "the candidate"), family)
+
+
+def how(n: int, settings: Settings, models: tuple[str, str], family: str) -> list[str]:
+    """How the findings on two models of n examples came about; `family` says what was tested."""
+    first, second = models
     return [
-        f"Both models were given the same {audit.n:,} examples, and every figure is paired. A drop"
-        " is the reference's accuracy less the candidate's; an excess drop is what a cell lost"
-        " beyond the overall drop.",
-        f"There are {audit.tests:,} tests in this audit. Their p-values are adjusted together, by"
-        " Holm's method, half of the level for measures and half for cells: if nothing had changed,"
-        f" an audit would report anything at all in at most {percent(s.alpha, 0)} of cases. Flips"
-        " have McNemar's exact test, excess drops a permutation test of which examples flipped,"
-        " measures a test that swaps the models on half the examples. Intervals are not adjusted.",
-        f"“No worse” means that a drop of {points(s.margin, 1)} or more was rejected; that no drop"
-        " was found is not that. Intervals and tests by drawing use"
-        f" {s.resamples:,} draws from seed {s.seed}.",
-        "Intervals that are called “all cells at once” belong to ranges and extremes that do not"
-        " stand out from what sampling alone makes of them; they are wide, and cover more often"
-        " than they say.",
+        f"Both models were given the same {n:,} examples, and every figure is paired. A drop is the"
+        f" accuracy of {first} less that of {second}, so a positive drop is a loss; an excess drop"
+        f" is what a cell lost beyond the overall drop. “Lost” counts examples that only {first}"
+        f" gets right, “gained” those that only {second} does.",
+        f"{family} Their p-values are adjusted together, by Holm's method, half of the level for"
+        " measures and half for cells: if nothing had changed, an audit would report anything at"
+        f" all in at most {percent(settings.alpha, 0)} of cases. Flips have McNemar's exact test,"
+        " excess drops a permutation test of which examples flipped, measures a test that swaps the"
+        f" models on half the examples. Cells with fewer than {settings.least} examples are not"
+        " tested.",
+        f"“No worse” means that a drop of {points(settings.margin, 1)} or more was rejected; that"
+        " no drop was found is not that. Intervals and tests by drawing use"
+        f" {settings.resamples:,} draws from seed {settings.seed}.",
+        "Intervals hold one at a time and are not adjusted. Those that are called “all cells at"
+        " once” belong to ranges and extremes that do not stand out from what sampling alone makes"
+        " of them; they are wide, and cover more often than they say. CWV contains what sampling"
+        " adds; its interval is of the variance behind it, may lie below CWV itself, and goes with"
+        " the corrected CWV, which may be negative.",
     ]
 
 

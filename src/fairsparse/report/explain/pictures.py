@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -19,8 +19,9 @@ from fairsparse.data.task import Transform
 from fairsparse.explain.explanation import DENSE, NETWORKS, PRUNED, Explanation, Shown
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.report import phrases
+from fairsparse.report.page import Block, Part, Picture
 from fairsparse.report.phrases import number, percent
-from fairsparse.report.run.tables import Entry, Table
+from fairsparse.report.table import Entry, Table
 
 COLOURS = "viridis"
 """Dark to light in equal steps, for people who see fewer colours too."""
@@ -31,17 +32,14 @@ _STRONGEST = 55
 """Per cent of colour behind the strongest word: text on it stays readable."""
 
 
-def example(shown: Shown, explanation: Explanation) -> dict[str, Any]:
-    """A shown example as the template takes it: its caption, and figures, texts or a table."""
-    made: dict[str, Any] = {"caption": caption(shown), "figures": [], "texts": [], "table": None}
+def example(shown: Shown, explanation: Explanation) -> list[Part]:
+    """A shown example: what it is, and images, texts or a table with its maps."""
     some = shown.maps[DENSE]
     if isinstance(shown.x, Tensor) and shown.x.dim() == 3 and some.ndim == 2:
-        made["figures"] = _figures(shown)
-    elif isinstance(shown.x, Mapping) or not shown.x.is_floating_point():
-        made["texts"] = _texts(shown, explanation.transform)
-    else:
-        made["table"] = _features(shown, explanation.transform)
-    return made
+        return [Block("heading", caption(shown)), _images(shown)]
+    if isinstance(shown.x, Mapping) or not shown.x.is_floating_point():
+        return [Block("heading", caption(shown)), *_texts(shown, explanation.transform)]
+    return [_features(shown, explanation.transform)]
 
 
 def caption(shown: Shown) -> str:
@@ -56,27 +54,22 @@ def said(shown: Shown, network: str) -> str:
     text = f"{network}: {name}, {percent(share, 0)}"
     if network == DENSE:
         return text
-    found = shown.correlation[network]
-    if not phrases.defined(found):
+    correlation = shown.correlation[network]
+    if not phrases.defined(correlation):
         return f"{text}; a map is the same everywhere, no correlation"
-    return f"{text}; correlation {number(found, '.2f')}"
+    return f"{text}; correlation {number(correlation, '.2f')}"
 
 
-def _figures(shown: Shown) -> list[dict[str, str]]:
+def _images(shown: Shown) -> Block:
     image = pixels(shown.x)
     title = f"test example {shown.index:,}, class {shown.y}"
-    found = [{"src": data_uri(image), "alt": f"The image of {title}.", "label": "image"}]
+    pictures = [Picture("image", data_uri(image), f"The image of {title}.")]
     for network in NETWORKS:
         heat = np.abs(shown.maps[network])
         label = said(shown, network)
-        found.append(
-            {
-                "src": data_uri(image, heat),
-                "alt": f"Heat map of {title}; {label}; {_where(heat)}.",
-                "label": label,
-            }
-        )
-    return found
+        alternative = f"Heat map of {title}; {label}; {_where(heat)}."
+        pictures.append(Picture(label, data_uri(image, heat), alternative))
+    return Block("maps", pictures)
 
 
 def data_uri(image: Array, heat: Array | None = None) -> str:
@@ -115,40 +108,48 @@ def _where(heat: Array) -> str:
     return f"strongest at the {down} {across}"
 
 
-def _texts(shown: Shown, transform: Transform | None) -> list[dict[str, Any]]:
+def _texts(shown: Shown, transform: Transform | None) -> list[Part]:
     ids = shown.x
     if isinstance(ids, Mapping):
         ids = ids.get("input_ids", next(iter(ids.values())))
-    known = ids[: len(shown.maps[DENSE])]
-    known = known[known >= 0]
-    teller = transform if isinstance(transform, Tokens) else Tokens(0)
-    pieces = teller.pieces(known)
-    found = []
+    ids = ids[: len(shown.maps[DENSE])]
+    tokens = transform if isinstance(transform, Tokens) else Tokens(0)
+    pieces = tokens.pieces(ids[ids >= 0])
+    parts: list[Part] = []
     for network in NETWORKS:
         values = shown.maps[network][: len(pieces)]
         largest = max(float(np.nanmax(np.abs(values), initial=0)), 1e-30)
-        parts = [_word(t, float(v), largest) for t, v in zip(pieces, values, strict=True)]
-        found.append({"label": said(shown, network), "words": parts})
-    return found
+        words = [_word(t, float(v), largest) for t, v in zip(pieces, values, strict=True)]
+        parts += [Block("said", said(shown, network)), Block("textmap", words)]
+    return parts
 
 
-def _word(text: str, value: float, largest: float) -> dict[str, Any]:
+class Word(NamedTuple):
+    """A piece of a text: what it adds, ``for`` or ``against``, and how strongly in per cent."""
+
+    text: str
+    value: str = ""
+    way: str = ""
+    strength: int = 0
+
+
+def _word(text: str, value: float, largest: float) -> Word:
     if not np.isfinite(value):  # a special token
-        return {"text": text, "value": "", "way": "", "strength": 0}
+        return Word(text)
     strength = round(_STRONGEST * abs(value) / largest)
     way = "" if strength == 0 else "for" if value > 0 else "against"
-    return {"text": text, "value": number(value, "+.3g"), "way": way, "strength": strength}
+    return Word(text, number(value, "+.3g"), way, strength)
 
 
 def _features(shown: Shown, transform: Transform | None) -> Table:
     maps = {network: shown.maps[network].reshape(-1) for network in NETWORKS}
     values = shown.x.float().reshape(-1).tolist()
     strength = np.max([np.abs(m) / max(np.abs(m).max(), 1e-30) for m in maps.values()], axis=0)
-    known = transform if isinstance(transform, Features) else None
+    features = transform if isinstance(transform, Features) else None
     rows: list[list[Entry]] = []
     for i in np.argsort(-strength, kind="stable")[:_MOST].tolist():
-        name = known.names[i] if known else f"feature {i + 1}"
-        value = known.value(i, values[i]) if known else number(values[i], ".4g")
+        name = features.names[i] if features else f"feature {i + 1}"
+        value = features.value(i, values[i]) if features else number(values[i], ".4g")
         rows.append([name, value, *(number(m[i], "+.3g") for m in maps.values())])
     head = ["feature", "value", *(said(shown, network) for network in NETWORKS)]
     title = f"{caption(shown)} The {len(rows)} features that count most for any network."

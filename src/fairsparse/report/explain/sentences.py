@@ -12,25 +12,26 @@ from fairsparse.report import phrases
 from fairsparse.report.phrases import between, number
 
 
-def paragraphs(found: Explanation) -> list[str]:
+def paragraphs(explanation: Explanation) -> list[str]:
     """How alike the maps are, for whom least, who was lost, and whether a valley is between."""
-    cells = found.agreement.cells
-    texts = [_alike(found)]
+    cells = explanation.agreement.cells
+    texts = [_alike(explanation)]
     texts += [text for kind in ("class", "group") if (text := _lowest(cells, kind))]
-    flips = phrases.plural(found.flips, "test example")
-    shown = f"; {len(found.shown)} of them are below" if found.shown else ""
-    texts.append(f"The dense network gets {flips} right that the pruned network gets wrong{shown}.")
-    if found.line is not None:
+    flips = phrases.plural(explanation.flips, "test example")
+    below = f"; {len(explanation.shown)} of them are below" if explanation.shown else ""
+    texts.append(f"The dense network gets {flips} right that the pruned network gets wrong{below}.")
+    line = explanation.line
+    if line is not None:
         texts.append(
             "On the straight line between the two pruned networks the validation loss rises at"
-            f" most {number(found.line.barrier, '.3f')} above the line between its ends, and the"
-            f" error {phrases.points(found.line.error_barrier)}."
+            f" most {number(line.barrier, '.3f')} above the line between its ends, and the"
+            f" error {phrases.points(line.error_barrier)}."
         )
     return texts
 
 
-def _alike(found: Explanation) -> str:
-    cells = found.agreement.cells
+def _alike(explanation: Explanation) -> str:
+    cells = explanation.agreement.cells
     overall = cells[cells["attribute"] == ALL].set_index("network")
     pruned, random = (overall.loc[name].to_dict() for name in (PRUNED, RANDOM))
     text = (
@@ -38,7 +39,7 @@ def _alike(found: Explanation) -> str:
         f" network correlate {_with(pruned)} with those of the dense network; those of the dense"
         f" network under a random mask of the same sparsity {_with(random)}."
     )
-    more = found.difference
+    more = explanation.difference
     if phrases.defined(more.low):
         if more.low > 0:
             text += " The pruned network's are nearer, by "
@@ -64,9 +65,7 @@ def _with(row: dict[str, Any]) -> str:
     if not phrases.defined(row["correlation"]):
         return f"by an {phrases.UNDEFINED} amount"
     text = f"by {_two(row['correlation'])} on average"
-    if phrases.defined(row["low"]):
-        text += f" (95 % interval {between(row['low'], row['high'], _two)})"
-    return text
+    return f"{text} ({phrases.interval(row, _two)})" if phrases.defined(row["low"]) else text
 
 
 def _two(value: phrases.Number) -> str:
@@ -88,12 +87,12 @@ def _lowest(cells: pd.DataFrame, kind: str) -> str:
     return text + f"their intervals {'' if low['high'] >= high['low'] else 'do not '}overlap."
 
 
-def method(found: Explanation) -> list[str]:
+def method(explanation: Explanation) -> list[str]:
     """How the maps and numbers came about."""
     return [
-        f"{found.method}. For every example all three networks are asked about the same class, the"
-        " one that the dense network predicts: maps of different classes would differ because the"
-        " question does.",
+        f"{explanation.method}. For every example all three networks are asked about the same"
+        " class, the one that the dense network predicts: maps of different classes would differ"
+        " because the question does.",
         "The random mask keeps as many of the dense network's weights as the method did, drawn"
         " uniformly over all prunable ones; neither weights nor BatchNorm are trained afterwards,"
         " while the pruned network was. It shows how far sparsity alone moves a map.",

@@ -1,22 +1,28 @@
-"""Reports: one run, or many runs of one data set, as a self-contained HTML text."""
+"""The report of one run: what was done, what it cost, and to whom."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-import jinja2
-import yaml
-
 from fairsparse.auditing.examples import Settings
-from fairsparse.report import phrases, plots
-from fairsparse.report.phrases import Record
-from fairsparse.report.run import controls, tables
+from fairsparse.report import phrases, plots, table
+from fairsparse.report.audit.page import contrast
+from fairsparse.report.audit.sentences import how
+from fairsparse.report.page import Block, Part, Section, render, settings, words
+from fairsparse.report.phrases import (
+    Record,
+    cells_of,
+    equality,
+    is_dense,
+    model_name,
+    notion,
+    number,
+    percent,
+)
+from fairsparse.report.plots import Plot
+from fairsparse.report.run import tables
 from fairsparse.report.run.sentences import budget, run_paragraphs, tolerance
-from fairsparse.report.sweep import plots as sweep_plots
-from fairsparse.report.sweep import tables as sweep_tables
-from fairsparse.report.sweep.sweep import Sweep, cell_table, gather, shared
+from fairsparse.report.run.tables import MODELS
 
 _STATUS = {
     "feasible": "the sparsity was reached, and tolerance and budget kept where there are any",
@@ -24,17 +30,6 @@ _STATUS = {
     "gap_infeasible": "the fairness budget was not met",
     "collapsed": "the network collapsed",
 }
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """The templates, with every text escaped."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("fairsparse.report"),
-        autoescape=True,  # names of classes and groups are whatever users' files hold
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
 
 
 def run_report(record: Record) -> str:
@@ -50,152 +45,86 @@ def run_report(record: Record) -> str:
     str
         HTML that needs no other file, no network and no scripts.
     """
-    audit = record["audit"]
     reached = phrases.sparsity(record["sparsity"]["measured"])
-    method, data = record["method"]["name"], record["data"]
-    what = "dense" if phrases.is_dense(record) else f"{method}, {reached} sparse"
-    layers = record["model"]["layers"]
-    each = [1 - layer["kept"] / layer["total"] for layer in layers]
-    spread = f"from {phrases.sparsity(min(each))} to {phrases.sparsity(max(each))}"
-    return (
-        environment()
-        .get_template("run.html")
-        .render(
-            title=f"{phrases.model_name(record)} on {data['name']}: {what}",
-            lead=f"{record['method']['summary'].rstrip('.')}. Seed {record['seed']}.",
-            version=record["fairsparse"],
-            paragraphs=run_paragraphs(record),
-            tiles=_tiles(record),
-            cell_plot=None if phrases.is_dense(record) else _cell_plot(record),
-            notion=phrases.equality(record),
-            measures=tables.measures(record),
-            degradation=tables.degradation(record),
-            controls=controls.of_run(record),
-            resamples=f"{audit['resamples']:,}",
-            cell_tables=tables.cells(record),
-            least=Settings().least,
-            layer_plot={
-                "svg": plots.layers(
-                    layers, f"Sparsity of {phrases.plural(len(layers), 'layer')}, {spread}."
-                ),
-                "caption": f"Sparsity of each prunable layer, {spread}; {reached} in all.",
-            },
-            layers=tables.layers(record),
-            rounds=tables.rounds(record),
-            training_plot=_training_plot(record["history"]),
-            stages=tables.stages(record),
-            cost=tables.cost(record),
-            status=f"{record['status']}, {_STATUS.get(record['status'], 'see the method')}",
-            tolerance=tolerance(record),
-            budget=budget(record),
-            validation=tables.validation(record),
-            notes=data["notes"],
-            facts=tables.facts(record),
-            config=_yaml(record["config"]),
-        )
+    method, data, status = record["method"], record["data"], record["status"]
+    what = "dense" if is_dense(record) else f"{method['name']}, {reached} sparse"
+    outcome = f"{status}, {_STATUS.get(status, 'see the method')}"
+    inequality: list[Part | None] = [
+        f"What is to be equal: {equality(record)}.",
+        tables.measures(record),
+        tables.degradation(record),
+        tables.controls(record),
+    ]
+    return render(
+        title=f"{model_name(record)} on {data['name']}: {what}",
+        lead=f"{method['summary'].rstrip('.')}. Seed {record['seed']}.",
+        sections=[
+            Section("", [*words(run_paragraphs(record)), _tiles(record), _cell_plot(record)]),
+            *contrast(inequality, record["audit"]["cells"], MODELS, "record.json"),
+            Section(
+                "Where the weights went",
+                [_layer_plot(record), tables.layers(record), tables.rounds(record)],
+            ),
+            Section("Training", _training(record)),
+            Section(
+                "Cost and outcome",
+                [
+                    tables.cost(record),
+                    f"Status: {outcome}. {tolerance(record)} {budget(record)}",
+                    tables.validation(record),
+                ],
+            ),
+            Section("How this was found", _method(record["audit"])),
+            Section(
+                "Data, settings, environment",
+                [
+                    data["notes"],
+                    tables.run_facts(record),
+                    settings("Full configuration", record["config"]),
+                ],
+            ),
+        ],
+        version=record["fairsparse"],
     )
 
 
-def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None = None) -> str:
-    """Return the report that compares many runs.
-
-    Parameters
-    ----------
-    records : sequence of dict
-        Records of one data set, model and notion of equality: methods x sparsities x seeds.
-    links : mapping, optional
-        Name of a run -> where its own report is. A run's name is its record's ``run``, or else
-        ``method-sparsity-seedN``.
-
-    Returns
-    -------
-    str
-        HTML that needs no other file, no network and no scripts.
-
-    Raises
-    ------
-    InputError
-        Without records, and for records that cannot be compared.
-    """
-    sweep, record = gather(records), records[0]
-    model, data = phrases.model_name(record), record["data"]
-    compared = phrases.plural(len(sweep.labels), "method")
-    return (
-        environment()
-        .get_template("comparison.html")
-        .render(
-            title=f"{model} on {data['name']}: {compared} compared",
-            lead=f"{phrases.plural(len(records), 'run')}: {phrases.listing(sweep.labels)}.",
-            version=record["fairsparse"],
-            paragraphs=sweep_tables.paragraphs(sweep, record),
-            means=sweep_tables.means(sweep, records),
-            sizes=sweep_tables.notes(records),
-            variants=sweep_tables.variants(sweep),
-            controls=controls.of_sweep(sweep, record),
-            sections=[
-                *(_sweep_sections(sweep, record) if sweep.rows else []),
-                {
-                    "title": "Single runs",
-                    "plots": [],
-                    "tables": [sweep_tables.single_runs(records, links or {})],
-                },
-            ],
-            notes=data["notes"],
-            facts=tables.facts(record, several=True),
-            config=_yaml(shared([r["config"] for r in records])),
-            options=sweep_tables.options(sweep),
-        )
-    )
+def _method(audit: dict[str, Any]) -> list[str]:
+    asked = Settings(resamples=audit["resamples"], seed=audit["seed"])
+    family = "The tests of this run are those of an audit of it."
+    return how(audit["n"], asked, ("the dense network", "the sparse network"), family)
 
 
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-
-
-def _tiles(record: Record) -> list[dict[str, str]]:
-    gap = phrases.notion(record).gap
-    metrics = [m for m in dict.fromkeys(["accuracy", gap]) if m in record["audit"]["metrics"]]
+def _tiles(record: Record) -> Block:
+    metrics, size, cost = record["audit"]["metrics"], record["sparsity"], record["cost"]
     tiles = []
-    for metric in metrics:
-        found = record["audit"]["metrics"][metric]
-        value, form = found["candidate"], phrases.value_form(metric)
-        dense = f"; dense {form(found['reference']['value'])}"
-        name = phrases.label(metric)
-        tiles.append(
-            {
-                "name": name[0].upper() + name[1:],
-                "value": form(value["value"]),
-                "note": phrases.interval(value, form) + ("" if phrases.is_dense(record) else dense),
-            }
-        )
-    size, cost = record["sparsity"], record["cost"]
-    tiles.append(
-        {
-            "name": "Sparsity",
-            "value": phrases.sparsity(size["measured"]),
-            "note": f"{size['kept']:,} of {size['total']:,} weights left",
-        }
+    for metric in dict.fromkeys(["accuracy", notion(record).gap]):
+        if metric not in metrics:
+            continue
+        value, form = metrics[metric]["candidate"], phrases.value_form(metric)
+        name, beside = phrases.label(metric), phrases.interval(value, form)
+        if not is_dense(record):
+            beside += f"; dense {form(metrics[metric]['reference']['value'])}"
+        tiles.append((name[0].upper() + name[1:], form(value["value"]), beside))
+    left = f"{size['kept']:,} of {size['total']:,} weights left"
+    steps = f"{cost['steps']:,} steps in all, relative to dense training"
+    return Block(
+        "tiles",
+        [
+            *tiles,
+            ("Sparsity", phrases.sparsity(size["measured"]), left),
+            ("Training steps", tables.ratio(cost["steps"], cost["dense_steps"]), steps),
+        ],
     )
-    tiles.append(
-        {
-            "name": "Training steps",
-            "value": tables.ratio(cost["steps"], cost["dense_steps"]),
-            "note": f"{cost['steps']:,} steps in all, relative to dense training",
-        }
-    )
-    return tiles
 
 
-def _cell_plot(record: Record) -> dict[str, Any] | None:
-    every = phrases.cells_of(record)
-    cells = [c for c in phrases.by_drop(every) if phrases.defined(c["drop"])]
-    if not cells:
+def _cell_plot(record: Record) -> Plot | None:
+    every = cells_of(record)
+    cells = [c for c in table.ranked(every, "drop", -1) if phrases.defined(c["drop"])]
+    if is_dense(record) or not cells:
         return None
-    kind = cells[0]["kind"]
-    noun = phrases.noun(kind)
+    noun, half = phrases.noun(cells[0]["kind"]), plots.MOST_CELLS // 2
     caption = f"Accuracy of each {noun} before and after, and its drop with the 95 % interval"
     if len(cells) > plots.MOST_CELLS:
-        half = plots.MOST_CELLS // 2
         caption += (
             f"; of {phrases.plural(len(cells), noun)}, the {half} that lost most and the"
             f" {half} that gained most, or lost least"
@@ -204,62 +133,30 @@ def _cell_plot(record: Record) -> dict[str, Any] | None:
     empty = [c["name"] for c in every if not phrases.defined(c["drop"])]
     if empty:
         caption += f"; without test examples: {phrases.listing(empty)}"
-    return pictured(cells, f"{caption}.", ("dense", "sparse"))
+    return plots.cell_changes(cells, MODELS, caption)
 
 
-def pictured(
-    cells: Sequence[Mapping[Any, Any]], caption: str, models: tuple[str, str]
-) -> dict[str, Any]:
-    """A plot of what changed for cells, in this order."""
-    first = cells[0]
-    alt = (
-        f"{caption} First: {first['name']}, from {phrases.percent(first['reference'], 1)} to"
-        f" {phrases.percent(first['candidate'], 1)}, n = {first['n']}."
+def _layer_plot(record: Record) -> Plot:
+    layers = record["model"]["layers"]
+    each = [1 - layer["kept"] / layer["total"] for layer in layers]
+    caption = (
+        f"Sparsity of each prunable layer, from {phrases.sparsity(min(each))} to"
+        f" {phrases.sparsity(max(each))}; {phrases.sparsity(record['sparsity']['measured'])} in all"
     )
-    return {"svg": plots.cell_changes(cells, alt, models), "caption": caption}
+    return plots.layers(layers, caption, f"{phrases.plural(len(layers), 'layer')}.")
 
 
-def _training_plot(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def _training(record: Record) -> list[Part | None]:
+    history = record["history"]
     if not history:
-        return None
+        return ["No training was recorded."]
     last = history[-1]
     caption = (
         "Loss, accuracy and accuracy of the worst cell on the training batches; dotted lines part"
-        " the stages."
+        " the stages"
     )
-    alt = (
-        f"{caption} {phrases.plural(len(history), 'epoch')}; at the end, loss"
-        f" {phrases.number(last['loss'], '.3f')}, accuracy {phrases.percent(last['accuracy'], 1)},"
-        f" worst cell {phrases.percent(last['worst'], 1)}."
+    more = (
+        f"{phrases.plural(len(history), 'epoch')}; at the end, loss {number(last['loss'], '.3f')},"
+        f" accuracy {percent(last['accuracy'], 1)}, worst cell {percent(last['worst'], 1)}."
     )
-    return {"svg": plots.training(history, alt), "caption": caption}
-
-
-def _sweep_sections(sweep: Sweep, record: Record) -> list[dict[str, Any]]:
-    notion, highest = phrases.notion(record), sweep.sparsities[-1]
-    name, level = phrases.label(notion.gap), phrases.sparsity(highest)
-    both = f"Accuracy against {name}; small marks are runs, large ones means over seeds."
-    lines = f"Accuracy and {name} by sparsity; small marks are runs, lines join means over seeds."
-    cells = [c for c in cell_table(sweep.at(highest)) if phrases.defined(c["dense"].value)]
-    shown = sorted(cells, key=lambda c: c["dense"].value)[: plots.MOST_CELLS]
-    caption = f"Accuracy of each {notion.audited_kind} at {level} sparsity, mean over seeds"
-    if len(shown) < len(cells):
-        caption += f"; of {len(cells)}, the {len(shown)} that the dense network serves worst"
-    labels = [row.label for row in sweep.at(highest)]
-    chart = sweep_plots.cell_accuracies(sweep, labels, shown, caption)
-    return [
-        {
-            "title": "Accuracy and gap",
-            "plots": [
-                {"svg": sweep_plots.trade_off(sweep, notion.gap, both), "caption": both},
-                {"svg": sweep_plots.against_sparsity(sweep, notion.gap, lines), "caption": lines},
-            ],
-            "tables": [sweep_tables.degradation(sweep, record)],
-        },
-        {
-            "title": f"Who is served how well at {level} sparsity",
-            "plots": [{"svg": chart, "caption": caption + "."}],
-            "tables": [sweep_tables.cells(sweep, highest, record)],
-        },
-        {"title": "Cost", "plots": [], "tables": [sweep_tables.cost(sweep)]},
-    ]
+    return [plots.training(history, caption, more), tables.stages(record)]

@@ -7,44 +7,52 @@ import numpy as np
 from fairsparse.fairness.steering.budget import MEASURES, Budget
 from fairsparse.report import phrases
 from fairsparse.report.audit.sentences import behind
-from fairsparse.report.phrases import SPACE, Record, interval, percent, points
-from fairsparse.report.run.tables import cell_frame
+from fairsparse.report.phrases import (
+    SPACE,
+    Record,
+    bounded,
+    cells_of,
+    is_dense,
+    model_name,
+    notion,
+    percent,
+    points,
+    signed,
+)
 
 
 def run_paragraphs(record: Record) -> list[str]:
     """Plain words about one run, a few short paragraphs."""
-    if phrases.is_dense(record):
-        shown = [_dense(record), _gap(record), given_up(record)]
-        return [paragraph for paragraph in shown if paragraph]
-    accuracy = record["audit"]["metrics"]["accuracy"]
-    change = accuracy["change"]
-    cost = (
-        f"On the {record['audit']['n']:,} test examples accuracy was"
-        f" {percent(accuracy['reference']['value'])} before and is"
-        f" {percent(accuracy['candidate']['value'])} after, a change of"
-        f" {_points(change['value'])} ({interval(change, _points)})."
-    )
-    doubt = phrases.doubt(change["low"], change["high"], "whether accuracy changed")
-    paragraphs = [
-        " ".join([_done(record), cost, doubt]),
-        behind(cell_frame(phrases.cells_of(record))),
-        _gap(record),
-        given_up(record),
-        tolerance(record),
-        budget(record),
-    ]
+    if is_dense(record):
+        paragraphs = [_dense(record), _gap(record), given_up(record)]
+    else:
+        paragraphs = [
+            f"{_done(record)} {_cost(record)}",
+            behind(cells_of(record)),
+            _gap(record),
+            given_up(record),
+            tolerance(record),
+            budget(record),
+        ]
     return [paragraph.strip() for paragraph in paragraphs if paragraph]
 
 
-def _points(value: phrases.Number) -> str:
-    return points(value, sign="+")
+def _cost(record: Record) -> str:
+    accuracy = record["audit"]["metrics"]["accuracy"]
+    change = accuracy["change"]
+    text = (
+        f"On the {record['audit']['n']:,} test examples accuracy was"
+        f" {percent(accuracy['reference']['value'])} before and is"
+        f" {percent(accuracy['candidate']['value'])} after, a change of {bounded(change, signed)}."
+    )
+    return f"{text} {phrases.doubt(change['low'], change['high'], 'whether accuracy changed')}"
 
 
 def _done(record: Record) -> str:
     size, name = record["sparsity"], record["method"]["name"]
     reached = f"{phrases.sparsity(size['measured'])} of the prunable weights of"
     text = (
-        f"The method {name} removed {reached} {phrases.model_name(record)}, trained on"
+        f"The method {name} removed {reached} {model_name(record)}, trained on"
         f" {record['data']['name']}: {size['kept']:,} of {size['total']:,} are left."
     )
     if round(size["asked"] * size["total"]) != size["total"] - size["kept"]:
@@ -53,13 +61,12 @@ def _done(record: Record) -> str:
 
 
 def _dense(record: Record) -> str:
-    accuracy = record["audit"]["metrics"]["accuracy"]["candidate"]
-    cells = [c for c in phrases.cells_of(record) if phrases.defined(c["candidate"])]
+    cells = [c for c in cells_of(record) if phrases.defined(c["candidate"])]
     text = (
-        f"This is the dense {phrases.model_name(record)} on {record['data']['name']}, with which"
+        f"This is the dense {model_name(record)} on {record['data']['name']}, with which"
         " sparse networks are compared; no weight was removed. On the"
-        f" {record['audit']['n']:,} test examples its accuracy is {percent(accuracy['value'])}"
-        f" ({interval(accuracy, percent)})."
+        f" {record['audit']['n']:,} test examples its accuracy is"
+        f" {bounded(record['audit']['metrics']['accuracy']['candidate'], percent)}."
     )
     if not cells:
         return text
@@ -83,9 +90,9 @@ _VERDICTS = {
 
 
 def _gap(record: Record) -> str:
-    metric = phrases.notion(record).gap
-    found = record["audit"]["metrics"][metric]
-    before, after, change = found["reference"], found["candidate"], found["change"]
+    metric = notion(record).gap
+    estimates = record["audit"]["metrics"][metric]
+    before, after, change = (estimates[key] for key in ("reference", "candidate", "change"))
     form, shift = phrases.value_form(metric), phrases.change_form(metric)
     meaning = phrases.about(metric).summary.rstrip(".")
     name = f"{phrases.label(metric)} ({meaning[0].lower()}{meaning[1:]})"
@@ -93,17 +100,17 @@ def _gap(record: Record) -> str:
     if not phrases.defined(change["value"]):
         names = record["audit"]["candidate"]["undefined"].get(metric, [])
         return f"{name} is {phrases.lacking(names)}."
-    now = f"{form(after['value'])} ({interval(after, form)})"
+    now = f"{name} is {bounded(after, form)}"
     outside = after["high"] is not None and after["value"] > after["high"]
     note = " It lies above its interval, which leaves out what sampling alone adds." * outside
-    if phrases.is_dense(record):
-        return f"{name} is {now}.{note}"
+    if is_dense(record):
+        return f"{now}.{note}"
     verdict = _VERDICTS.get(
         phrases.reading(metric, change), "the data do not tell whether it changed"
     )
     return (
-        f"{name} is {now} and was {form(before['value'])} in the dense network, a change of"
-        f" {shift(change['value'])} ({interval(change, shift)}): {verdict}.{note}"
+        f"{now} and was {form(before['value'])} in the dense network, a change of"
+        f" {bounded(change, shift)}: {verdict}.{note}"
     )
 
 
@@ -119,7 +126,7 @@ def given_up(record: Record) -> str:
         f"The class “{record['data']['class_names'][c]}” is hardly predicted: for {now[c]:,} of"
         f" {true.sum():,} test examples, of which {true[c]:,} belong to it"
     )
-    if not phrases.is_dense(record):
+    if not is_dense(record):
         text += f"; the dense network predicted it for {before[c]:,}"
     if len(lost) > 1:
         text += f". The same holds for {phrases.plural(len(lost) - 1, 'other class')}"
@@ -144,14 +151,14 @@ def tolerance(record: Record) -> str:
 
 def budget(record: Record) -> str:
     """Whether the network kept a fairness budget on validation; empty where there was none."""
-    given, reached = record["method"]["options"].get("budget"), record["sparsity"]["measured"]
-    found = next((r for r in record["rounds"] if given and r["sparsity"] == reached), None)
-    if found is None:
+    limit, reached = record["method"]["options"].get("budget"), record["sparsity"]["measured"]
+    last = next((r for r in record["rounds"] if limit and r["sparsity"] == reached), None)
+    if last is None:
         return ""
-    name = (MEASURES[given["measure"]].__doc__ or "").rstrip(".").partition(",")[0]
-    form = phrases.fraction if given["measure"] == "variance" else points
-    met = "was met" if Budget(**given).keeps(found["gap"]) else "was not met"
+    name = (MEASURES[limit["measure"]].__doc__ or "").rstrip(".").partition(",")[0]
+    form = phrases.fraction if limit["measure"] == "variance" else points
+    met = "was met" if Budget(**limit).keeps(last["gap"]) else "was not met"
     return (
         f"The fairness budget {met}: on validation, the {name[0].lower()}{name[1:]} is"
-        f" {form(found['gap'])}, and at most {form(found['gap_limit'])} were allowed."
+        f" {form(last['gap'])}, and at most {form(last['gap_limit'])} were allowed."
     )

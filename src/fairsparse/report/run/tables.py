@@ -1,46 +1,15 @@
-"""The tables of a run's report, ready to print."""
+"""The tables of a run's report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import pandas as pd
+from fairsparse.report import phrases, table
+from fairsparse.report.audit.page import measure
+from fairsparse.report.phrases import Number, Record, number, percent
+from fairsparse.report.table import Column, Entry, Table
 
-from fairsparse.report import phrases
-from fairsparse.report.phrases import Number, Record, between, number, percent
-
-Entry: TypeAlias = str | tuple[str, str] | dict[str, str]
-"""A text, a text with a small line below it, or a link (``text``, ``href``)."""
-
-FOLD = 20
-"""Longer tables are shown on demand."""
-MOST_ROWS = 200
-"""Cells of one table of a page."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as the templates take it.
-
-    Parameters
-    ----------
-    caption : str
-    head : sequence of str
-    rows : sequence of sequences of Entry
-        The first entry of a row names it.
-    text : tuple of int
-        Columns that hold words and not numbers.
-    folded : str
-        What to show in its place until it is opened; empty to show it at once.
-    """
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[Entry]]
-    text: tuple[int, ...] = ()
-    folded: str = ""
+MODELS = ("dense", "sparse")
 
 
 def measures(record: Record) -> Table:
@@ -52,10 +21,10 @@ def measures(record: Record) -> Table:
         if not grouped and not phrases.about(metric).told_of(groups=False):
             continue
         estimates = audit["metrics"][metric]
-        note = _undefined(metric, audit["candidate"]["undefined"])
-        row = measure(metric, estimates, estimates.get("p_adjusted"), note)
+        undefined = _undefined(metric, audit["candidate"]["undefined"])
+        row = measure(metric, estimates, estimates.get("p_adjusted"), undefined)
         rows.append([*row, phrases.reading(metric, estimates["change"])])
-    head = ["measure", "dense", "sparse", "change", "adjusted p", "reading"]
+    head = ["measure", *MODELS, "change", "adjusted p", "reading"]
     caption = f"Dense and sparse network on {audit['n']:,} test examples, with 95 % intervals"
     unknown = audit["candidate"]["n_unknown"]
     if unknown:
@@ -63,193 +32,134 @@ def measures(record: Record) -> Table:
     return Table(caption, head, rows, text=(5,))
 
 
-def measure(
-    metric: str, estimates: Mapping[str, Any], p: Number = None, note: str = ""
-) -> list[Entry]:
-    """The row of a measure: reference, candidate, change, adjusted p; dashes for what it lacks."""
-    value, change = phrases.value_form(metric), phrases.change_form(metric)
-    candidate = estimates["candidate"]
-    about = phrases.about(metric).summary
-    if phrases.defined(candidate.get("floor")):
-        about += f" Sampling alone makes about {value(candidate['floor'])} of it."
-    if candidate.get("how") == "all cells at once":
-        about += " Interval: all cells at once."
-    forms = {"reference": value, "candidate": value, "change": change}
-    return [
-        (phrases.label(metric), about + note),
-        *(estimate(estimates[r], form) if r in estimates else "–" for r, form in forms.items()),
-        phrases.p_value(p),
-    ]
-
-
 def _undefined(metric: str, undefined: dict[str, list[str]]) -> str:
     return f" It is {phrases.lacking(undefined[metric])}." if metric in undefined else ""
 
 
-def estimate(one: Mapping[str, Number], form: Callable[[Number], str]) -> Entry:
-    """A value with its interval below it."""
-    if not phrases.defined(one["value"]):
-        return phrases.UNDEFINED
-    return form(one["value"]), between(one["low"], one["high"], form)
-
-
-def degradation(record: Record) -> Table:
+def degradation(record: Record) -> Table | None:
     """How unequally the drop in accuracy falls on the cells."""
+    if phrases.is_dense(record):
+        return None
     audit = record["audit"]
     rows: list[list[Entry]] = [
         [
             (phrases.label(m), phrases.about(m).summary + _undefined(m, audit["undefined"])),
-            estimate(audit["degradation"][m], phrases.value_form(m)),
+            table.estimated(audit["degradation"][m], phrases.value_form(m)),
         ]
         for m in phrases.ordered(audit["degradation"])
     ]
     rows.append([("churn", "Share of the predictions that differ."), percent(audit["churn"])])
-    return Table(
-        "How unequally the drop in accuracy falls, with 95 % intervals",
-        ["measure", "value"],
-        [] if phrases.is_dense(record) else rows,
-    )
+    caption = "How unequally the drop in accuracy falls, with 95 % intervals"
+    return Table(caption, ["measure", "value"], rows)
 
 
-def cells(record: Record) -> list[Table]:
-    """A table of cells for each kind."""
-    frame = cell_frame(record["audit"]["cells"])
-    return [
-        cell_table(frame[frame["attribute"] == kind], kind, ("dense", "sparse"), "record.json")
-        for kind in dict.fromkeys(frame["attribute"])
-    ]
+def control_metrics(record: Record) -> list[str]:
+    """The measures that tables of controls show: accuracy, the notion's gap, and common gaps."""
+    ordered = phrases.ordered(record["audit"]["metrics"])
+    common = [metric for metric in ordered if "controls" in phrases.about(metric).listed]
+    return list(dict.fromkeys(["accuracy", phrases.notion(record).gap, *common]))
 
 
-def cell_frame(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Cells of a run's record as an audit has them; older records have no findings."""
-    frame = pd.DataFrame([{"finding": "–", **cell} for cell in cells])
-    return frame.rename(columns={"kind": "attribute", "name": "cell"})
+def control_name(network: str, control: str, about: dict[str, Any]) -> Entry:
+    """The name of a corrected network's row, with what the correction needs below it."""
+    needs = ": needs the group of each example at inference"
+    beside = needs if about["needs_group_at_inference"] else ": free at inference"
+    return f"{network} with {control}", f"{about['about'].partition(',')[0]}{beside}"
 
 
-def cell_table(frame: pd.DataFrame, kind: str, models: tuple[str, str], file: str) -> Table:
-    """Cells of one kind, the largest excess drop first; more than `MOST_ROWS` are in a file."""
-    ordered = frame.sort_values("excess_drop", ascending=False, na_position="last", kind="stable")
-    title = f"By {kind}: {phrases.plural(len(frame), 'cell')}, the largest excess drop first"
-    if len(frame) > MOST_ROWS:
-        title += f"; the first {MOST_ROWS}, all are in {file}"
-    head = [
-        kind, "n", *models, "drop, points", "excess drop, points", "lost / gained",
-        "adjusted p of flips", "adjusted p of excess", "finding",
-    ]  # fmt: skip
-    rows = [_cell(row) for row in ordered.head(MOST_ROWS).to_dict("records")]
-    return Table(title, head, rows, text=(9,), folded=title if len(rows) > FOLD else "")
+def controls(record: Record) -> Table | None:
+    """Both networks as they are and after each correction, on the test split."""
+    controls = record.get("controls")
+    if not controls:
+        return None
+    metrics = control_metrics(record)
+    rows: list[list[Entry]] = []
 
+    def add(name: Entry, changes: dict[str, Any], role: str) -> None:
+        values = (table.estimated(changes[m][role], phrases.value_form(m)) for m in metrics)
+        rows.append([name, *values])
 
-def _cell(cell: Mapping[Any, Any]) -> list[Entry]:
-    return [
-        cell["cell"],
-        f"{cell['n']:,}",
-        percent(cell["reference"], 1),
-        percent(cell["candidate"], 1),
-        bounded(cell["drop"], cell["low"], cell["high"]),
-        bounded(cell["excess_drop"], cell["excess_low"], cell["excess_high"]),
-        f"{cell['lost']:,} / {cell['gained']:,}",
-        phrases.p_value(cell["p_adjusted"]),
-        phrases.p_value(cell["excess_p_adjusted"]),
-        cell["finding"],
-    ]
-
-
-def bounded(value: Number, low: Number, high: Number) -> Entry:
-    """A difference in points, without the unit, with its interval below it."""
-    if not phrases.defined(value):
-        return phrases.UNDEFINED
-    return bare(value), between(low, high, bare)
-
-
-def bare(value: Number) -> str:
-    """A difference in points, without the unit."""
-    return number(value if value is None else 100 * value, ".1f")
+    for network, role in zip(MODELS, ("reference", "candidate"), strict=True):
+        if network == "sparse" and phrases.is_dense(record):
+            break
+        add(network, record["audit"]["metrics"], role)
+        for control, about in controls.items():
+            add(control_name(network, control, about), about[network]["metrics"], "candidate")
+    caption = "Corrections after training, fitted on held-out examples, with 95 % intervals"
+    return Table(caption, ["network", *map(phrases.label, metrics)], rows)
 
 
 def layers(record: Record) -> Table:
     """What is left of each layer."""
-    found = record["model"]["layers"]
-    rows: list[list[Entry]] = [
-        [
-            layer["name"],
-            " x ".join(str(size) for size in layer["shape"]),
-            f"{layer['total']:,}",
-            f"{layer['kept']:,}",
-            phrases.sparsity(1 - layer["kept"] / layer["total"]),
-        ]
-        for layer in found
-    ]
     size = record["sparsity"]
     caption = (
         f"Prunable weights by layer: {size['kept']:,} of {size['total']:,} are left;"
         f" the model has {record['model']['parameters']:,} parameters in all"
     )
-    head = ["layer", "shape", "weights", "left", "sparsity"]
-    folded = f"{phrases.plural(len(found), 'layer')} in numbers" if len(found) > FOLD else ""
-    return Table(caption, head, rows, text=(1,), folded=folded)
+    columns = [
+        Column("layer", lambda layer: layer["name"]),
+        Column("shape", lambda layer: " x ".join(map(str, layer["shape"])), text=True),
+        Column("weights", lambda layer: f"{layer['total']:,}"),
+        Column("left", lambda layer: f"{layer['kept']:,}"),
+        Column("sparsity", lambda layer: phrases.sparsity(1 - layer["kept"] / layer["total"])),
+    ]
+    return table.of(caption, record["model"]["layers"], columns, table.FOLD)
 
 
 def rounds(record: Record) -> Table:
     """What the method logged in each pruning round; nested entries are left out."""
-    found = record["rounds"]
-    keys = [k for k in dict.fromkeys(key for entry in found for key in entry) if k != "sparsity"]
-    flat = [k for k in keys if not any(isinstance(e.get(k), (dict, list)) for e in found)]
+    rounds = record["rounds"]
+    keys = [k for k in dict.fromkeys(key for entry in rounds for key in entry) if k != "sparsity"]
+    flat = [k for k in keys if not any(isinstance(e.get(k), (dict, list)) for e in rounds)]
     rows = [
         [
-            phrases.sparsity(entry["sparsity"]) if "sparsity" in entry else f"round {i + 1}",
+            phrases.sparsity(entry["sparsity"]) if "sparsity" in entry else f"round {i}",
             *(_plain(entry.get(key)) for key in flat),
         ]
-        for i, entry in enumerate(found)
+        for i, entry in enumerate(rounds, 1)
     ]
-    title = f"What the method logged in {phrases.plural(len(found), 'pruning round')}"
-    return Table(title, ["sparsity", *(k.replace("_", " ") for k in flat)], rows, folded=title)
+    caption = f"What the method logged in {phrases.plural(len(rounds), 'pruning round')}"
+    return Table(caption, ["sparsity", *(k.replace("_", " ") for k in flat)], rows, most_open=0)
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return phrases.DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        number(value, ".5g") if isinstance(value, float) else "–" if value is None else str(value)
-    )
+    return number(value, ".5g") if isinstance(value, float) else str(value)
 
 
 def stages(record: Record) -> Table:
     """The last epoch of every stage of training."""
-    last: dict[str, dict[str, Any]] = {}
-    epochs: dict[str, int] = {}
-    for entry in record["history"]:
-        last[entry["stage"]] = entry
-        epochs[entry["stage"]] = epochs.get(entry["stage"], 0) + 1
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for epoch in record["history"]:
+        stages.setdefault(epoch["stage"], []).append(epoch)
     seconds = record["timings"]
     rows: list[list[Entry]] = [
         [
             stage,
-            str(epochs[stage]),
-            number(entry["loss"], ".4f"),
-            percent(entry["accuracy"]),
-            (percent(entry["worst"]), entry["worst_cell"]),
-            number(seconds.get(stage), ".1f", "s") if stage in seconds else "–",
+            str(len(epochs)),
+            number(epochs[-1]["loss"], ".4f"),
+            percent(epochs[-1]["accuracy"]),
+            (percent(epochs[-1]["worst"]), epochs[-1]["worst_cell"]),
+            number(seconds.get(stage), ".1f", "s") if stage in seconds else phrases.DASH,
         ]
-        for stage, entry in last.items()
+        for stage, epochs in stages.items()
     ]
-    title = f"The last epoch of {phrases.plural(len(rows), 'training stage')}"
+    caption = f"The last epoch of {phrases.plural(len(rows), 'training stage')}"
     head = ["stage", "epochs", "loss", "accuracy", "worst cell", "time"]
-    return Table(title, head, rows, folded=title if len(rows) > 8 else "")
+    return Table(caption, head, rows, most_open=8)
 
 
 def cost(record: Record) -> Table:
     """Steps and seconds, and how many dense trainings they equal."""
     steps, dense_steps = record["cost"]["steps"], record["cost"]["dense_steps"]
     seconds, dense_seconds = record["timings"]["total"], record["timings"].get("dense")
+    dense = phrases.DASH if dense_seconds is None else number(dense_seconds, ",.1f")
     rows = [
         ["training steps", f"{dense_steps:,}", f"{steps:,}", ratio(steps, dense_steps)],
-        [
-            "seconds",
-            "–" if dense_seconds is None else number(dense_seconds, ",.1f"),
-            number(seconds, ",.1f"),
-            ratio(seconds, dense_seconds),
-        ],
+        ["seconds", dense, number(seconds, ",.1f"), ratio(seconds, dense_seconds)],
     ]
     caption = "The whole run, dense training included, against the dense training alone"
     return Table(caption, ["", "dense training", "whole run", "ratio"], rows)
@@ -257,39 +167,35 @@ def cost(record: Record) -> Table:
 
 def ratio(value: Number, base: Number) -> str:
     """How many times `base` a value is; a dash where there is nothing to compare with."""
-    return number(value / base, ".2f", "x") if value is not None and base else "–"
+    return number(value / base, ".2f", "x") if value is not None and base else phrases.DASH
 
 
 def validation(record: Record) -> Table:
     """What the method could see while it chose."""
-    found = record["validation"]
+    networks = [record["validation"][network] for network in MODELS]
     rows = [
-        [
-            "validation accuracy",
-            *(percent(found[role]["accuracy"]) for role in ("dense", "sparse")),
-        ],
-        ["variance over cells", *(phrases.fraction(found[r]["variance"]) for r in found)],
-        ["range over cells", *(percent(found[role]["range"]) for role in found)],
+        ["validation accuracy", *(percent(n["accuracy"]) for n in networks)],
+        ["variance over cells", *(phrases.fraction(n["variance"]) for n in networks)],
+        ["range over cells", *(percent(n["range"]) for n in networks)],
     ]
     caption = "On the validation split, from which the method chose: no unbiased measure"
-    return Table(caption, ["", "dense", "sparse"], rows)
+    return Table(caption, ["", *MODELS], rows)
 
 
-def facts(record: Record, several: bool = False) -> Table:
-    """Data, fingerprint, method and environment."""
+def run_facts(record: Record, several: bool = False) -> Table:
+    """Data, fingerprint, method and environment; of several runs, what they share."""
     data, method = record["data"], record["method"]
-    rows: list[list[Entry]] = [
-        ["data", f"{data['name']}, fingerprint {data['fingerprint']}"],
-        ["examples", ", ".join(f"{name} {n:,}" for name, n in data["sizes"].items())],
-        ["classes", f"{len(data['class_names'])}: {phrases.listing(data['class_names'], 12)}"],
+    rows = [
+        ("data", f"{data['name']}, fingerprint {data['fingerprint']}"),
+        ("examples", ", ".join(f"{name} {n:,}" for name, n in data["sizes"].items())),
+        ("classes", table.counted(data["class_names"])),
     ]
     if data["group_names"]:
         by = f" by {', '.join(data['attributes'])}" if data["attributes"] else ""
-        names = phrases.listing(data["group_names"], 12)
-        rows.append([f"groups{by}", f"{len(data['group_names'])}: {names}"])
+        rows.append((f"groups{by}", table.counted(data["group_names"])))
     if not several:
-        rows.append(["method", f"{method['name']}: {method['summary']}"])
-        rows.append(["reference", method["reference"]])
-        rows.append(["seed", str(record["seed"])])
-    rows += [[name, str(value)] for name, value in record["environment"].items()]
-    return Table("What this rests on", [], rows, text=(1,))
+        rows.append(("method", f"{method['name']}: {method['summary']}"))
+        rows.append(("reference", method["reference"]))
+        rows.append(("seed", str(record["seed"])))
+    rows += [(name, str(value)) for name, value in record["environment"].items()]
+    return table.facts(rows)

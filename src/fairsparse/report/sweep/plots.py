@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fairsparse.report import phrases
-from fairsparse.report.plots import INK, MUTED, columns, rows, short, style, svg
-from fairsparse.report.sweep.sweep import Row, Sweep
+from fairsparse.report.plots import INK, MUTED, Plot, floats, legend, plot, rows, short, style
+from fairsparse.report.sweep.sweep import Mean, Row, Sweep
 
 
-def _shown(metric: str, value: phrases.Number) -> float:
-    """A value as plots show it, in the unit of the tables."""
-    return float("nan") if value is None else phrases.about(metric).unit.scale * value
+def _values(metric: str, values: Iterable[phrases.Number]) -> list[float]:
+    """Values as plots show them, in the unit of the tables."""
+    return floats(values, phrases.about(metric).unit.scale)
+
+
+def _mean(metric: str, mean: Mean) -> float:
+    return _values(metric, [mean.value])[0]
 
 
 def _name(metric: str) -> str:
@@ -33,22 +36,22 @@ def _legend(figure: Figure, sweep: Sweep, labels: Sequence[str], dense: dict[str
     handles = [
         Line2D([], [], label=short(label), linestyle="", **_look(sweep, label)) for label in labels
     ]
-    handles.append(Line2D([], [], color=INK, label="dense", **dense))
-    ncols = columns([str(handle.get_label()) for handle in handles])
-    figure.legend(handles=handles, loc="outside upper left", ncols=ncols)
+    legend(figure, [*handles, Line2D([], [], color=INK, label="dense", **dense)])
 
 
-def trade_off(sweep: Sweep, gap: str, alt: str) -> Markup:
+def trade_off(sweep: Sweep, gap: str) -> Plot:
     """Accuracy against the gap: a small mark for every run, a large one for every mean."""
+    caption = (
+        f"Accuracy against {phrases.label(gap)}; small marks are runs, large ones means over seeds"
+    )
     star: dict[str, Any] = {"marker": "*", "linestyle": "", "markersize": 10}
     means: list[tuple[float, float, str]] = []
 
     def place(axes: Axes, row: Row) -> None:
         look = {"linestyle": "", **_look(sweep, row.label)}
-        x = [_shown("accuracy", v) for v in row.values("accuracy").values()]
-        y = [_shown(gap, v) for v in row.values(gap).values()]
-        axes.plot(x, y, markersize=4, alpha=0.45, **look)
-        mean = (_shown("accuracy", row.mean("accuracy").value), _shown(gap, row.mean(gap).value))
+        runs = [_values(metric, row.values(metric).values()) for metric in ("accuracy", gap)]
+        axes.plot(*runs, markersize=4, alpha=0.45, **look)
+        mean = (_mean("accuracy", row.mean("accuracy")), _mean(gap, row.mean(gap)))
         axes.plot(*mean, markersize=8, **look)
         if phrases.defined(mean[1]):
             means.append((*mean, phrases.sparsity(row.sparsity)))
@@ -57,7 +60,7 @@ def trade_off(sweep: Sweep, gap: str, alt: str) -> Markup:
         axes = figure.subplots()
         for row in sweep.rows:
             place(axes, row)
-        dense = [_shown(metric, sweep.dense_mean(metric).value) for metric in ("accuracy", gap)]
+        dense = [_mean(metric, sweep.dense_mean(metric)) for metric in ("accuracy", gap)]
         axes.plot(*dense, color=INK, **star)
         axes.set_xlabel("accuracy, %")
         axes.set_ylabel(_name(gap))
@@ -65,7 +68,7 @@ def trade_off(sweep: Sweep, gap: str, alt: str) -> Markup:
         _legend(figure, sweep, sweep.labels, star)
         _label(figure, axes, means)
 
-    return svg("trade-off", 4.0, alt, draw)
+    return plot("trade-off", 4.0, caption, draw)
 
 
 def _label(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
@@ -93,22 +96,26 @@ def _label(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]
                 break
 
 
-def against_sparsity(sweep: Sweep, gap: str, alt: str) -> Markup:
+def against_sparsity(sweep: Sweep, gap: str) -> Plot:
     """Accuracy and gap against sparsity: a line through the means, a small mark for every run."""
+    caption = (
+        f"Accuracy and {phrases.label(gap)} by sparsity; small marks are runs, lines join means"
+        " over seeds"
+    )
     line: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 
-    def plot(axes: Axes, metric: str) -> None:
+    def against(axes: Axes, metric: str) -> None:
         levels, labels = sweep.sparsities, sweep.labels
         for i, label in enumerate(labels):
             shift = 0.3 * ((i + 0.5) / len(labels) - 0.5)  # side by side: none hides another
-            look, found = _look(sweep, label), [row for row in sweep.rows if row.label == label]
-            x = [levels.index(row.sparsity) + shift for row in found]
-            for at, row in zip(x, found, strict=True):
-                runs = [_shown(metric, v) for v in row.values(metric).values()]
+            look, mine = _look(sweep, label), [row for row in sweep.rows if row.label == label]
+            x = [levels.index(row.sparsity) + shift for row in mine]
+            for at, row in zip(x, mine, strict=True):
+                runs = _values(metric, row.values(metric).values())
                 axes.plot([at] * len(runs), runs, linestyle="", markersize=3.5, alpha=0.45, **look)
-            means = [_shown(metric, row.mean(metric).value) for row in found]
+            means = [_mean(metric, row.mean(metric)) for row in mine]
             axes.plot(x, means, markersize=6, **look)
-        axes.axhline(_shown(metric, sweep.dense_mean(metric).value), color=INK, **line)
+        axes.axhline(_mean(metric, sweep.dense_mean(metric)), color=INK, **line)
         axes.set_xticks(range(len(levels)), [phrases.sparsity(s) for s in levels])
         axes.set_xlim(-0.5, len(levels) - 0.5)
         axes.set_xlabel("sparsity")
@@ -117,16 +124,16 @@ def against_sparsity(sweep: Sweep, gap: str, alt: str) -> Markup:
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        plot(left, "accuracy")
-        plot(right, gap)
+        against(left, "accuracy")
+        against(right, gap)
         _legend(figure, sweep, sweep.labels, line)
 
-    return svg("sparsity", 3.3, alt, draw)
+    return plot("sparsity", 3.3, caption, draw)
 
 
 def cell_accuracies(
-    sweep: Sweep, labels: Sequence[str], cells: Sequence[dict[str, Any]], alt: str
-) -> Markup:
+    sweep: Sweep, labels: Sequence[str], cells: Sequence[dict[str, Any]], caption: str
+) -> Plot:
     """Mean accuracy of each cell, one mark for every method.
 
     Parameters
@@ -135,8 +142,8 @@ def cell_accuracies(
     labels : sequence of str
         The methods, in the order of each cell's ``rows``.
     cells : sequence of dict
-        From `fairsparse.report.sweep.sweep.cell_table`, in order from top to bottom.
-    alt : str
+        From `fairsparse.report.sweep.sweep.cell_means`, in order from top to bottom.
+    caption : str
     """
     bar: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 12, "markeredgewidth": 1.5}
 
@@ -147,9 +154,8 @@ def cell_accuracies(
         for i, label in enumerate(labels):
             values = [100 * c["rows"][i].value for c in cells]
             axes.plot(values, y, linestyle="", markersize=5.5, alpha=0.9, **_look(sweep, label))
-        sizes = [phrases.size(c["sizes"]) for c in cells]
-        rows(axes, [f"{short(c['name'])}  (n={n})" for c, n in zip(cells, sizes, strict=True)])
+        rows(axes, (c["name"] for c in cells), (phrases.size(c["sizes"]) for c in cells))
         axes.set_xlabel("accuracy, % (mean over seeds)")
         _legend(figure, sweep, labels, bar)
 
-    return svg("cell-accuracies", 1.1 + 0.24 * len(cells), alt, draw)
+    return plot("cell-accuracies", 1.1 + 0.24 * len(cells), caption, draw)

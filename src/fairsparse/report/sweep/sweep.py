@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from fairsparse.core import InputError
+from fairsparse.report import phrases
 from fairsparse.report.phrases import Number, Record, cells_of, is_dense, model_name
 
 DENSE = "dense"
@@ -116,16 +117,16 @@ def gather(records: Sequence[Record]) -> Sweep:
     """
     if not records:
         raise InputError("a comparison report needs at least one record, got none")
-    facts = {
+    kinds = {
         "data sets": {r["data"]["name"] for r in records},
         "models": {model_name(r) for r in records},
         "fairness notions": {r["cells"] for r in records},
     }
-    for what, found in facts.items():
-        if len(found) > 1:
+    for what, names in kinds.items():
+        if len(names) > 1:
             raise InputError(
                 f"a comparison report takes records of one kind, got {what}"
-                f" {', '.join(sorted(found))}; make one report for each"
+                f" {', '.join(sorted(names))}; make one report for each"
             )
     labels = _labels(records)
     rows: dict[tuple[str, float], Row] = {}
@@ -168,11 +169,11 @@ def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> flat({"a": 1, "b": {"c": 2}})
     {'a': 1, 'b.c': 2}
     """
-    found: dict[str, Any] = {}
+    dotted: dict[str, Any] = {}
     for key, value in options.items():
         nested = isinstance(value, Mapping)
-        found |= flat(value, f"{prefix}{key}.") if nested else {prefix + str(key): value}
-    return found
+        dotted |= flat(value, f"{prefix}{key}.") if nested else {prefix + str(key): value}
+    return dotted
 
 
 def shared(configs: Sequence[Any]) -> Any:
@@ -192,27 +193,26 @@ def shared(configs: Sequence[Any]) -> Any:
     }
 
 
-def cell_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def cell_means(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Accuracy of every cell: its name, examples, and `Mean` of the dense and of every row.
 
     The examples are those of each seed's test split, as a set, for seeds may split differently.
     """
     runs = [run for row in rows for run in row.runs.values()]
     one_per_seed = {seed: run for row in rows for seed, run in row.runs.items()}
-    found = []
-    for k, cell in enumerate(cells_of(runs[0])):
-        found.append(
-            {
-                "name": cell["name"],
-                "sizes": {cells_of(run)[k]["n"] for run in runs},
-                DENSE: Mean.of(cells_of(run)[k]["reference"] for run in one_per_seed.values()),
-                "rows": [
-                    Mean.of(cells_of(run)[k]["candidate"] for run in row.runs.values())
-                    for row in rows
-                ],
-            }
-        )
-    return found
+
+    def mean(k: int, role: str, runs: Iterable[Record]) -> Mean:
+        return Mean.of(cells_of(run)[k][role] for run in runs)
+
+    return [
+        {
+            "name": cell["name"],
+            "sizes": {cells_of(run)[k]["n"] for run in runs},
+            DENSE: mean(k, "reference", one_per_seed.values()),
+            "rows": [mean(k, "candidate", row.runs.values()) for row in rows],
+        }
+        for k, cell in enumerate(cells_of(runs[0]))
+    ]
 
 
 def paired(a: Row, b: Row, metric: str) -> Mean:
@@ -220,3 +220,10 @@ def paired(a: Row, b: Row, metric: str) -> Mean:
     of_a, of_b = a.values(metric), b.values(metric)
     pairs = [(of_a[seed], of_b[seed]) for seed in of_a if seed in of_b]
     return Mean.of(None if x is None or y is None else x - y for x, y in pairs)
+
+
+def main_metrics(record: Record) -> list[str]:
+    """The metrics of the main table, the notion's own gap among them."""
+    ordered = phrases.ordered(record["audit"]["metrics"])
+    listed = [metric for metric in ordered if "sweep" in phrases.about(metric).listed]
+    return list(dict.fromkeys([*listed, phrases.notion(record).gap]))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairsparse.masks.topk import cpu_threshold, device_threshold, top
+from fairsparse.masks.grouping import cpu_threshold, device_threshold, top
 
 
 def by_sorting(values: list[float], keep: int) -> list[bool]:

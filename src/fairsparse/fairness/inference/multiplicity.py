@@ -1,4 +1,4 @@
-"""How sure a range or an extreme over cells is, and how large chance alone makes it.
+"""What many cells at once allow to say: ranges and extremes over them, and adjusted p-values.
 
 The range of rates over cells is at least zero, and grows by sampling even where all cells are
 alike. Where it does not stand out from that, no resampling of the data covers the true range; the
@@ -10,6 +10,8 @@ References
 .. [1] Tukey, "The problem of multiple comparisons", 1953: the studentized range.
 .. [2] Šidák, "Rectangular confidence regions for the means of multivariate normal distributions",
    1967.
+.. [3] Holm, "A simple sequentially rejective multiple test procedure", 1979.
+.. [4] Benjamini and Hochberg, "Controlling the false discovery rate", 1995.
 """
 
 from __future__ import annotations
@@ -106,3 +108,29 @@ def extreme(bounds: Callable[[float], Bounds], cells: int, largest: bool) -> Bou
     low, high = bounds(each_quantile(max(cells, 1)))
     reduce = np.max if largest else np.min
     return Bounds(reduce(low), reduce(high))
+
+
+def holm(p: Array) -> Array:
+    """Adjust p-values (K,) so that any false finding below a level has at most that chance [3]_.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(6).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    adjusted = np.full(len(p), np.nan)
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
+    return adjusted
+
+
+def benjamini_hochberg(p: Array) -> Array:
+    """Adjust p-values (K,) so that findings below a level are false at that rate [4]_.
+
+    >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, np.nan])).round(6).tolist()
+    [0.03, 0.04, 0.04, nan]
+    """
+    tested = ~np.isnan(p)
+    adjusted = np.full(len(p), np.nan)
+    adjusted[tested] = stats.false_discovery_control(p[tested])
+    return adjusted

@@ -1,0 +1,200 @@
+"""What an audit needs of a file: labels as codes, and scores reduced, so that none is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import special
+
+from fairsparse.auditing.inputs.labels import TOLERANCE, sorted_codes, text
+from fairsparse.core import UNKNOWN
+from fairsparse.fairness.measure.counts import Array
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of labels: codes (N,), -1 where there is none, and what they stand for."""
+
+    codes: Array
+    names: tuple[str, ...]
+
+    def in_order(self) -> Coded:
+        """The same with its names in order."""
+        codes, names = sorted_codes(self.codes, self.names)
+        return Coded(codes.astype(np.int32), names)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How many rows have a fault, which is the first, and what is seen there."""
+
+    count: int = 0
+    first: int = 0
+    value: float = 0.0
+
+    def then(self, later: Faults, offset: int) -> Faults:
+        """These and those of a later piece, which begins at row `offset`."""
+        if not self.count:
+            return Faults(later.count, later.first + offset, later.value)
+        return Faults(self.count + later.count, self.first, self.value)
+
+
+@dataclass(frozen=True)
+class ReducedScores:
+    """Scores (N, C), reduced.
+
+    Parameters
+    ----------
+    largest : ndarray of int32, shape (N,)
+        The class with the largest score, the first of several.
+    confidence : ndarray of float32, shape (N,)
+        Share of the chosen class in the sum of scores: of the predicted class where predictions are
+        given, else of the largest. NaN where scores are negative or zero, or have no such class.
+    strange : Faults
+        Those with a score that is not a number.
+    off : Faults
+        Those whose scores do not sum to 1, and their sum.
+    """
+
+    largest: Array
+    confidence: Array
+    strange: Faults
+    off: Faults
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One model's predictions as a file holds them.
+
+    Parameters
+    ----------
+    path : str
+    n : int
+    ids : pandas.Index or None
+    truth, prediction : Coded or None
+    scores : ReducedScores or None
+        With their classes in `classes`.
+    classes : tuple of str
+    attributes : dict
+        Other columns of labels that were asked for.
+    """
+
+    path: str
+    n: int
+    ids: Any
+    truth: Coded | None
+    prediction: Coded | None
+    scores: ReducedScores | None = None
+    classes: tuple[str, ...] = ()
+    attributes: dict[str, Coded] = field(default_factory=dict)
+
+
+def recoded(column: Coded, names: Sequence[str]) -> Array:
+    """A column as codes (N,) of `names`; -1 for others."""
+    position = {name: i for i, name in enumerate(names)}
+    table = [*(position.get(name, UNKNOWN) for name in column.names), UNKNOWN]
+    codes: Array = np.array(table, np.int64)[column.codes]
+    return codes
+
+
+class Coder:
+    """Collects a column as codes of the distinct values seen so far."""
+
+    def __init__(self) -> None:
+        self.position: dict[Any, int] = {}
+        self.parts: list[Array] = []
+        self.added = 0
+
+    def add(self, column: Any) -> None:
+        if not pa.types.is_dictionary(column.type):
+            column = pc.dictionary_encode(column)
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        self.added = len(chunks)
+        for chunk in chunks:
+            values = chunk.dictionary.to_pylist()
+            table = [
+                UNKNOWN if v is None or v != v or v == "" else self._code(text(v)) for v in values
+            ]
+            codes = chunk.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+            self.parts.append(np.array([*table, UNKNOWN], np.int32)[codes])
+
+    def _code(self, value: str) -> int:
+        return self.position.setdefault(value, len(self.position))
+
+    def last(self) -> Coded:
+        """What was added last."""
+        return Coded(np.concatenate(self.parts[-self.added :]), tuple(self.position))
+
+    def done(self) -> Coded:
+        return Coded(np.concatenate(self.parts), tuple(self.position))
+
+
+def reduced(scores: Array, chosen: Array | None = None) -> ReducedScores:
+    """Reduce scores.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (N, C)
+    chosen : ndarray of int, shape (N,), optional
+        Column of the class that is predicted; -1 where there is none for it.
+
+    >>> pair = reduced(np.array([[0.25, 0.75], [1.0, 1.0]]))
+    >>> pair.largest.tolist(), pair.confidence.tolist(), pair.off
+    ([1, 0], [0.75, 0.5], Faults(count=1, first=1, value=2.0))
+    """
+    strange = np.asarray(~np.isfinite(scores).all(1))
+    largest = scores.argmax(1)
+    total = scores.sum(1)
+    column = largest if chosen is None else chosen
+    of = np.take_along_axis(scores, np.maximum(column, 0)[:, None], 1)[:, 0]
+    usable = (column >= 0) & ~strange & (total > 0) & (scores.min(1) >= 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        confidence = np.where(usable, of / total, np.nan)
+    off = np.asarray(np.abs(total - 1) > TOLERANCE)
+    return ReducedScores(
+        largest.astype(np.int32),
+        confidence.astype(np.float32),
+        _rows(strange, total),
+        _rows(off, total),
+    )
+
+
+def of_network(scores: Array) -> tuple[ReducedScores, bool]:
+    """Reduce what a network gives, probabilities or logits (N, C); and whether it gave logits.
+
+    >>> of_network(np.array([[0.25, 0.75]]))[1], of_network(np.zeros((1, 2)))[0].confidence.tolist()
+    (False, [0.5])
+    """
+    off = np.abs(scores.sum(1, dtype=np.float64) - 1)
+    logits = bool(scores.min() < 0 or off.max() > TOLERANCE)
+    with np.errstate(invalid="ignore"):  # of infinite scores
+        shares = special.softmax(scores, axis=1) if logits else scores
+    largest = scores.argmax(1)  # not of shares, which may be equal where logits are not
+    done = reduced(shares.astype(np.float32), largest)
+    return replace(done, largest=largest.astype(np.int32)), logits
+
+
+def _rows(faulty: Array, value: Array) -> Faults:
+    if not faulty.any():
+        return Faults()
+    first = int(faulty.argmax())
+    return Faults(int(faulty.sum()), first, float(value[first]))
+
+
+def together(parts: Sequence[ReducedScores]) -> ReducedScores:
+    """Pieces one after another."""
+    strange, off, n = Faults(), Faults(), 0
+    for part in parts:
+        strange, off = strange.then(part.strange, n), off.then(part.off, n)
+        n += len(part.largest)
+    return ReducedScores(
+        np.concatenate([part.largest for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        strange,
+        off,
+    )

@@ -1,1 +1,0 @@
-"""Fair training and pruning, one after the other."""

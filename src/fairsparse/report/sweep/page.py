@@ -1,0 +1,272 @@
+"""The report that compares many runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fairsparse.report import phrases, table
+from fairsparse.report.page import Section, note, render, settings, words
+from fairsparse.report.phrases import Number, Record, number
+from fairsparse.report.plots import MOST_CELLS
+from fairsparse.report.run.tables import control_metrics, control_name, run_facts
+from fairsparse.report.sweep import plots, sentences
+from fairsparse.report.sweep.sweep import (
+    Mean,
+    Row,
+    Sweep,
+    cell_means,
+    flat,
+    gather,
+    main_metrics,
+    shared,
+)
+from fairsparse.report.table import Column, Entry, Table
+
+_METHOD = Column("method", lambda row: row.label)
+_SPARSITY = Column("sparsity", lambda row: _sparsity(row))
+
+
+def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None = None) -> str:
+    """Return the report that compares many runs.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        Records of one data set, model and notion of equality: methods x sparsities x seeds.
+    links : mapping, optional
+        Name of a run -> where its own report is. A run's name is its record's ``run``, or else
+        ``method-sparsity-seedN``.
+
+    Returns
+    -------
+    str
+        HTML that needs no other file, no network and no scripts.
+
+    Raises
+    ------
+    InputError
+        Without records, and for records that cannot be compared.
+    """
+    sweep, record = gather(records), records[0]
+    data = record["data"]
+    compared = phrases.plural(len(sweep.labels), "method")
+    return render(
+        title=f"{phrases.model_name(record)} on {data['name']}: {compared} compared",
+        lead=f"{phrases.plural(len(records), 'run')}: {phrases.listing(sweep.labels)}.",
+        sections=[
+            Section(
+                "",
+                [
+                    *words(sentences.paragraphs(sweep, record)),
+                    _means(sweep, records),
+                    note(sentences.note(records)),
+                    _variants(sweep),
+                    _controls(sweep, record),
+                ],
+            ),
+            *(_compared(sweep, record) if sweep.rows else []),
+            Section("Single runs", [_single_runs(records, links or {})]),
+            Section(
+                "Data, settings, environment",
+                [
+                    data["notes"],
+                    run_facts(record, several=True),
+                    settings(
+                        "Settings that all runs share", shared([r["config"] for r in records])
+                    ),
+                    *(settings(f"Options of {k}", some) for k, some in sweep.options.items()),
+                ],
+            ),
+        ],
+        version=record["fairsparse"],
+    )
+
+
+def _compared(sweep: Sweep, record: Record) -> list[Section]:
+    notion, highest = phrases.notion(record), sweep.sparsities[-1]
+    at, level = sweep.at(highest), phrases.sparsity(highest)
+    means = cell_means(at)
+    cells = [c for c in means if phrases.defined(c["dense"].value)]
+    worst = sorted(cells, key=lambda c: c["dense"].value)[:MOST_CELLS]
+    caption = f"Accuracy of each {notion.audited_kind} at {level} sparsity, mean over seeds"
+    if len(worst) < len(cells):
+        caption += f"; of {len(cells)}, the {len(worst)} that the dense network serves worst"
+    return [
+        Section(
+            "Accuracy and gap",
+            [
+                plots.trade_off(sweep, notion.gap),
+                plots.against_sparsity(sweep, notion.gap),
+                _degradation(sweep, record),
+            ],
+        ),
+        Section(
+            f"Who is served how well at {level} sparsity",
+            [
+                plots.cell_accuracies(sweep, [row.label for row in at], worst, caption),
+                _cells(notion.audited_kind, means, at, level),
+            ],
+        ),
+        Section("Cost", [_cost(sweep)]),
+    ]
+
+
+def _mean(mean: Mean, metric: str) -> Entry:
+    """A mean with its interval below it."""
+    form = phrases.value_form(metric)
+    if mean.n == 1 and phrases.defined(mean.value):
+        return form(mean.value), "-"
+    return table.estimate(mean.value, mean.low, mean.high, form)
+
+
+def _mean_column(metric: str) -> Column:
+    return Column(phrases.label(metric), lambda row: _mean(row.mean(metric), metric))
+
+
+def _sparsity(row: Row) -> Entry:
+    """The sparsity asked for, and what was reached where it differs."""
+    reached = {run["sparsity"]["measured"] for run in row.runs.values()}
+    asked = phrases.sparsity(row.sparsity)
+    if all(abs(value - row.sparsity) < 5e-4 for value in reached):
+        return asked
+    return asked, "reached " + ", ".join(phrases.sparsity(v) for v in sorted(reached))
+
+
+def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
+    """Method x sparsity: means over seeds with t-intervals, dense first."""
+    metrics = main_metrics(records[0])
+
+    def feasible(row: Row) -> str:
+        kept = sum(run["status"] == "feasible" for run in row.runs.values())
+        return f"{kept} of {len(row.runs)}"
+
+    columns = [
+        _METHOD,
+        _SPARSITY,
+        Column("seeds", lambda row: str(len(row.runs))),
+        Column("feasible", feasible),
+        *map(_mean_column, metrics),
+    ]
+    n = phrases.size(run["audit"]["n"] for run in records)
+    rows = table.of(f"On the test split ({n} examples): mean over seeds", sweep.rows, columns)
+    means = [_mean(sweep.dense_mean(metric), metric) for metric in metrics]
+    dense: list[Entry] = ["dense", phrases.sparsity(0), str(len(sweep.dense)), phrases.DASH, *means]
+    return replace(rows, rows=[dense, *rows.rows])
+
+
+def _degradation(sweep: Sweep, record: Record) -> Table:
+    """Method x sparsity: how unequally the drop in accuracy falls, means over seeds."""
+    metrics = phrases.ordered(record["audit"]["degradation"])
+    columns = [_METHOD, _SPARSITY, *map(_mean_column, metrics)]
+    caption = "How unequally the drop in accuracy falls: mean over seeds"
+    return table.of(caption, sweep.rows, columns, most_open=0)
+
+
+def _controls(sweep: Sweep, record: Record) -> Table:
+    """Every network after each correction: means over seeds on the test split, dense first."""
+    metrics = control_metrics(record)
+    rows: list[list[Entry]] = []
+
+    def add(row: Row, network: str, label: str, sparsity: Entry) -> None:
+        runs = [run["controls"] for run in row.runs.values() if run.get("controls")]
+        for control in runs[0] if runs else ():
+            corrected = [run[control] for run in runs if control in run]
+            means = [
+                Mean.of(run[network]["metrics"][metric]["candidate"]["value"] for run in corrected)
+                for metric in metrics
+            ]
+            name = control_name(label, control, corrected[0])
+            rows.append([name, sparsity, str(len(corrected)), *map(_mean, means, metrics)])
+
+    for row in sweep.rows[:1]:
+        add(row, "dense", "dense", phrases.sparsity(0))
+    for row in sweep.rows:
+        add(row, "sparse", row.label, _sparsity(row))
+    head = ["network", "sparsity", "seeds", *map(phrases.label, metrics)]
+    return Table("Corrections after training, on the test split: mean over seeds", head, rows)
+
+
+def _variants(sweep: Sweep) -> Table:
+    """The options in which the numbered variants of a method differ."""
+    rows: list[list[Entry]] = []
+    flats = {label: flat(options) for label, options in sweep.options.items()}
+    methods = {row.label: next(iter(row.runs.values()))["method"]["name"] for row in sweep.rows}
+    for label, mine in flats.items():
+        others = [flats[other] for other in flats if methods[other] == methods[label]]
+        names = list(dict.fromkeys(name for other in others for name in other))
+        differing = [n for n in names if any(o.get(n) != others[0].get(n) for o in others)]
+        if differing:
+            rows.append([label, ", ".join(f"{n} = {mine.get(n, phrases.DASH)}" for n in differing)])
+    caption = "Options in which runs of one method differ"
+    return Table(caption, ["method", "options"], rows, text=(1,))
+
+
+def _cells(kind: str, means: Sequence[Mapping[str, Any]], rows: Sequence[Row], level: str) -> Table:
+    """Accuracy of every cell at one sparsity, dense and every method."""
+
+    def accuracy(i: int, row: Row) -> Column:
+        return Column(row.label, lambda cell: _mean(cell["rows"][i], "accuracy"))
+
+    columns = [
+        Column(kind, lambda cell: cell["name"]),
+        Column("n", lambda cell: phrases.size(cell["sizes"])),
+        Column("dense", lambda cell: _mean(cell["dense"], "accuracy")),
+        *(accuracy(i, row) for i, row in enumerate(rows)),
+    ]
+    caption = f"Accuracy by {kind} at {level} sparsity: mean over seeds"
+    return table.of(caption, means, columns, table.FOLD)
+
+
+def _cost(sweep: Sweep) -> Table:
+    """Steps and seconds of whole runs, relative to the dense training in them."""
+
+    def mean(row: Row, value: Callable[[Record], Number]) -> float:
+        return Mean.of(map(value, row.runs.values())).value
+
+    def steps(run: Record) -> Number:
+        return run["cost"]["steps"] / run["cost"]["dense_steps"]
+
+    def seconds(run: Record) -> Number:
+        return run["timings"]["total"]
+
+    def time(run: Record) -> Number:
+        dense = run["timings"].get("dense")
+        return run["timings"]["total"] / dense if dense else None
+
+    columns = [
+        _METHOD,
+        Column("sparsity", lambda row: phrases.sparsity(row.sparsity)),
+        Column("steps", lambda row: number(mean(row, steps), ".2f", "x")),
+        Column("time", lambda row: number(mean(row, time), ".2f", "x")),
+        Column("seconds", lambda row: number(mean(row, seconds), ",.1f", "s")),
+    ]
+    caption = (
+        "Whole runs, dense training included, relative to the dense training; means over seeds"
+    )
+    return table.of(caption, sweep.rows, columns)
+
+
+def _single_runs(records: Sequence[Record], links: Mapping[str, str]) -> Table:
+    """Every run with accuracy, gap and the way to its own report."""
+
+    def name(record: Record) -> Entry:
+        run = phrases.run_name(record)
+        return {"text": run, "href": links[run]} if run in links else run
+
+    def of(metric: str) -> Callable[[Record], Entry]:
+        form = phrases.value_form(metric)
+        return lambda run: table.estimated(run["audit"]["metrics"][metric]["candidate"], form)
+
+    gap = phrases.notion(records[0]).gap
+    columns = [
+        Column("run", name),
+        Column("sparsity", lambda run: phrases.sparsity(run["sparsity"]["measured"])),
+        Column("seed", lambda run: str(run["seed"])),
+        Column("status", lambda run: run["status"], text=True),
+        Column("accuracy", of("accuracy")),
+        Column(phrases.label(gap), of(gap)),
+    ]
+    caption = f"{phrases.plural(len(records), 'run')}, with 95 % intervals over test examples"
+    return table.of(caption, records, columns, table.FOLD)
