@@ -17,7 +17,13 @@ from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.plan import Setup, make_task
 from fairsparse.experiments.result import Result, load
-from fairsparse.explain.agreement import agreement, correlation, stratified, weighted_mean
+from fairsparse.explain.agreement import (
+    Agreement,
+    agreement,
+    correlation,
+    stratified,
+    weighted_mean,
+)
 from fairsparse.explain.explanation import DENSE, NETWORKS, PRUNED, RANDOM, Explanation, Shown
 from fairsparse.explain.heatmaps import explainer, heatmaps
 from fairsparse.explain.loss_path import Line, check_alike, line
@@ -61,9 +67,7 @@ def explain(
     if result.masks.n_kept == result.masks.n_total:
         raise InputError(f"{run}: nothing was pruned in this run; give that of a pruned network")
     second = None if other is None else _other(result, run, other)
-    task = make_task(config)
-    if task.fingerprint != result.record.data.fingerprint:
-        raise InputError(f"{run}: the data have changed since this run; restore them, or run again")
+    task = _same_task(run, result, config)
     cells = Setup(config, task).cells
     rng = np.random.default_rng(derive(seed, "explain"))
     y, group = task.test.y.numpy(), task.test.group.numpy()
@@ -72,14 +76,7 @@ def explain(
     chosen = choose(result.predictions, lost, cells, examples, rng)
     trainer = Trainer(config.training, cells, seed)
     maps = _make_maps(result, task, trainer, np.union1d(index, chosen), seed)
-    alike = agreement(
-        maps.of(index),
-        np.array(task.class_names, object)[y[index]],
-        groups=_groups(task, group[index]),
-        class_names=task.class_names,
-        weights=weights,
-        seed=seed,
-    )
+    alike = _agreement(maps, index, weights, seed)
     more = (alike.examples[PRUNED] - alike.examples[RANDOM]).to_numpy()
     both = ~np.isnan(more)
     return Explanation(
@@ -131,6 +128,18 @@ def _make_maps(result: Result, task: Task, trainer: Trainer, rows: Array, seed: 
 
 def _some(task: Task) -> Any:
     return task.test.batch(torch.arange(min(2, len(task.test)))).x
+
+
+def _agreement(maps: _Maps, index: Array, weights: Array, seed: int) -> Agreement:
+    test, names = maps.task.test, maps.task.class_names
+    return agreement(
+        maps.of(index),
+        np.array(names, object)[test.y.numpy()[index]],
+        groups=_groups(maps.task, test.group.numpy()[index]),
+        class_names=names,
+        weights=weights,
+        seed=seed,
+    )
 
 
 def networks(result: Result, seed: int) -> dict[str, nn.Module]:
@@ -192,6 +201,13 @@ def _named(run: Path) -> tuple[Result, RunConfig]:
             " there, with fairsparse.heatmaps and fairsparse.agreement"
         )
     return load(run), make_config(record.config)
+
+
+def _same_task(run: Path, result: Result, config: RunConfig) -> Task:
+    task = make_task(config)
+    if task.fingerprint != result.record.data.fingerprint:
+        raise InputError(f"{run}: the data have changed since this run; restore them, or run again")
+    return task
 
 
 def _other(result: Result, run: Path, other: Path) -> Result:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import nn
 from fairsparse.checkpoint import Stages
 from fairsparse.core import InputError
 from fairsparse.data import Task
-from fairsparse.experiments.config import check_config, complete_method
+from fairsparse.experiments.config import RunConfig, check_config, complete_method
 from fairsparse.experiments.controls import Control
 from fairsparse.experiments.execute import execute
 from fairsparse.experiments.options import plain
@@ -76,27 +75,30 @@ def prune(
     InputError
         For unknown names, options out of range, or a model that does not fit the task.
     """
+    _check_kinds(model, task)
+    values = {"cells": cells, "seeds": [seed], "sparsities": [sparsity], "resamples": resamples}
+    values |= {"training": training or {}, "controls": controls}
+    values["methods"] = [{"name": method, **options}]
+    kept = Stages(Path(stages) if stages is not None else None)
+    return _run(model, Setup(_config(model, task, values), task, kept, progress))
+
+
+def _check_kinds(model: Any, task: Any) -> None:
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}; give a torch nn.Module")
     if not isinstance(task, Task):
         raise InputError(f"task is a {type(task).__name__}; make one with fairsparse.task(...)")
-    values = {
-        "data": task.name,
-        "model": type(model).__name__,
-        "cells": cells,
-        "seeds": [seed],
-        "training": asdict(training) if isinstance(training, Recipe) else training or {},
-        "sparsities": [sparsity],
-        "controls": plain(controls),
-        "resamples": resamples,
-        "methods": [{"name": method, **plain(options)}],
-    }
-    config = check_config(values)
-    completed = complete_method(config.methods[0], "method")
-    config = config.model_copy(update={"methods": (completed,)})
-    kept = Stages(Path(stages) if stages is not None else None)
-    setup = Setup(config, task, kept, progress)
-    network = adapted(_copy(model), task.train.batch(torch.tensor([0, 0])).x)
+
+
+def _config(model: nn.Module, task: Task, values: dict[str, Any]) -> RunConfig:
+    named = {"data": task.name, "model": type(model).__name__}
+    config = check_config(named | plain(values))
+    method = complete_method(config.methods[0], "method")
+    return config.model_copy(update={"methods": (method,)})
+
+
+def _run(model: nn.Module, setup: Setup) -> Result:
+    network = adapted(_copy(model), setup.task.train.batch(torch.tensor([0, 0])).x)
     check_fit(network, setup)
     result = execute(network, setup, {"name": None, "options": {}})
     restored(result.model)
