@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -32,14 +32,29 @@ _STRONGEST = 55
 """Per cent of colour behind the strongest word: text on it stays readable."""
 
 
-def example(shown: Shown, explanation: Explanation) -> list[Part]:
-    """A shown example: what it is, and images, texts or a table with its maps."""
-    some = shown.maps[DENSE]
-    if isinstance(shown.x, Tensor) and shown.x.dim() == 3 and some.ndim == 2:
+def examples(explanation: Explanation) -> list[Part]:
+    """How to read the maps, and the examples that are shown with theirs; or why there are none."""
+    if explanation.shown:
+        parts = [part for shown in explanation.shown for part in _example(shown, explanation)]
+        return [legend(explanation.shown[0].x), *parts]
+    why = (
+        "none was asked for."
+        if explanation.flips
+        else "the pruned network gets everything right that the dense one does."
+    )
+    return [f"No test example is shown: {why}"]
+
+
+def _example(shown: Shown, explanation: Explanation) -> list[Part]:
+    if _is_image(shown.x) and shown.maps[DENSE].ndim == 2:
         return [Block("heading", caption(shown)), _images(shown)]
     if isinstance(shown.x, Mapping) or not shown.x.is_floating_point():
         return [Block("heading", caption(shown)), *_texts(shown, explanation.transform)]
     return [_features(shown, explanation.transform)]
+
+
+def _is_image(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dim() == 3
 
 
 def caption(shown: Shown) -> str:
@@ -156,10 +171,9 @@ def _features(shown: Shown, transform: Transform | None) -> Table:
     return Table(title, head, rows, text=(1,))
 
 
-def legend(explanation: Explanation) -> str:
+def legend(x: Any) -> str:
     """How to read the pictures of this kind of input."""
-    x = explanation.shown[0].x if explanation.shown else None
-    if isinstance(x, Tensor) and x.dim() == 3:
+    if _is_image(x):
         return (
             "Left to right: the image, then the maps of the dense network, of its weights under a"
             f" random mask, and of the {PRUNED} network. Colours run from dark violet, nothing, to"
