@@ -64,13 +64,13 @@ def document(explanation: Explanation) -> dict[str, Any]:
         "flips": explanation.flips,
         "shown": [
             {
-                "index": shown.index,
-                "class": shown.y,
-                "group": shown.group,
-                "predicted": {n: name for n, (name, _) in shown.predicted.items()},
-                "correlation": json_rows(pd.DataFrame([dict(shown.correlation)]))[0],
+                "index": example.index,
+                "class": example.y,
+                "group": example.group,
+                "predicted": {n: name for n, (name, _) in example.predicted.items()},
+                "correlation": json_rows(pd.DataFrame([dict(example.correlation)]))[0],
             }
-            for shown in explanation.shown
+            for example in explanation.shown
         ],
         "line": None
         if line is None
@@ -135,35 +135,37 @@ def _correlations(both: Sequence[Cell]) -> Part:
         for c in table.ranked(both, "correlation")
         if c["kind"] == kind and phrases.defined(c["correlation"])
     ]
-    shown = every if len(every) <= MOST_CELLS else table.ranked(every, "correlation")[:MOST_CELLS]
-    if not shown:
+    pictured = (
+        every if len(every) <= MOST_CELLS else table.ranked(every, "correlation")[:MOST_CELLS]
+    )
+    if not pictured:
         return None
     caption = (
         "Correlation of heat maps with the dense network's: the pruned network, and the dense one"
         " under a random mask of the same sparsity; lines are 95 % intervals"
     )
-    if len(shown) < len(every):
-        caption += f"; of {len(every)} cells, the {len(shown)} with the lowest"
-    low = min(shown, key=lambda c: c["correlation"])
+    if len(pictured) < len(every):
+        caption += f"; of {len(every)} cells, the {len(pictured)} with the lowest"
+    low = min(pictured, key=lambda c: c["correlation"])
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         kinds = [(RANDOM, BEFORE, "none", 0.12), (PRUNED, AFTER, AFTER, -0.12)]
         for network, colour, face, shift in kinds:
-            y = [i + shift for i in range(len(shown))]
+            y = [i + shift for i in range(len(pictured))]
             values, low, high = (
-                [c[network][key] for c in shown] for key in ("correlation", "low", "high")
+                [c[network][key] for c in pictured] for key in ("correlation", "low", "high")
             )
             plots.intervals(axes, y, low, high, colour)
             axes.plot(values, y, "o", color=colour, mfc=face, mew=1.5, ms=5, label=network)
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_xlabel("correlation with the dense network's maps (1: the same map)")
         axes.set_xlim(right=1.02)
-        plots.rows(axes, (c["name"] for c in shown), (f"{c['n']:,}" for c in shown))
+        plots.rows(axes, (c["name"] for c in pictured), (f"{c['n']:,}" for c in pictured))
         plots.legend(figure, axes.lines[:2], 2)
 
     more = f"Lowest: {low['name']}, {number(low['correlation'], '.2f')}."
-    return plots.plot("correlations", 1.1 + 0.28 * len(shown), caption, draw, more)
+    return plots.plot("correlations", 1.1 + 0.28 * len(pictured), caption, draw, more)
 
 
 def _valley(explanation: Explanation) -> list[Part]:
