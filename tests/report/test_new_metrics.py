@@ -28,7 +28,7 @@ from fairsparse.report.audit.page import write
 from fairsparse.report.run.page import run_report
 from fairsparse.report.run.tables import control_metrics
 from fairsparse.report.sweep.page import comparison_report
-from fairsparse.report.sweep.sweep import main_metrics
+from fairsparse.report.sweep.sentences import main_metrics
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit.schema.json").read_text())
 THEIL = (1.5 * math.log(1.5) + 0.5 * math.log(0.5)) / 2

@@ -16,12 +16,18 @@ from fairsparse.fairness.measure.counts import Array
 from fairsparse.report import phrases, table
 from fairsparse.report.audit.sentences import cells, quoted
 from fairsparse.report.explain.pictures import data_uri
-from fairsparse.report.page import Block, Picture, Section, note, render, words
+from fairsparse.report.page import Block, Picture, note, render, section, words
 from fairsparse.report.phrases import SPACE, percent
 from fairsparse.report.table import Cell, Column, Table
 
 FORMAT = "fairsparse-exemplars/1"
 MOST_EXAMPLES = 24
+_CARE = "Exemplars are often hard or wrongly labelled: look at them before anything else is done."
+_HOW = (
+    f"A share has its 95{SPACE}% interval; p-values are Fisher's, adjusted over all cells by Holm's"
+    " method. Where most networks of a kind are one network, chance flips count as well: use"
+    " several seeds."
+)
 
 
 @dataclass(frozen=True)
@@ -105,36 +111,23 @@ def paragraphs(report: ExemplarReport) -> list[str]:
 def html(report: ExemplarReport) -> str:
     """The report: one file without outside parts and without scripts."""
     return render(
-        title="Compression-identified exemplars",
-        lead="The examples on which compressed networks part from the ones they were made of.",
-        sections=[
-            Section(
-                "",
-                [
-                    *words(paragraphs(report)),
-                    "Exemplars are often hard or wrongly labelled: look at them before anything"
-                    " else is done.",
-                ],
-            ),
-            Section("The examples whose predictions moved most", _gallery(report)),
-            Section("", [] if report.show else [_top(report)]),
-            Section(
-                "Whose they are",
-                [
-                    *_cells(cells(report.exemplars.cells)),
-                    f"A share has its 95{SPACE}% interval; p-values are Fisher's, adjusted over all"
-                    " cells by Holm's method. Where most networks of a kind are one network, chance"
-                    " flips count as well: use several seeds.",
-                    *map(note, report.notes),
-                ],
-            ),
-        ],
+        "Compression-identified exemplars",
+        "The examples on which compressed networks part from the ones they were made of.",
+        section("", *words(paragraphs(report)), _CARE),
+        section("The examples whose predictions moved most", _gallery(report)),
+        section("", None if report.show else _top(report)),
+        section(
+            "Whose they are",
+            *_cells(cells(report.exemplars.cells)),
+            _HOW,
+            *map(note, report.notes),
+        ),
     )
 
 
-def _gallery(report: ExemplarReport) -> list[Block]:
+def _gallery(report: ExemplarReport) -> Block | None:
     if report.show is None:
-        return []
+        return None
     pictures = []
     top = report.exemplars.top(MOST_EXAMPLES)
     for at, row in zip(top.index, top[top["taxicab"] > 0].to_dict("records"), strict=False):
@@ -144,7 +137,7 @@ def _gallery(report: ExemplarReport) -> list[Block]:
             pictures.append(Picture(caption, text=example))
         else:
             pictures.append(Picture(caption, data_uri(example), caption))
-    return [Block("gallery", pictures)] if pictures else []
+    return Block("gallery", pictures) if pictures else None
 
 
 def _caption(label: str, row: dict[str, Any]) -> str:

@@ -30,54 +30,22 @@ class Picture(NamedTuple):
     text: str = ""
 
 
-Part: TypeAlias = str | Table | Plot | Block
-"""Of a section; a text is a paragraph."""
+Part: TypeAlias = str | Table | Plot | Block | None
+"""Of a section: a text is a paragraph; an empty one, None and a table without rows are nothing."""
 
 
 class Section(NamedTuple):
-    """A part of a page; None, texts without letters and tables without rows are left out."""
+    """A part of a page; one that holds nothing is left out."""
 
     title: str
-    parts: Iterable[Part | None]
+    blocks: list[Block]
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("fairsparse.report"),
-        autoescape=True,  # names of classes and groups are whatever users' files hold
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-
-
-def render(title: str, lead: str, sections: Iterable[Section], version: str = __version__) -> str:
-    """Return a page: HTML that needs no other file, no network and no scripts.
-
-    Parameters
-    ----------
-    title, lead : str
-        Its heading, and a sentence below that.
-    sections : iterable of Section
-        Those that hold nothing are left out.
-    version : str
-        Of fairsparse, where the numbers were made.
-    """
-    full = [
-        (section.title, blocks)
-        for section in sections
-        if (blocks := [_block(part) for part in section.parts if _holds(part)])
-    ]
-    template = _environment().get_template("page.html")
-    return template.render(title=title, lead=lead, sections=full, version=version)
-
-
-def _holds(part: Part | None) -> bool:
-    return bool(part.rows if isinstance(part, Table) else part)
-
-
-def _block(part: Any) -> Block:
-    return part if isinstance(part, Block) else Block(type(part).__name__.lower(), part)
+def section(title: str, *parts: Part) -> Section:
+    """A section of these parts, without those that are nothing."""
+    some = [part for part in parts if (part.rows if isinstance(part, Table) else part)]
+    blocks = [p if isinstance(p, Block) else Block(type(p).__name__.lower(), p) for p in some]
+    return Section(title, blocks)
 
 
 def words(texts: Iterable[str]) -> list[Block]:
@@ -94,3 +62,23 @@ def settings(summary: str, value: Any) -> Block:
     """Nested settings, as YAML, shown on demand."""
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
     return Block("details", (summary, text))
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("fairsparse.report"),
+        autoescape=True,  # names of classes and groups are whatever users' files hold
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+
+
+def render(title: str, lead: str, *sections: Section, version: str = __version__) -> str:
+    """Return a page, `lead` below its title, as HTML that needs no other file and no scripts.
+
+    `version` is of the fairsparse that the numbers were made with.
+    """
+    template = _environment().get_template("page.html")
+    full = [section for section in sections if section.blocks]
+    return template.render(title=title, lead=lead, sections=full, version=version)

@@ -100,20 +100,10 @@ def drawing(name: str) -> Iterator[None]:
 def plot(
     name: str, height: float, caption: str, draw: Callable[[Figure], None], more: str = ""
 ) -> Plot:
-    """Draw a figure.
+    """Draw a figure `height` inches high, `WIDTH` wide.
 
-    Parameters
-    ----------
-    name : str
-        Unique on a page: it salts the ids.
-    height : float
-        Inches; the width is `WIDTH`.
-    caption : str
-        What it shows, without the full stop.
-    draw : callable
-        Given the empty figure.
-    more : str
-        What only those need to be told who do not see it.
+    `name` is unique on a page, for it salts the ids. The caption has no full stop yet; those who do
+    not see the plot are told `more` after it.
     """
     with drawing(name):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -185,17 +175,7 @@ def legend(figure: Figure, handles: Sequence[Any], most: int = 6) -> None:
 
 
 def cell_changes(cells: Sequence[Cell], models: tuple[str, str], caption: str) -> Plot:
-    """Accuracy of each cell before and after, and its drop with the interval.
-
-    Parameters
-    ----------
-    cells : sequence of Cell
-        Cells of a comparison that hold examples, in order from top to bottom.
-    models : tuple of str
-        What the two models are called.
-    caption : str
-        As for `plot`.
-    """
+    """Accuracy of each cell before and after, and its drop with the interval, top to bottom."""
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
@@ -267,24 +247,15 @@ def training(history: Sequence[dict[str, Any]], caption: str, more: str) -> Plot
                 axes.axvline(start + 0.5, color=MUTED, linewidth=0.7, linestyle=":")
         if len(starts) <= 8:
             for start in starts:
-                top.annotate(
-                    short(history[start]["stage"], 18),
-                    (start + 0.7, 1.0),
-                    xycoords=("data", "axes fraction"),
-                    fontsize=7,
-                    color=MUTED,
-                    va="bottom",
-                )
+                name, at = short(history[start]["stage"], 18), (start + 0.7, 1.0)
+                look: dict[str, Any] = {"fontsize": 7, "color": MUTED, "va": "bottom"}
+                top.annotate(name, at, xycoords=("data", "axes fraction"), **look)
         top.set_xlim(0.5, max(len(history), 2) + 0.5)  # one epoch leaves room for its name too
         top.set_ylabel("loss")
         bottom.set_ylabel("accuracy, %")
         bottom.set_xlabel("epoch, all stages in a row")
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(
-            bottom.lines[:2],
-            ["accuracy", "worst cell"],
-            loc="outside lower right",
-            ncols=2,
-        )
+        names = ["accuracy", "worst cell"]
+        figure.legend(bottom.lines[:2], names, loc="outside lower right", ncols=2)
 
     return plot("training", 3.8, caption, draw, more)

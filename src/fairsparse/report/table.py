@@ -23,18 +23,9 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a page; one without rows is left out.
+    """A table of a page: the first entry of a row names it, columns `text` hold words.
 
-    Parameters
-    ----------
-    caption : str
-    head : sequence of str
-    rows : sequence of sequences of Entry
-        The first entry of a row names it.
-    text : sequence of int
-        Columns that hold words and not numbers.
-    most_open : int, optional
-        How many rows are shown at once; with more, the caption stands for them until it is opened.
+    Of more than `most_open` rows, the caption stands for them until it is opened.
     """
 
     caption: str

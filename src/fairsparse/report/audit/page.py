@@ -15,7 +15,7 @@ from fairsparse.checkpoint import write_json, write_text
 from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit import sentences
 from fairsparse.report.audit.markdown import model_card, summary
-from fairsparse.report.page import Part, Section, note, render, words
+from fairsparse.report.page import Part, Section, note, render, section, words
 from fairsparse.report.phrases import Number, number, percent, points
 from fairsparse.report.plots import Plot
 from fairsparse.report.table import Cell, Column, Entry, Table
@@ -47,17 +47,18 @@ def html(audit: Audit) -> str:
     """The report: one file without outside parts and without scripts."""
     first, *others = audit.candidates
     several = phrases.plural(len(audit.candidates), "candidate")
+    sections = [part for name in audit.candidates for part in _candidate(audit, name)]
     return render(
-        title=f"{several if others else first} against the reference",
-        lead="What changed between two classifiers, and for whom.",
-        sections=[
-            Section("", [_ranking(audit)] if others else []),
-            *(part for name in audit.candidates for part in _candidate(audit, name)),
-            Section(
-                "How this was found",
-                [*sentences.method(audit), *map(note, audit.notes), _facts(audit)],
-            ),
-        ],
+        f"{several if others else first} against the reference",
+        "What changed between two classifiers, and for whom.",
+        section("", _ranking(audit) if others else None),
+        *sections,
+        section(
+            "How this was found",
+            *sentences.method(audit),
+            *map(note, audit.notes),
+            _facts(audit),
+        ),
     )
 
 
@@ -65,27 +66,23 @@ def _candidate(audit: Audit, name: str) -> list[Section]:
     measures, cells = sentences.of_candidate(audit, name)
     calibration = audit.calibration[audit.calibration["candidate_name"] == name]
     several = len(audit.candidates) > 1
+    tables = [_measures(frame, a) for a, frame in measures.groupby("attribute", sort=False)]
+    texts = words(sentences.paragraphs(audit, name))
     return [
-        Section(
-            name if several else "",
-            [*words(sentences.paragraphs(audit, name)), _plot(name, cells)],
-        ),
+        section(name if several else "", *texts, _plot(name, cells)),
         *contrast(
-            [
-                _measures(measures[measures["attribute"] == a], a)
-                for a in dict.fromkeys(measures["attribute"])
-            ],
+            tables,
             cells,
             MODELS,
             "cells.csv",
             f": {name}" if several else "",
-            _calibration(calibration) if len(calibration) else None,
+            _calibration(calibration),
         ),
     ]
 
 
 def contrast(
-    measures: Iterable[Part | None],
+    measures: Iterable[Part],
     cells: Iterable[Cell],
     models: tuple[str, str],
     file: str,
@@ -94,19 +91,7 @@ def contrast(
 ) -> list[Section]:
     """The sections of two models: how they differ over all, in confidence, and cell by cell.
 
-    Parameters
-    ----------
-    measures : iterable of Part
-        What the first section holds.
-    cells : iterable of mappings
-        As `CellChange` has them.
-    models : tuple of str
-        What the two models are called.
-    file : str
-        Where all cells are if the page has too many.
-    whose : str
-        Ends the titles.
-    calibration : Table, optional
+    Titles end with `whose`; if the page has too many cells, all are in `file`.
     """
     columns = [
         Column(models[0], lambda c: percent(c["reference"], 1)),
@@ -121,16 +106,12 @@ def contrast(
         Column("adjusted p of excess", lambda c: phrases.p_value(c["excess_p_adjusted"])),
         Column("finding", lambda c: c.get("finding", phrases.DASH), text=True),
     ]
+    sure = (_CONFIDENCE, calibration) if calibration else ()
+    tables = table.cell_tables(cells, columns, "excess_drop", file)
     return [
-        Section(f"Accuracy and inequality{whose}", measures),
-        Section(
-            f"Can confidence be trusted{whose}",
-            [_CONFIDENCE, calibration] if calibration else [],
-        ),
-        Section(
-            f"Who lost and who gained{whose}",
-            table.cell_tables(cells, columns, "excess_drop", file),
-        ),
+        section(f"Accuracy and inequality{whose}", *measures),
+        section(f"Can confidence be trusted{whose}", *sure),
+        section(f"Who lost and who gained{whose}", *tables),
     ]
 
 
@@ -191,7 +172,10 @@ def _measures(frame: pd.DataFrame, attribute: str) -> Table:
     return Table(caption, ["measure", *MODELS, "change", "adjusted p"], rows)
 
 
-def _calibration(frame: pd.DataFrame) -> Table:
+def _calibration(frame: pd.DataFrame) -> Table | None:
+    if frame.empty:
+        return None
+
     def overconfidence(role: str) -> Column:
         low, high = f"{role}_low", f"{role}_high"
         return Column(role, lambda row: table.estimate(row[role], row[low], row[high], _bare))

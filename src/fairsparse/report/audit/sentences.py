@@ -170,17 +170,17 @@ def _gaps(audit: Audit, measures: pd.DataFrame) -> str:
             f"None of {phrases.plural(len(spread), 'measure')} of inequality is shown to have"
             " changed."
         )
-    told = []
+    changes = []
     for _, row in sure.sort_values("p_adjusted").iterrows():
         form, shift = phrases.value_form(row["measure"]), phrases.change_form(row["measure"])
         whose = "" if row["attribute"] == CLASS else f" over {row['attribute']}"
-        told.append(
+        changes.append(
             f"{phrases.label(row['measure'])}{whose} from {form(row['reference'])} to"
             f" {form(row['candidate'])} ({shift(row['change'])})"
         )
     return (
         f"Of {phrases.plural(len(spread), 'measure')} of inequality, {len(sure)} changed beyond"
-        f" chance: {phrases.listing(told, 5)}."
+        f" chance: {phrases.listing(changes, 5)}."
     )
 
 
@@ -201,8 +201,8 @@ def _confidence(audit: Audit, candidate: str) -> str:
     if changed.empty:
         return f"{text} For no group is it shown to have changed."
     ordered = cells(changed.sort_values("change", ascending=False))
-    told = [f"{quoted(row)} by {signed(row['change'])}" for row in ordered]
-    return f"{text} It changed beyond chance for {phrases.listing(told, 4)}."
+    most = [f"{quoted(row)} by {signed(row['change'])}" for row in ordered]
+    return f"{text} It changed beyond chance for {phrases.listing(most, 4)}."
 
 
 def method(audit: Audit) -> list[str]:

@@ -16,23 +16,13 @@ from fairsparse.checkpoint import write_json, write_text
 from fairsparse.explain.agreement import ALL
 from fairsparse.explain.explanation import PRUNED, RANDOM, Explanation
 from fairsparse.explain.loss_path import Line
-from fairsparse.report import phrases, table
+from fairsparse.report import phrases, plots, table
+from fairsparse.report.audit.sentences import cells
 from fairsparse.report.explain import pictures
 from fairsparse.report.explain.sentences import method, paragraphs
-from fairsparse.report.page import Part, Section, render, words
+from fairsparse.report.page import Part, render, section, words
 from fairsparse.report.phrases import Record, number
-from fairsparse.report.plots import (
-    AFTER,
-    BEFORE,
-    MOST_CELLS,
-    MUTED,
-    Plot,
-    intervals,
-    legend,
-    plot,
-    rows,
-    short,
-)
+from fairsparse.report.plots import AFTER, BEFORE, MOST_CELLS, MUTED
 from fairsparse.report.table import Cell, Column, Entry, Table
 
 FORMAT = "fairsparse-explain/1"
@@ -74,13 +64,13 @@ def document(explanation: Explanation) -> dict[str, Any]:
         "flips": explanation.flips,
         "shown": [
             {
-                "index": shown.index,
-                "class": shown.y,
-                "group": shown.group,
-                "predicted": {n: name for n, (name, _) in shown.predicted.items()},
-                "correlation": json_rows(pd.DataFrame([dict(shown.correlation)]))[0],
+                "index": example.index,
+                "class": example.y,
+                "group": example.group,
+                "predicted": {n: name for n, (name, _) in example.predicted.items()},
+                "correlation": json_rows(pd.DataFrame([dict(example.correlation)]))[0],
             }
-            for shown in explanation.shown
+            for example in explanation.shown
         ],
         "line": None
         if line is None
@@ -97,113 +87,85 @@ def document(explanation: Explanation) -> dict[str, Any]:
 
 def html(explanation: Explanation) -> str:
     """The report: one file without outside parts and without scripts."""
-    record, cells = explanation.record, _both(explanation.agreement.cells)
+    record, both = explanation.record, _both(explanation.agreement.cells)
     reached = phrases.sparsity(record["sparsity"]["measured"])
     return render(
-        title=f"{phrases.model_name(record)} on {record['data']['name']}: what it looks at",
-        lead=f"Heat maps before and after {record['method']['name']}, {reached} sparse.",
-        sections=[
-            Section("", [*words(paragraphs(explanation)), _correlations(cells)]),
-            Section("What the networks look at", _examples(explanation)),
-            Section("From one pruned network to another", _valley(explanation)),
-            Section("How alike the maps are, for whom", _tables(cells)),
-            Section("How this was found", [*method(explanation), _facts(explanation)]),
-        ],
+        f"{phrases.model_name(record)} on {record['data']['name']}: what it looks at",
+        f"Heat maps before and after {record['method']['name']}, {reached} sparse.",
+        section("", *words(paragraphs(explanation)), _correlations(both)),
+        section("What the networks look at", *pictures.examples(explanation)),
+        section("From one pruned network to another", *_valley(explanation)),
+        section("How alike the maps are, for whom", *_tables(both)),
+        section("How this was found", *method(explanation), _facts(explanation)),
     )
 
 
-def _examples(explanation: Explanation) -> list[Part]:
-    if explanation.shown:
-        examples = [pictures.example(shown, explanation) for shown in explanation.shown]
-        return [pictures.legend(explanation), *(part for parts in examples for part in parts)]
-    why = (
-        "none was asked for."
-        if explanation.flips
-        else "the pruned network gets everything right that the dense one does."
-    )
-    return [f"No test example is shown: {why}"]
+def _both(frame: pd.DataFrame) -> list[Cell]:
+    """Cells as the pruned network has them, with the row of each network under its name."""
+    pruned, random = (cells(frame[frame["network"] == name]) for name in (PRUNED, RANDOM))
+    return [{**p, PRUNED: p, RANDOM: r} for p, r in zip(pruned, random, strict=True)]
 
 
-def _both(cells: pd.DataFrame) -> list[Cell]:
-    """Cells with the rows of both networks, and the correlation of the pruned one."""
-    pruned, random = (cells[cells["network"] == n].to_dict("records") for n in (PRUNED, RANDOM))
-    return [
-        {
-            "kind": row["attribute"],
-            "name": row["cell"],
-            "n": row["n"],
-            "correlation": row["correlation"],
-            PRUNED: row,
-            RANDOM: other,
-        }
-        for row, other in zip(pruned, random, strict=True)
-    ]
-
-
-def _tables(cells: Sequence[Cell]) -> list[Table]:
+def _tables(both: Sequence[Cell]) -> list[Table]:
     """Correlations of all examples, and of each kind of cells."""
-    everyone = next(cell for cell in cells if cell["kind"] == ALL)
-    total = table.of(
-        f"All {everyone['n']:,} sampled examples, with 95 % intervals",
-        (PRUNED, RANDOM),
-        [
-            Column("network", lambda network: network),
-            Column("correlation", lambda network: _correlation(everyone[network])),
-            Column("shift", lambda network: number(everyone[network]["shift"], ".3f")),
-            Column("constant maps", lambda network: f"{everyone[network]['constant']:,}"),
-        ],
-    )
-    columns = [
-        Column("pruned", lambda c: _correlation(c[PRUNED])),
-        Column("shift", lambda c: number(c[PRUNED]["shift"], ".3f")),
-        Column("constant maps", lambda c: f"{c[PRUNED]['constant']:,}"),
-        Column("random mask", lambda c: _correlation(c[RANDOM])),
+    shift = Column("shift", lambda row: number(row["shift"], ".3f"))
+    constant = Column("constant maps", lambda row: f"{row['constant']:,}")
+    networks = [Column("network", lambda row: row["network"]), Column("correlation", _correlation)]
+    random = Column(RANDOM, lambda cell: _correlation(cell[RANDOM]))
+    everyone = next(cell for cell in both if cell["kind"] == ALL)
+    title = f"All {everyone['n']:,} sampled examples, with 95 % intervals"
+    rows = [everyone[network] for network in (PRUNED, RANDOM)]
+    rest = [cell for cell in both if cell["kind"] != ALL]
+    columns = [Column(PRUNED, _correlation), shift, constant, random]
+    return [
+        table.of(title, rows, [*networks, shift, constant]),
+        *table.cell_tables(rest, columns, "correlation", "explain.json", 1),
     ]
-    rest = [cell for cell in cells if cell["kind"] != ALL]
-    return [total, *table.cell_tables(rest, columns, "correlation", "explain.json", 1)]
 
 
 def _correlation(row: Cell) -> Entry:
     return table.estimate(row["correlation"], row["low"], row["high"], lambda v: number(v, ".3f"))
 
 
-def _correlations(cells: Sequence[Cell]) -> Plot | None:
+def _correlations(both: Sequence[Cell]) -> Part:
     """Mean correlation of each cell with its interval, pruned and under a random mask."""
     every = [
         {**c, "name": f"{kind}: {c['name']}"}
         for kind in ("class", "group")
-        for c in table.ranked(cells, "correlation")
+        for c in table.ranked(both, "correlation")
         if c["kind"] == kind and phrases.defined(c["correlation"])
     ]
-    shown = every if len(every) <= MOST_CELLS else table.ranked(every, "correlation")[:MOST_CELLS]
-    if not shown:
+    pictured = (
+        every if len(every) <= MOST_CELLS else table.ranked(every, "correlation")[:MOST_CELLS]
+    )
+    if not pictured:
         return None
     caption = (
         "Correlation of heat maps with the dense network's: the pruned network, and the dense one"
         " under a random mask of the same sparsity; lines are 95 % intervals"
     )
-    if len(shown) < len(every):
-        caption += f"; of {len(every)} cells, the {len(shown)} with the lowest"
-    low = min(shown, key=lambda c: c["correlation"])
+    if len(pictured) < len(every):
+        caption += f"; of {len(every)} cells, the {len(pictured)} with the lowest"
+    low = min(pictured, key=lambda c: c["correlation"])
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         kinds = [(RANDOM, BEFORE, "none", 0.12), (PRUNED, AFTER, AFTER, -0.12)]
         for network, colour, face, shift in kinds:
-            y = [i + shift for i in range(len(shown))]
+            y = [i + shift for i in range(len(pictured))]
             values, low, high = (
-                [c[network][key] for c in shown] for key in ("correlation", "low", "high")
+                [c[network][key] for c in pictured] for key in ("correlation", "low", "high")
             )
-            intervals(axes, y, low, high, colour)
+            plots.intervals(axes, y, low, high, colour)
             axes.plot(values, y, "o", color=colour, mfc=face, mew=1.5, ms=5, label=network)
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_xlabel("correlation with the dense network's maps (1: the same map)")
         axes.set_xlim(right=1.02)
-        rows(axes, (c["name"] for c in shown), (f"{c['n']:,}" for c in shown))
-        legend(figure, axes.lines[:2], 2)
+        plots.rows(axes, (c["name"] for c in pictured), (f"{c['n']:,}" for c in pictured))
+        plots.legend(figure, axes.lines[:2], 2)
 
     more = f"Lowest: {low['name']}, {number(low['correlation'], '.2f')}."
-    return plot("correlations", 1.1 + 0.28 * len(shown), caption, draw, more)
+    return plots.plot("correlations", 1.1 + 0.28 * len(pictured), caption, draw, more)
 
 
 def _valley(explanation: Explanation) -> list[Part]:
@@ -219,7 +181,7 @@ def _valley(explanation: Explanation) -> list[Part]:
         f"Largest rise above it: loss {number(line.barrier, '.3f')}, error"
         f" {phrases.points(line.error_barrier)}."
     )
-    ends = ("this run", Path(explanation.other).name or "the other")
+    names = ("this run", "halfway", plots.short(Path(explanation.other).name or "the other", 22))
     columns = [
         Column("share of the other", lambda point: number(point[0], ".2f")),
         Column("loss", lambda point: number(point[1], ".4f")),
@@ -228,24 +190,23 @@ def _valley(explanation: Explanation) -> list[Part]:
     points = list(zip(line.at, line.loss, line.error, strict=True))
     title = f"Loss and error at {len(points)} points of the line"
     return [
-        plot("line", 2.9, caption, lambda figure: _draw(figure, line, ends), more),
+        plots.plot("line", 2.9, caption, lambda figure: _draw(figure, line, names), more),
         table.of(title, points, columns, most_open=0),
     ]
 
 
-def _draw(figure: Figure, line: Line, names: tuple[str, str]) -> None:
+def _draw(figure: Figure, line: Line, names: Sequence[str]) -> None:
     """Loss and error from one network to the other, and the straight lines between their ends."""
+    ends, between = "straight line between the ends", "networks between the two"
+    dashes: dict[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1, "label": ends}
     left, right = figure.subplots(1, 2)
     for axes, values, what in ((left, line.loss, "loss"), (right, 100 * line.error, "error, %")):
-        ends, between = "straight line between the ends", "networks between the two"
-        axes.plot(
-            [0, 1], [values[0], values[-1]], color=MUTED, linestyle="--", linewidth=1, label=ends
-        )
+        axes.plot([0, 1], [values[0], values[-1]], **dashes)
         axes.plot(line.at, values, color=AFTER, marker="o", markersize=3.5, label=between)
         axes.set_ylabel(what)
-        axes.set_xticks([0, 0.5, 1], [short(names[0], 22), "halfway", short(names[1], 22)])
+        axes.set_xticks([0, 0.5, 1], names)
         axes.set_ylim(bottom=min(0.0, float(values.min())))
-    legend(figure, left.lines, 2)
+    plots.legend(figure, left.lines, 2)
 
 
 def _facts(explanation: Explanation) -> Table:

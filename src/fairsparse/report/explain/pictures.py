@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -32,41 +32,56 @@ _STRONGEST = 55
 """Per cent of colour behind the strongest word: text on it stays readable."""
 
 
-def example(shown: Shown, explanation: Explanation) -> list[Part]:
-    """A shown example: what it is, and images, texts or a table with its maps."""
-    some = shown.maps[DENSE]
-    if isinstance(shown.x, Tensor) and shown.x.dim() == 3 and some.ndim == 2:
-        return [Block("heading", caption(shown)), _images(shown)]
-    if isinstance(shown.x, Mapping) or not shown.x.is_floating_point():
-        return [Block("heading", caption(shown)), *_texts(shown, explanation.transform)]
-    return [_features(shown, explanation.transform)]
+def examples(explanation: Explanation) -> list[Part]:
+    """How to read the maps, and the examples that are shown with theirs; or why there are none."""
+    if explanation.shown:
+        parts = [part for example in explanation.shown for part in _example(example, explanation)]
+        return [legend(explanation.shown[0].x), *parts]
+    why = (
+        "none was asked for."
+        if explanation.flips
+        else "the pruned network gets everything right that the dense one does."
+    )
+    return [f"No test example is shown: {why}"]
 
 
-def caption(shown: Shown) -> str:
+def _example(example: Shown, explanation: Explanation) -> list[Part]:
+    if _is_image(example.x) and example.maps[DENSE].ndim == 2:
+        return [Block("heading", caption(example)), _images(example)]
+    if isinstance(example.x, Mapping) or not example.x.is_floating_point():
+        return [Block("heading", caption(example)), *_texts(example, explanation.transform)]
+    return [_features(example, explanation.transform)]
+
+
+def _is_image(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dim() == 3
+
+
+def caption(example: Shown) -> str:
     """What the example is and what became of it."""
-    about = f"class {shown.y}" + ("" if shown.group is None else f", group {shown.group}")
-    return f"Test example {shown.index:,}: {about}. The maps are about class {shown.target}."
+    about = f"class {example.y}" + ("" if example.group is None else f", group {example.group}")
+    return f"Test example {example.index:,}: {about}. The maps are about class {example.target}."
 
 
-def said(shown: Shown, network: str) -> str:
+def _label(example: Shown, network: str) -> str:
     """What a network predicts, and how its map goes with the dense network's."""
-    name, share = shown.predicted[network]
+    name, share = example.predicted[network]
     text = f"{network}: {name}, {percent(share, 0)}"
     if network == DENSE:
         return text
-    correlation = shown.correlation[network]
+    correlation = example.correlation[network]
     if not phrases.defined(correlation):
         return f"{text}; a map is the same everywhere, no correlation"
     return f"{text}; correlation {number(correlation, '.2f')}"
 
 
-def _images(shown: Shown) -> Block:
-    image = pixels(shown.x)
-    title = f"test example {shown.index:,}, class {shown.y}"
+def _images(example: Shown) -> Block:
+    image = pixels(example.x)
+    title = f"test example {example.index:,}, class {example.y}"
     pictures = [Picture("image", data_uri(image), f"The image of {title}.")]
     for network in NETWORKS:
-        heat = np.abs(shown.maps[network])
-        label = said(shown, network)
+        heat = np.abs(example.maps[network])
+        label = _label(example, network)
         alternative = f"Heat map of {title}; {label}; {_where(heat)}."
         pictures.append(Picture(label, data_uri(image, heat), alternative))
     return Block("maps", pictures)
@@ -108,19 +123,19 @@ def _where(heat: Array) -> str:
     return f"strongest at the {down} {across}"
 
 
-def _texts(shown: Shown, transform: Transform | None) -> list[Part]:
-    ids = shown.x
+def _texts(example: Shown, transform: Transform | None) -> list[Part]:
+    ids = example.x
     if isinstance(ids, Mapping):
         ids = ids.get("input_ids", next(iter(ids.values())))
-    ids = ids[: len(shown.maps[DENSE])]
+    ids = ids[: len(example.maps[DENSE])]
     tokens = transform if isinstance(transform, Tokens) else Tokens(0)
     pieces = tokens.pieces(ids[ids >= 0])
     parts: list[Part] = []
     for network in NETWORKS:
-        values = shown.maps[network][: len(pieces)]
+        values = example.maps[network][: len(pieces)]
         largest = max(float(np.nanmax(np.abs(values), initial=0)), 1e-30)
         words = [_word(t, float(v), largest) for t, v in zip(pieces, values, strict=True)]
-        parts += [Block("said", said(shown, network)), Block("textmap", words)]
+        parts += [Block("said", _label(example, network)), Block("textmap", words)]
     return parts
 
 
@@ -141,9 +156,9 @@ def _word(text: str, value: float, largest: float) -> Word:
     return Word(text, number(value, "+.3g"), way, strength)
 
 
-def _features(shown: Shown, transform: Transform | None) -> Table:
-    maps = {network: shown.maps[network].reshape(-1) for network in NETWORKS}
-    values = shown.x.float().reshape(-1).tolist()
+def _features(example: Shown, transform: Transform | None) -> Table:
+    maps = {network: example.maps[network].reshape(-1) for network in NETWORKS}
+    values = example.x.float().reshape(-1).tolist()
     strength = np.max([np.abs(m) / max(np.abs(m).max(), 1e-30) for m in maps.values()], axis=0)
     features = transform if isinstance(transform, Features) else None
     rows: list[list[Entry]] = []
@@ -151,15 +166,14 @@ def _features(shown: Shown, transform: Transform | None) -> Table:
         name = features.names[i] if features else f"feature {i + 1}"
         value = features.value(i, values[i]) if features else number(values[i], ".4g")
         rows.append([name, value, *(number(m[i], "+.3g") for m in maps.values())])
-    head = ["feature", "value", *(said(shown, network) for network in NETWORKS)]
-    title = f"{caption(shown)} The {len(rows)} features that count most for any network."
+    head = ["feature", "value", *(_label(example, network) for network in NETWORKS)]
+    title = f"{caption(example)} The {len(rows)} features that count most for any network."
     return Table(title, head, rows, text=(1,))
 
 
-def legend(explanation: Explanation) -> str:
+def legend(x: Any) -> str:
     """How to read the pictures of this kind of input."""
-    x = explanation.shown[0].x if explanation.shown else None
-    if isinstance(x, Tensor) and x.dim() == 3:
+    if _is_image(x):
         return (
             "Left to right: the image, then the maps of the dense network, of its weights under a"
             f" random mask, and of the {PRUNED} network. Colours run from dark violet, nothing, to"

@@ -8,18 +8,8 @@ from fairsparse.auditing.examples import Settings
 from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit.page import contrast
 from fairsparse.report.audit.sentences import how
-from fairsparse.report.page import Block, Part, Section, render, settings, words
-from fairsparse.report.phrases import (
-    Record,
-    cells_of,
-    equality,
-    is_dense,
-    model_name,
-    notion,
-    number,
-    percent,
-)
-from fairsparse.report.plots import Plot
+from fairsparse.report.page import Block, Part, render, section, settings, words
+from fairsparse.report.phrases import Record, number, percent
 from fairsparse.report.run import tables
 from fairsparse.report.run.sentences import budget, run_paragraphs, tolerance
 from fairsparse.report.run.tables import MODELS
@@ -33,57 +23,42 @@ _STATUS = {
 
 
 def run_report(record: Record) -> str:
-    """Return the report of one run.
-
-    Parameters
-    ----------
-    record : dict
-        The run's record, with undefined rates as None.
-
-    Returns
-    -------
-    str
-        HTML that needs no other file, no network and no scripts.
-    """
+    """Return the report of one run, from its record, as a self-contained HTML text."""
     reached = phrases.sparsity(record["sparsity"]["measured"])
     method, data, status = record["method"], record["data"], record["status"]
-    what = "dense" if is_dense(record) else f"{method['name']}, {reached} sparse"
+    what = "dense" if phrases.is_dense(record) else f"{method['name']}, {reached} sparse"
     outcome = f"{status}, {_STATUS.get(status, 'see the method')}"
-    inequality: list[Part | None] = [
-        f"What is to be equal: {equality(record)}.",
+    inequality = (
+        f"What is to be equal: {phrases.equality(record)}.",
         tables.measures(record),
         tables.degradation(record),
         tables.controls(record),
-    ]
+    )
     return render(
-        title=f"{model_name(record)} on {data['name']}: {what}",
-        lead=f"{method['summary'].rstrip('.')}. Seed {record['seed']}.",
-        sections=[
-            Section("", [*words(run_paragraphs(record)), _tiles(record), _cell_plot(record)]),
-            *contrast(inequality, record["audit"]["cells"], MODELS, "record.json"),
-            Section(
-                "Where the weights went",
-                [_layer_plot(record), tables.layers(record), tables.rounds(record)],
-            ),
-            Section("Training", _training(record)),
-            Section(
-                "Cost and outcome",
-                [
-                    tables.cost(record),
-                    f"Status: {outcome}. {tolerance(record)} {budget(record)}",
-                    tables.validation(record),
-                ],
-            ),
-            Section("How this was found", _method(record["audit"])),
-            Section(
-                "Data, settings, environment",
-                [
-                    data["notes"],
-                    tables.run_facts(record),
-                    settings("Full configuration", record["config"]),
-                ],
-            ),
-        ],
+        f"{phrases.model_name(record)} on {data['name']}: {what}",
+        f"{method['summary'].rstrip('.')}. Seed {record['seed']}.",
+        section("", *words(run_paragraphs(record)), _tiles(record), _cell_plot(record)),
+        *contrast(inequality, record["audit"]["cells"], MODELS, "record.json"),
+        section(
+            "Where the weights went",
+            _layer_plot(record),
+            tables.layers(record),
+            tables.rounds(record),
+        ),
+        section("Training", *_training(record)),
+        section(
+            "Cost and outcome",
+            tables.cost(record),
+            f"Status: {outcome}. {tolerance(record)} {budget(record)}",
+            tables.validation(record),
+        ),
+        section("How this was found", *_method(record["audit"])),
+        section(
+            "Data, settings, environment",
+            data["notes"],
+            tables.run_facts(record),
+            settings("Full configuration", record["config"]),
+        ),
         version=record["fairsparse"],
     )
 
@@ -97,30 +72,25 @@ def _method(audit: dict[str, Any]) -> list[str]:
 def _tiles(record: Record) -> Block:
     metrics, size, cost = record["audit"]["metrics"], record["sparsity"], record["cost"]
     tiles = []
-    for metric in dict.fromkeys(["accuracy", notion(record).gap]):
+    for metric in dict.fromkeys(["accuracy", phrases.notion(record).gap]):
         if metric not in metrics:
             continue
         value, form = metrics[metric]["candidate"], phrases.value_form(metric)
         name, beside = phrases.label(metric), phrases.interval(value, form)
-        if not is_dense(record):
+        if not phrases.is_dense(record):
             beside += f"; dense {form(metrics[metric]['reference']['value'])}"
         tiles.append((name[0].upper() + name[1:], form(value["value"]), beside))
     left = f"{size['kept']:,} of {size['total']:,} weights left"
+    tiles.append(("Sparsity", phrases.sparsity(size["measured"]), left))
     steps = f"{cost['steps']:,} steps in all, relative to dense training"
-    return Block(
-        "tiles",
-        [
-            *tiles,
-            ("Sparsity", phrases.sparsity(size["measured"]), left),
-            ("Training steps", tables.ratio(cost["steps"], cost["dense_steps"]), steps),
-        ],
-    )
+    tiles.append(("Training steps", tables.ratio(cost["steps"], cost["dense_steps"]), steps))
+    return Block("tiles", tiles)
 
 
-def _cell_plot(record: Record) -> Plot | None:
-    every = cells_of(record)
+def _cell_plot(record: Record) -> Part:
+    every = phrases.cells_of(record)
     cells = [c for c in table.ranked(every, "drop", -1) if phrases.defined(c["drop"])]
-    if is_dense(record) or not cells:
+    if phrases.is_dense(record) or not cells:
         return None
     noun, half = phrases.noun(cells[0]["kind"]), plots.MOST_CELLS // 2
     caption = f"Accuracy of each {noun} before and after, and its drop with the 95 % interval"
@@ -136,7 +106,7 @@ def _cell_plot(record: Record) -> Plot | None:
     return plots.cell_changes(cells, MODELS, caption)
 
 
-def _layer_plot(record: Record) -> Plot:
+def _layer_plot(record: Record) -> Part:
     layers = record["model"]["layers"]
     each = [1 - layer["kept"] / layer["total"] for layer in layers]
     caption = (
@@ -146,7 +116,7 @@ def _layer_plot(record: Record) -> Plot:
     return plots.layers(layers, caption, f"{phrases.plural(len(layers), 'layer')}.")
 
 
-def _training(record: Record) -> list[Part | None]:
+def _training(record: Record) -> list[Part]:
     history = record["history"]
     if not history:
         return ["No training was recorded."]

@@ -7,28 +7,17 @@ import numpy as np
 from fairsparse.fairness.steering.budget import MEASURES, Budget
 from fairsparse.report import phrases
 from fairsparse.report.audit.sentences import behind
-from fairsparse.report.phrases import (
-    SPACE,
-    Record,
-    bounded,
-    cells_of,
-    is_dense,
-    model_name,
-    notion,
-    percent,
-    points,
-    signed,
-)
+from fairsparse.report.phrases import SPACE, Record, bounded, percent, points, signed
 
 
 def run_paragraphs(record: Record) -> list[str]:
     """Plain words about one run, a few short paragraphs."""
-    if is_dense(record):
+    if phrases.is_dense(record):
         paragraphs = [_dense(record), _gap(record), given_up(record)]
     else:
         paragraphs = [
             f"{_done(record)} {_cost(record)}",
-            behind(cells_of(record)),
+            behind(phrases.cells_of(record)),
             _gap(record),
             given_up(record),
             tolerance(record),
@@ -52,7 +41,7 @@ def _done(record: Record) -> str:
     size, name = record["sparsity"], record["method"]["name"]
     reached = f"{phrases.sparsity(size['measured'])} of the prunable weights of"
     text = (
-        f"The method {name} removed {reached} {model_name(record)}, trained on"
+        f"The method {name} removed {reached} {phrases.model_name(record)}, trained on"
         f" {record['data']['name']}: {size['kept']:,} of {size['total']:,} are left."
     )
     if round(size["asked"] * size["total"]) != size["total"] - size["kept"]:
@@ -61,9 +50,9 @@ def _done(record: Record) -> str:
 
 
 def _dense(record: Record) -> str:
-    cells = [c for c in cells_of(record) if phrases.defined(c["candidate"])]
+    cells = [c for c in phrases.cells_of(record) if phrases.defined(c["candidate"])]
     text = (
-        f"This is the dense {model_name(record)} on {record['data']['name']}, with which"
+        f"This is the dense {phrases.model_name(record)} on {record['data']['name']}, with which"
         " sparse networks are compared; no weight was removed. On the"
         f" {record['audit']['n']:,} test examples its accuracy is"
         f" {bounded(record['audit']['metrics']['accuracy']['candidate'], percent)}."
@@ -90,7 +79,7 @@ _VERDICTS = {
 
 
 def _gap(record: Record) -> str:
-    metric = notion(record).gap
+    metric = phrases.notion(record).gap
     estimates = record["audit"]["metrics"][metric]
     before, after, change = (estimates[key] for key in ("reference", "candidate", "change"))
     form, shift = phrases.value_form(metric), phrases.change_form(metric)
@@ -103,7 +92,7 @@ def _gap(record: Record) -> str:
     now = f"{name} is {bounded(after, form)}"
     outside = after["high"] is not None and after["value"] > after["high"]
     note = " It lies above its interval, which leaves out what sampling alone adds." * outside
-    if is_dense(record):
+    if phrases.is_dense(record):
         return f"{now}.{note}"
     verdict = _VERDICTS.get(
         phrases.reading(metric, change), "the data do not tell whether it changed"
@@ -126,7 +115,7 @@ def given_up(record: Record) -> str:
         f"The class “{record['data']['class_names'][c]}” is hardly predicted: for {now[c]:,} of"
         f" {true.sum():,} test examples, of which {true[c]:,} belong to it"
     )
-    if not is_dense(record):
+    if not phrases.is_dense(record):
         text += f"; the dense network predicted it for {before[c]:,}"
     if len(lost) > 1:
         text += f". The same holds for {phrases.plural(len(lost) - 1, 'other class')}"

@@ -7,21 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from fairsparse.report import phrases, table
-from fairsparse.report.page import Section, note, render, settings, words
+from fairsparse.report.page import Section, note, render, section, settings, words
 from fairsparse.report.phrases import Number, Record, number
-from fairsparse.report.plots import MOST_CELLS
 from fairsparse.report.run.tables import control_metrics, control_name, run_facts
 from fairsparse.report.sweep import plots, sentences
-from fairsparse.report.sweep.sweep import (
-    Mean,
-    Row,
-    Sweep,
-    cell_means,
-    flat,
-    gather,
-    main_metrics,
-    shared,
-)
+from fairsparse.report.sweep.sweep import Mean, Row, Sweep, cell_means, flat, gather, shared
 from fairsparse.report.table import Column, Entry, Table
 
 _METHOD = Column("method", lambda row: row.label)
@@ -29,87 +19,61 @@ _SPARSITY = Column("sparsity", lambda row: _sparsity(row))
 
 
 def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None = None) -> str:
-    """Return the report that compares many runs.
+    """Return the report that compares many runs, as a self-contained HTML text.
 
-    Parameters
-    ----------
-    records : sequence of dict
-        Records of one data set, model and notion of equality: methods x sparsities x seeds.
-    links : mapping, optional
-        Name of a run -> where its own report is. A run's name is its record's ``run``, or else
-        ``method-sparsity-seedN``.
-
-    Returns
-    -------
-    str
-        HTML that needs no other file, no network and no scripts.
+    `records` are of methods x sparsities x seeds. `links` says where the report of a run is, by
+    the run's name: its record's ``run``, or else ``method-sparsity-seedN``.
 
     Raises
     ------
     InputError
-        Without records, and for records that cannot be compared.
+        Without records, and for several data sets, models or notions of equality.
     """
     sweep, record = gather(records), records[0]
-    data = record["data"]
+    data, config = record["data"], shared([r["config"] for r in records])
     compared = phrases.plural(len(sweep.labels), "method")
     return render(
-        title=f"{phrases.model_name(record)} on {data['name']}: {compared} compared",
-        lead=f"{phrases.plural(len(records), 'run')}: {phrases.listing(sweep.labels)}.",
-        sections=[
-            Section(
-                "",
-                [
-                    *words(sentences.paragraphs(sweep, record)),
-                    _means(sweep, records),
-                    note(sentences.note(records)),
-                    _variants(sweep),
-                    _controls(sweep, record),
-                ],
-            ),
-            *(_compared(sweep, record) if sweep.rows else []),
-            Section("Single runs", [_single_runs(records, links or {})]),
-            Section(
-                "Data, settings, environment",
-                [
-                    data["notes"],
-                    run_facts(record, several=True),
-                    settings(
-                        "Settings that all runs share", shared([r["config"] for r in records])
-                    ),
-                    *(settings(f"Options of {k}", some) for k, some in sweep.options.items()),
-                ],
-            ),
-        ],
+        f"{phrases.model_name(record)} on {data['name']}: {compared} compared",
+        f"{phrases.plural(len(records), 'run')}: {phrases.listing(sweep.labels)}.",
+        section(
+            "",
+            *words(sentences.paragraphs(sweep, record)),
+            _means(sweep, records),
+            note(sentences.note(records)),
+            _variants(sweep),
+            _controls(sweep, record),
+        ),
+        *(_compared(sweep, record) if sweep.rows else []),
+        section("Single runs", _single_runs(records, links or {})),
+        section(
+            "Data, settings, environment",
+            data["notes"],
+            run_facts(record, several=True),
+            settings("Settings that all runs share", config),
+            *(settings(f"Options of {label}", some) for label, some in sweep.options.items()),
+        ),
         version=record["fairsparse"],
     )
 
 
 def _compared(sweep: Sweep, record: Record) -> list[Section]:
     notion, highest = phrases.notion(record), sweep.sparsities[-1]
-    at, level = sweep.at(highest), phrases.sparsity(highest)
-    means = cell_means(at)
-    cells = [c for c in means if phrases.defined(c["dense"].value)]
-    worst = sorted(cells, key=lambda c: c["dense"].value)[:MOST_CELLS]
+    rows, level = sweep.at(highest), phrases.sparsity(highest)
+    means = cell_means(rows)
     caption = f"Accuracy of each {notion.audited_kind} at {level} sparsity, mean over seeds"
-    if len(worst) < len(cells):
-        caption += f"; of {len(cells)}, the {len(worst)} that the dense network serves worst"
     return [
-        Section(
+        section(
             "Accuracy and gap",
-            [
-                plots.trade_off(sweep, notion.gap),
-                plots.against_sparsity(sweep, notion.gap),
-                _degradation(sweep, record),
-            ],
+            plots.trade_off(sweep, notion.gap),
+            plots.against_sparsity(sweep, notion.gap),
+            _degradation(sweep, record),
         ),
-        Section(
+        section(
             f"Who is served how well at {level} sparsity",
-            [
-                plots.cell_accuracies(sweep, [row.label for row in at], worst, caption),
-                _cells(notion.audited_kind, means, at, level),
-            ],
+            plots.cell_accuracies(sweep, rows, means, caption),
+            _cells(notion.audited_kind, means, rows, level),
         ),
-        Section("Cost", [_cost(sweep)]),
+        section("Cost", _cost(sweep)),
     ]
 
 
@@ -136,7 +100,7 @@ def _sparsity(row: Row) -> Entry:
 
 def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
     """Method x sparsity: means over seeds with t-intervals, dense first."""
-    metrics = main_metrics(records[0])
+    metrics = sentences.main_metrics(records[0])
 
     def feasible(row: Row) -> str:
         kept = sum(run["status"] == "feasible" for run in row.runs.values())

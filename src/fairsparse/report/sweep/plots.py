@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fairsparse.report import phrases
-from fairsparse.report.plots import INK, MUTED, Plot, floats, legend, plot, rows, short, style
+from fairsparse.report.plots import (
+    INK,
+    MOST_CELLS,
+    MUTED,
+    Plot,
+    floats,
+    legend,
+    plot,
+    rows,
+    short,
+    style,
+)
 from fairsparse.report.sweep.sweep import Mean, Row, Sweep
 
 
@@ -85,14 +96,8 @@ def _label(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]
                 box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken
             ):
                 taken.append(box)
-                axes.annotate(
-                    text,
-                    (point[0], point[1]),
-                    xytext=(right, up),
-                    textcoords="offset points",
-                    fontsize=7.5,
-                    color=MUTED,
-                )
+                where: dict[str, Any] = {"xytext": (right, up), "textcoords": "offset points"}
+                axes.annotate(text, (point[0], point[1]), **where, fontsize=7.5, color=MUTED)
                 break
 
 
@@ -132,30 +137,24 @@ def against_sparsity(sweep: Sweep, gap: str) -> Plot:
 
 
 def cell_accuracies(
-    sweep: Sweep, labels: Sequence[str], cells: Sequence[dict[str, Any]], caption: str
+    sweep: Sweep, compared: Sequence[Row], cells: Sequence[Mapping[str, Any]], caption: str
 ) -> Plot:
-    """Mean accuracy of each cell, one mark for every method.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    labels : sequence of str
-        The methods, in the order of each cell's ``rows``.
-    cells : sequence of dict
-        From `fairsparse.report.sweep.sweep.cell_means`, in order from top to bottom.
-    caption : str
-    """
+    """Mean accuracy of the cells of `cell_means`, one mark for every row that is compared."""
+    some = [cell for cell in cells if phrases.defined(cell["dense"].value)]
+    worst = sorted(some, key=lambda cell: cell["dense"].value)[:MOST_CELLS]
+    if len(worst) < len(some):
+        caption += f"; of {len(some)}, the {len(worst)} that the dense network serves worst"
     bar: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 12, "markeredgewidth": 1.5}
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        y = range(len(cells))
-        axes.plot([100 * c["dense"].value for c in cells], y, color=INK, **bar)
-        for i, label in enumerate(labels):
-            values = [100 * c["rows"][i].value for c in cells]
-            axes.plot(values, y, linestyle="", markersize=5.5, alpha=0.9, **_look(sweep, label))
-        rows(axes, (c["name"] for c in cells), (phrases.size(c["sizes"]) for c in cells))
+        y = range(len(worst))
+        axes.plot([100 * c["dense"].value for c in worst], y, color=INK, **bar)
+        for i, row in enumerate(compared):
+            values = [100 * c["rows"][i].value for c in worst]
+            axes.plot(values, y, linestyle="", markersize=5.5, alpha=0.9, **_look(sweep, row.label))
+        rows(axes, (c["name"] for c in worst), (phrases.size(c["sizes"]) for c in worst))
         axes.set_xlabel("accuracy, % (mean over seeds)")
-        _legend(figure, sweep, labels, bar)
+        _legend(figure, sweep, [row.label for row in compared], bar)
 
-    return plot("cell-accuracies", 1.1 + 0.24 * len(cells), caption, draw)
+    return plot("cell-accuracies", 1.1 + 0.24 * len(worst), caption, draw)

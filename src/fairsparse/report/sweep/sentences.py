@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.report import phrases
 from fairsparse.report.phrases import SPACE, Record, between, percent
-from fairsparse.report.sweep.sweep import Row, Sweep, main_metrics, paired
+from fairsparse.report.sweep.sweep import Row, Sweep, paired
 
 _MEANS = (
     "Below each mean: its 95 % t-interval over seeds, “-” for a single seed. With few seeds it is"
     " wide and can leave the range of possible values. It says how much training varies, not how"
     " well this test set stands for others; single reports have intervals over examples."
 )
+
+
+def main_metrics(record: Record) -> list[str]:
+    """The metrics of the main table, the notion's own gap among them."""
+    ordered = phrases.ordered(record["audit"]["metrics"])
+    listed = [metric for metric in ordered if "sweep" in phrases.about(metric).listed]
+    return list(dict.fromkeys([*listed, phrases.notion(record).gap]))
 
 
 def note(records: Sequence[Record]) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 from scipy import stats
 
 from fairsparse.core import InputError
-from fairsparse.report import phrases
 from fairsparse.report.phrases import Number, Record, cells_of, is_dense, model_name
 
 DENSE = "dense"
@@ -220,10 +219,3 @@ def paired(a: Row, b: Row, metric: str) -> Mean:
     of_a, of_b = a.values(metric), b.values(metric)
     pairs = [(of_a[seed], of_b[seed]) for seed in of_a if seed in of_b]
     return Mean.of(None if x is None or y is None else x - y for x, y in pairs)
-
-
-def main_metrics(record: Record) -> list[str]:
-    """The metrics of the main table, the notion's own gap among them."""
-    ordered = phrases.ordered(record["audit"]["metrics"])
-    listed = [metric for metric in ordered if "sweep" in phrases.about(metric).listed]
-    return list(dict.fromkeys([*listed, phrases.notion(record).gap]))
