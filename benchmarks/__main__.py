@@ -18,6 +18,7 @@ COMMANDS = {
     "speed": ("speed", "Take ratios of cost in training and pruning."),
     "bootstrap": ("bootstrap", "Time the bootstrap intervals, and fairlearn's."),
     "scale": ("scale", "Audit ten million predictions, or CSV files of some GiB."),
+    "audit-speed": ("audit_speed", "Time an audit of a million rows against another checkout's."),
     "coverage": ("coverage", "Simulate how often an audit's intervals and alarms are right."),
     "coverage-means": ("coverage_means", "Simulate the intervals of calibration and of heat maps."),
     "cycle": ("cycle", "Take the papers' networks once around at full size."),

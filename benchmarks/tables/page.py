@@ -32,7 +32,7 @@ INTRODUCTION = (
     " stand beside its figures, or in the section of the task with the same runs. How to read"
     " the measures: docs/measures.md."
 )
-PLAIN = ("speed", "bootstrap", "scale", "cycle", "memory")
+PLAIN = ("speed", "bootstrap", "scale", "audit-speed", "cycle", "memory")
 """Measurements whose tables have what is stored of them, and nothing else."""
 
 

@@ -71,9 +71,8 @@ def refine(
     strength : float, optional
         What the previous round handed on as `next_strength`; the settings' own by default.
     reach : float, optional
-        Accuracy that the tolerance refers to: what `raised` gave after the rounds before; the
-        dense network's by default. Where it is higher, tickets have passed the dense network and
-        learn no more from it.
+        Accuracy that the tolerance refers to: what `raised` gave after the rounds before, or the
+        dense network's. Where it is higher, tickets learn no more from the dense network.
     term : Term, optional
         What steers the loss, where the settings' form is none.
     epochs : iterable, optional

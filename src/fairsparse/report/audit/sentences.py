@@ -111,7 +111,7 @@ def behind(cells: Sequence[Cell]) -> str:
     tested = by_excess(cells)
     if not tested:
         return "No cell is large enough to be tested."
-    lost = [cell for cell in tested if cell.get("finding") == LOST_MORE]
+    lost = [cell for cell in tested if _lost_more(cell)]
     among = phrases.plural(len(tested), "cell")
     if not lost:
         return (
@@ -129,6 +129,13 @@ def behind(cells: Sequence[Cell]) -> str:
     if len(lost) > 1:
         text += f" The others are {phrases.listing(list(map(quoted, lost[1:])), 6)}."
     return text
+
+
+def _lost_more(cell: Cell) -> bool:
+    if "finding" in cell:
+        return bool(cell["finding"] == LOST_MORE)
+    # records from before cells had a finding: what their own adjusted p-value says
+    return bool(cell["excess_p_adjusted"] < 0.05 and cell["excess_drop"] > 0)
 
 
 def _excess(cell: Cell) -> str:
