@@ -32,6 +32,7 @@ from fairsparse.fairness.notions import NOTIONS
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.methods import METHODS
+from fairsparse.methods.ballot.settings import Search, Selection
 from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.training import Recipe
@@ -206,7 +207,8 @@ def test_own_words_are_needed() -> None:
 
 def configurable() -> dict[str, list[Any]]:
     """Every setting -> adapters of the values it can take, wherever it occurs."""
-    parts = [RunConfig, options_model(Recipe), options_model(Refinement), options_model(Budget)]
+    parts: list[Any] = [RunConfig]
+    parts += [options_model(of) for of in (Recipe, Refinement, Budget, Selection, Search)]
     for registry, skip in ((DATASETS, 0), (MODELS, 2), (METHODS, 0)):
         parts += [options_model(registry[name], skip) for name in registry]
     found: dict[str, list[Any]] = {}

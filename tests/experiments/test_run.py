@@ -116,9 +116,8 @@ def test_catalog_defaults_are_what_a_configuration_gets() -> None:
     for row in rows("methods"):
         (made,) = make_config({**TINY, "methods": row.name}).to_dict()["methods"]
         flat = {key: value for key, value in made.items() if key != "name"}
-        if isinstance(flat.get("refinement"), dict):
-            nested = flat.pop("refinement")
-            flat |= {f"refinement.{key}": value for key, value in nested.items()}
+        for group in [key for key, value in flat.items() if isinstance(value, dict)]:
+            flat |= {f"{group}.{key}": value for key, value in flat.pop(group).items()}
         assert {name: yaml.safe_load(value) for name, value, _ in row.options} == flat
     for row in rows("datasets"):
         assert row.details.startswith("Terms: ")

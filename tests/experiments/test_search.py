@@ -16,6 +16,7 @@ from fairsparse import InputError, load, make_config
 from fairsparse.cli.summary import verdict
 from fairsparse.data.task import Split, Task
 from fairsparse.experiments import search as module
+from fairsparse.experiments.plan import Setup
 from fairsparse.experiments.search import Search, bisect, search
 from fairsparse.fairness.steering.budget import Budget
 from runs import TINY, tree
@@ -82,14 +83,16 @@ class Stub:
         figures |= {"sparsity": sparsity, "status": "feasible", "within": budget.keeps(bound)}
         return {**figures, **self.changes}
 
-    def evaluate(self, config: Any, task: Any, job: Any, budget: Budget, *_: Any) -> dict[str, Any]:
-        assert config.sparsities == (job.sparsity,)
-        self.evaluated.append(job.sparsity)
-        return self.figures(job.sparsity, budget)
+    def evaluate(self, setup: Setup, budget: Budget) -> dict[str, Any]:
+        (sparsity,) = setup.config.sparsities
+        assert setup.method.sparsity == sparsity
+        self.evaluated.append(sparsity)
+        return self.figures(sparsity, budget)
 
-    def confirm(self, config: Any, task: Any, job: Any, budget: Budget, *_: Any) -> dict[str, Any]:
-        self.confirmed.append(job.sparsity)
-        return {**self.figures(job.sparsity, budget), "run": job.name}
+    def confirm(self, setup: Setup, budget: Budget, folder: Path) -> dict[str, Any]:
+        (sparsity,) = setup.config.sparsities
+        self.confirmed.append(sparsity)
+        return {**self.figures(sparsity, budget), "run": folder.name}
 
 
 @pytest.mark.parametrize(
@@ -199,12 +202,12 @@ def test_the_test_split_is_not_touched_before_the_confirmation(
         monkeypatch.setattr(Sealed, "opened", False)
         return made
 
-    def confirm(config: Any, task: Task, job: Any, *rest: Any) -> dict[str, Any]:
+    def confirm(setup: Setup, budget: Budget, folder: Path) -> dict[str, Any]:
         with pytest.raises(AssertionError, match="looked at"):
-            len(task.test)
+            len(setup.task.test)
         monkeypatch.setattr(Sealed, "opened", True)
-        tested.append(job.sparsity)
-        return plain_confirm(config, task, job, *rest)
+        tested.append(setup.config.sparsities[0])
+        return plain_confirm(setup, budget, folder)
 
     monkeypatch.setattr(module, "make_task", make_task)
     monkeypatch.setattr(module, "confirm", confirm)

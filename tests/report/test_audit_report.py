@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from page import BAR, Page
-from test_audit import audited, people
 
+from auditing.test_audit import audited, people
 from fairsparse.auditing.engine import Audit, audit
 from fairsparse.report.audit import sentences
 from fairsparse.report.audit.page import html, model_card, summary, write
