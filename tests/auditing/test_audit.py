@@ -196,6 +196,13 @@ def test_names_that_an_audit_uses_are_refused(names: list[str]) -> None:
         audit(case["reference"], case["candidate"], case["y"], groups=groups)
 
 
+@pytest.mark.parametrize("name", ["reference", "y"])
+def test_a_candidate_does_not_take_the_name_of_what_it_is_held_against(name: str) -> None:
+    case = people(100)
+    with pytest.raises(InputError, match=f"a candidate cannot be called '{name}'; rename it"):
+        audit(case["reference"], {name: case["candidate"]}, case["y"])
+
+
 def test_a_group_may_be_called_unknown() -> None:
     case = people(200)
     sex = np.where(case["sex"] == "a", "unknown", case["sex"]).astype(object)

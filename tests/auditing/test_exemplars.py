@@ -68,3 +68,9 @@ def test_populations_that_agree_have_none() -> None:
 def test_bad_populations_are_refused(dense: list, pruned: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
         exemplars(dense, pruned, [0, 1])
+
+
+def test_networks_may_predict_classes_that_y_does_not_have() -> None:
+    table = exemplars([["a", "b"]], [["c", "b"]], ["a", "b"]).examples
+    assert table["candidate"].tolist() == ["c", "b"]
+    assert table["taxicab"].tolist() == [2.0, 0.0]
