@@ -8,11 +8,12 @@ from typing import Any
 import jinja2
 import pytest
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from page import Page
 
 from fairsparse.report import table
 from fairsparse.report.page import Block, Picture, note, render, section, settings, words
-from fairsparse.report.plots import Plot, plot
+from fairsparse.report.plots import Plot, floats, intervals, plot
 from fairsparse.report.table import Column, Table
 
 EVIL = '<script>alert("1")</script>'
@@ -66,6 +67,16 @@ def test_the_caption_of_a_plot_and_what_is_told_besides() -> None:
     assert line.caption == "A line."
     assert 'aria-label="A line. It is flat."' in line.svg
     assert 'aria-label="A line."' in plot("a", 1, "A line", lambda figure: None).svg
+
+
+def test_plots_show_no_number_where_there_is_none() -> None:
+    missing, half = floats([None, 0.5], 100)
+    assert math.isnan(missing)
+    assert half == 50
+    axes = Figure().subplots()
+    intervals(axes, [0, 1], [missing, 0.25], [missing, 0.75], "black")
+    (bars,) = axes.collections
+    assert [bar.tolist() for bar in bars.get_segments()] == [[[0.25, 1], [0.75, 1]]]
 
 
 def test_cells_are_ranked_within_their_kind_undefined_ones_last() -> None:
