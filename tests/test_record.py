@@ -10,6 +10,7 @@ import pytest
 
 from fairsparse.core import InputError
 from fairsparse.record import FORMAT, Record, read_record, schema, write_record
+from fairsparse.report.run.page import run_report
 from fairsparse.report.sweep.page import comparison_report
 
 HERE = Path(__file__).parent
@@ -54,6 +55,17 @@ def test_an_old_record_can_be_compared() -> None:
     record = Record.model_validate(OLD)
     other = record.model_copy(update={"run": "another"})
     assert "another" in comparison_report([record, other])
+
+
+@pytest.mark.parametrize(
+    ("p", "says"), [(1.0, "none is shown to have lost more"), (0.01, "1 lost")]
+)
+def test_the_page_of_an_old_record_goes_by_its_own_p_values(p: float, says: str) -> None:
+    # the cell that lost most beyond the others, whose p-value as recorded is 1
+    cells = OLD["audit"]["cells"]
+    most = max(range(len(cells)), key=lambda i: cells[i]["excess_drop"] or 0)
+    old = changed("audit", "cells", most, "excess_p_adjusted", value=p)
+    assert says in run_report(Record.model_validate(old))
 
 
 def test_what_was_never_recorded_has_a_default() -> None:
