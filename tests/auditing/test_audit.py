@@ -103,6 +103,26 @@ def test_unknown_groups_have_a_row_of_their_own() -> None:
     assert frame.loc["unknown", "n"] == 50
     assert found.attributes["group"] == ("a", "b")
     assert "cat | unknown" not in set(found.cells["cell"])
+    cells = found.cells.set_index(["attribute", "cell"])
+    right = [case[m] == case["y"] for m in ("reference", "candidate")]
+    overall = right[0].mean() - right[1].mean()  # of those whose group is unknown, too
+    for attribute, cell in (("group", "b"), ("class x group", "cat | b")):
+        row = cells.loc[(attribute, cell)]
+        assert row["excess_drop"] == pytest.approx(row["drop"] - overall)
+    sex[:50] = ""
+    empty = audit(case["reference"], case["candidate"], case["y"], groups=sex)
+    pd.testing.assert_frame_equal(empty.cells, found.cells)
+
+
+def test_overall_figures_by_hand() -> None:
+    y, first, second = ([*text, *text] for text in ("aabbcc", "abbaca", "abacbc"))
+    found = audit(first, second, y, class_names="abc", resamples=5).overall.iloc[0]
+    # of the last four of six the candidate loses one, is wrong otherwise, loses and gains one
+    assert (found["n"], found["lost"], found["gained"]) == (12, 4, 2)
+    assert found["both_wrong_differently"] == 2
+    assert found["churn"] == pytest.approx(4 / 6)
+    chance = (3 * 2 + 2 * 2 + 1 * 2) / 36
+    assert found["kappa"] == pytest.approx((2 / 6 - chance) / (1 - chance))
 
 
 def test_small_cells_are_shown_and_not_tested() -> None:
