@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import TEN, record, sweep_records
+from made import MANY, TEN, record, sweep_records
 from page import BAR, SPACE, Page
 from scipy import stats
 
@@ -108,3 +108,12 @@ def test_records_that_cannot_be_compared_are_refused() -> None:
         comparison_report([made, {**made, "cells": "group"}])
     with pytest.raises(InputError, match="at least one record"):
         comparison_report([])
+
+
+def test_the_plot_of_many_cells_shows_those_that_the_dense_network_serves_worst() -> None:
+    runs = [record(MANY, n=4000, resamples=20)]
+    accuracy = {c["name"]: c["reference"] for c in runs[0]["audit"]["cells"]}
+    plots = Page(comparison_report(runs)).plot
+    (labels,) = (texts for name, texts in plots.items() if "of 100, the 30 that the dense" in name)
+    names = [label.split("  ")[0] for label in labels if label.startswith("class ")]
+    assert [accuracy[name] for name in names] == sorted(accuracy.values())[:30]
