@@ -39,7 +39,7 @@ class EstimateRow(TypedDict):
 class MetricChange(TypedDict):
     """A metric of both models, and candidate minus reference.
 
-    ``p`` tests that nothing changed, by drawing; ``p_adjusted`` is over all tests of the audit.
+    ``p`` tests that it did not change; ``p_adjusted`` is over all measures of the audit.
     """
 
     reference: EstimateRow
@@ -54,11 +54,12 @@ class CellChange(TypedDict):
 
     ``reference`` and ``candidate`` are accuracies, ``drop`` is their difference with its paired
     interval ``low`` .. ``high``, ``excess_drop`` is the drop beyond the overall one, with its
-    interval; ``gained`` counts wrong -> right and ``lost`` right -> wrong. ``p`` is McNemar's exact
-    p-value of the flips, ``excess_p`` that of a permutation test of the excess drop; both have
-    Holm's adjustment, and the excess also Benjamini and Hochberg's (``excess_q``), over all tests
-    of the audit. They are NaN for a cell that is too small to be tested. ``finding`` is what all
-    this tells.
+    interval; ``gained`` counts wrong -> right and ``lost`` right -> wrong. ``p`` is McNemar's
+    p-value of the flips, ``excess_p`` that of no excess drop; both are adjusted over all cells of
+    the audit. The intervals ``band_low`` .. ``band_high`` and those of the excess hold for all
+    cells at once. All these are NaN for a cell that is too small to be tested. ``finding`` is what
+    they tell, and ``detectable``, where it is nothing, the drop that would have been found with a
+    chance of 80 %.
     """
 
     kind: str
@@ -78,8 +79,12 @@ class CellChange(TypedDict):
     p_adjusted: Real
     excess_p: Real
     excess_p_adjusted: Real
-    excess_q: Real
+    band_low: NotRequired[Real]
+    band_high: NotRequired[Real]
+    excess_band_low: NotRequired[Real]
+    excess_band_high: NotRequired[Real]
     finding: NotRequired[str]
+    detectable: NotRequired[Real]
 
 
 class CellAccuracyRow(TypedDict):

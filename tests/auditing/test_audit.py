@@ -13,8 +13,10 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 import fairsparse
+from fairsparse.auditing.cells import Units, drawn_together
 from fairsparse.auditing.engine import Audit, audit
-from fairsparse.auditing.findings import FINDINGS, LOST_MORE
+from fairsparse.auditing.examples import Examples
+from fairsparse.auditing.findings import FINDINGS, LOST_LESS, LOST_MORE
 from fairsparse.core import InputError
 
 
@@ -131,7 +133,7 @@ def test_small_cells_are_shown_and_not_tested() -> None:
     small = found.cells[found.cells["n"] < 80]
     assert len(small) > 3
     assert set(small["finding"]) == {"too few"}
-    assert small[["p", "excess_p", "p_adjusted", "p_no_worse"]].isna().all(axis=None)
+    assert small[["p", "excess_p", "p_adjusted", "band_low", "detectable"]].isna().all(axis=None)
     assert small["low"].notna().all()
     assert found.tests < audited(case, least=1).tests
 
@@ -178,19 +180,108 @@ def test_order_does_not_matter(random) -> None:
     pd.testing.assert_frame_equal(one.measures, other.measures)
 
 
-def test_the_whole_audit_seldom_raises_a_false_alarm() -> None:
-    rng, alarms = np.random.default_rng(0), 0
-    for seed in range(60):
-        y, group = rng.integers(0, 3, 600), rng.integers(0, 3, 600)
-        same = rng.random(600)
-        models = [
-            np.where(np.where(rng.random(600) < 0.3, rng.random(600), same) < 0.15, (y + 1) % 3, y)
-            for _ in range(2)
-        ]
-        found = audit(*models, y, groups=group, resamples=200, seed=seed)
-        worse = found.cells["finding"].isin(["lost", "gained", LOST_MORE]).any()
-        alarms += bool(worse or (found.measures["p_adjusted"] < 0.05).any())
-    assert alarms <= 7  # of 60 at 5 %, more than 7 in one of a hundred
+FLIPS = ["lost", "gained", LOST_MORE, LOST_LESS]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "accuracy"),
+    [
+        ([200] * 3, [0.85] * 3),
+        ([2400, 200], [0.99, 0.6]),  # who is served worse flips more often, and loses no more
+        ([2000, 400, 100], [0.97, 0.9, 0.7]),
+    ],
+)
+def test_the_whole_audit_seldom_raises_a_false_alarm(sizes: list, accuracy: list) -> None:
+    rng, alarms, n = np.random.default_rng(0), 0, sum(sizes)
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    for seed in range(40):
+        rate = np.array(accuracy)[group]
+        own = rng.beta(1.7 * rate, 1.7 * (1 - rate))  # each example has a chance of its own
+        y = rng.integers(0, 2, n)
+        models = [np.where(rng.random(n) < own, y, 1 - y) for _ in range(2)]
+        found = audit(*models, y, groups=group, resamples=50, seed=seed)
+        changed = found.cells["finding"].isin(FLIPS).any()
+        alarms += bool(changed or (found.measures["p_adjusted"] < 0.05).any())
+    assert alarms <= 6  # of 40 at 5 %, more than 6 in one of a hundred and fifty
+
+
+def test_a_group_that_loses_everything_is_found_among_many_tests() -> None:
+    rng, n = np.random.default_rng(0), 1200
+    y = rng.integers(0, 2, n)
+    attributes = {name: rng.choice(["a", "b", "c"], n) for name in "stuv"}
+    first = np.where(rng.random(n) < 0.1, 1 - y, y)
+    worse = np.where(attributes["s"] == "c", 1 - y, first)
+    found = audit(first, {"worse": worse, "same": first}, y, groups=attributes, resamples=100)
+    cells = found.cells.set_index(["candidate_name", "attribute", "cell"])
+    assert cells.loc[("worse", "s", "c"), "finding"] == LOST_MORE
+    measures = found.measures.set_index(["candidate_name", "attribute", "measure"])["p_adjusted"]
+    assert measures[("worse", "s", "accuracy_gap")] < 1e-6
+    assert not (found.cells.query("candidate_name == 'same'")["finding"].isin(FLIPS)).any()
+
+
+def test_cells_too_many_to_be_drawn_together_are_taken_for_independent() -> None:
+    case = people(2000, harm=0.12)
+    together = audited(case, resamples=20)
+    with pytest.MonkeyPatch.context() as few:
+        few.setattr("fairsparse.auditing.cells._TOGETHER", 0)
+        apart = audited(case, resamples=20)
+    mine, theirs = (a.cells["p_adjusted"].dropna().to_numpy() for a in (together, apart))
+    assert (mine <= theirs + 0.01).all()
+    assert (mine < theirs - 0.01).any()
+    width = [(a.cells["band_high"] - a.cells["band_low"]).mean() for a in (together, apart)]
+    assert 0.8 * width[1] < width[0] < width[1]
+
+
+def test_cells_are_drawn_with_the_correlation_that_they_have() -> None:
+    rng, n = np.random.default_rng(0), 600
+    y, g = rng.integers(0, 2, (2, n))
+    right = [rng.random(n) < 0.8, rng.random(n) < 0.7]
+    names = ("0", "1")
+    examples = Examples(y, names, {"g": (g, names)})
+    units = Units.of(examples, examples.crossed(1), right)
+    drawn, column = drawn_together(units, 1, np.ones(8, bool), 0)
+    lost = right[0].astype(int) - right[1]
+    cells = [y == 0, y == 1, g == 0, g == 1, *((y == c) & (g == k) for c in (0, 1) for k in (0, 1))]
+    rows = rng.integers(0, n, (4000, n))
+    drops = np.stack([(lost * c)[rows].sum(1) / c[rows].sum(1) for c in cells], 1)
+    both = np.concatenate([drops, drops - lost[rows].mean(1)[:, None]], 1)
+    expected = np.corrcoef(both.T)
+    found = np.corrcoef(drawn[:, column[:, 0].ravel()].T)
+    assert found == pytest.approx(expected, abs=0.06)
+
+
+def test_findings_are_what_the_bands_say() -> None:
+    found = audited(people())
+    cells = found.cells[found.cells["p"].notna()]
+    lost, more = cells["band_low"] > 0, cells["excess_band_low"] > 0
+    assert set(cells.loc[more, "finding"]) == {LOST_MORE}
+    assert set(cells.loc[lost & ~more, "finding"]) <= {"lost", LOST_LESS, LOST_MORE}
+    assert (cells.loc[cells["finding"] == LOST_LESS, "excess_band_high"] <= 0).all()
+    assert (cells.loc[cells["finding"] == "no worse", "band_high"] < 0.01).all()
+    unsure = cells["finding"] == "data do not tell"
+    assert (cells.loc[unsure, "band_low"] <= 0).all()
+    assert (cells.loc[unsure, "band_high"] >= 0.01).all()
+    assert cells["detectable"].notna().equals(unsure)
+    width = cells["high"] - cells["low"]
+    assert (cells["band_high"] - cells["band_low"] > width - 1e-9).mean() > 0.9
+
+
+def test_what_is_asked_first_is_tested_at_the_full_level() -> None:
+    case = people(1400, harm=0.11)
+    plain, asked = (audited(case, primary=p).cells for p in (None, "sex x age"))
+    mine, harmed = plain["attribute"] == "sex x age", plain["cell"] == "b | old"
+    tested = mine & plain["p"].notna()
+    assert (asked.loc[tested, "p_adjusted"] <= plain.loc[tested, "p_adjusted"]).all()
+    assert (asked["finding"][mine & harmed] != "data do not tell").all()
+    assert (
+        asked.loc[~mine, "p_adjusted"].dropna() >= plain.loc[~mine, "p_adjusted"].dropna()
+    ).all()
+    nothing = audited(people(harm=0.0), primary="sex").cells
+    rest = nothing["attribute"] != "sex"
+    assert (nothing.loc[rest, "p_adjusted"].dropna() == 1).all()
+    assert set(nothing.loc[rest, "finding"]) == {"data do not tell"}
+    with pytest.raises(InputError, match=r"primary 'sax' is no attribute \(did you mean 'sex'"):
+        audited(case, primary="sax")
 
 
 @pytest.mark.parametrize(

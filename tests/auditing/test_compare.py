@@ -67,11 +67,11 @@ def test_twelve_people_by_hand() -> None:
     assert b["excess_drop"] == pytest.approx(4 / 6 - 3 / 12)
     assert b["low"] < b["drop"] < b["high"]
     assert b["p"] == pytest.approx(2 / 2**4)
-    assert (b["p_adjusted"], b["finding"]) == (1, "data do not tell")
+    assert (b["p_adjusted"] > 0.5, b["finding"]) == (True, "data do not tell")
     no = cell(found, "class", "no")
     assert (no["gained"], no["lost"], no["p"], no["drop"]) == (1, 1, 1, 0)
     yes_b = cell(found, "class x group", "yes | b")
-    assert (yes_b["lost"], yes_b["p"], yes_b["p_adjusted"]) == (3, 2 / 2**3, 1)
+    assert (yes_b["lost"], yes_b["p"], yes_b["p_adjusted"] > 0.5) == (3, 2 / 2**3, True)
 
 
 def test_record_survives_json() -> None:
@@ -193,12 +193,11 @@ def agree(comparison: Comparison, audited: Audit) -> None:
         for role in ("reference", "candidate", "change"):
             row = [measures[name][f"{role}{end}"] for end in ("", "_low", "_high")]
             assert [metric[role][k] for k in ("value", "low", "high")] == row, name
-        assert (metric["p"], metric["p_adjusted"]) == (
-            measures[name]["p"], measures[name]["p_adjusted"],
-        )  # fmt: skip
+        for p in ("p", "p_adjusted"):
+            assert str(metric[p]) == str(measures[name][p]), name  # type: ignore[literal-required]
     for name, fall in comparison.degradation.items():
         row = [measures[name][f"candidate{end}"] for end in ("", "_low", "_high")]
-        assert [fall[k] for k in ("value", "low", "high")] == row, name
+        assert str([fall[k] for k in ("value", "low", "high")]) == str(row), name
 
 
 def test_a_comparison_and_an_audit_are_one() -> None:
@@ -209,10 +208,9 @@ def test_a_comparison_and_an_audit_are_one() -> None:
     agree(comparison, audit(reference, candidate, y, groups={"sex": sex}, resamples=200))
     hurt = cell(comparison, "class x group", "1 | b")
     assert hurt["finding"] == "lost more than others"
-    assert hurt["p_adjusted"] > 2 * len(comparison.cells) * hurt["p"]  # excess drops count as well
+    assert 0 < hurt["p_adjusted"] <= 2 * len(comparison.cells) * hurt["p"] / 0.9  # Bonferroni's
     measure = comparison.metrics["equal_opportunity"]
-    assert measure["p"] == pytest.approx(1 / 201)  # the least that 200 draws can give
-    assert measure["p_adjusted"] == pytest.approx(2 * 11 / 201)  # of eleven measures
+    assert 10 * measure["p"] < measure["p_adjusted"] < 1  # a tenth of the level is for measures
 
 
 def test_confidence_of_networks_is_among_the_tests() -> None:
@@ -231,7 +229,9 @@ def test_confidence_of_networks_is_among_the_tests() -> None:
     labels = compare(reference, candidate, y, group, ("0", "1"), ("a", "b"), resamples=200)
     sure, unsure = (cell(c, "group", "b") for c in (found, labels))
     assert sure["p"] == unsure["p"]
-    assert sure["p_adjusted"] > unsure["p_adjusted"]
+    assert sure["p_adjusted"] == unsure["p_adjusted"], "confidence is tested at another level"
+    tests = [c.metrics["accuracy_gap"]["p_adjusted"] for c in (found, labels)]
+    assert tests[0] > tests[1]
 
 
 def test_bad_predictions_are_refused() -> None:

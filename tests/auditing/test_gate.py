@@ -121,9 +121,9 @@ def test_documents_follow_the_published_schema() -> None:
     ("text", "message"),
     [
         ("{", "cannot be read"),
-        ("[]", "not an audit of format fairsparse-audit/1"),
+        ("[]", "not an audit of format fairsparse-audit/2"),
         ('{"format": "fairsparse-audit/0"}', "got fairsparse-audit/0"),
-        ('{"format": "fairsparse-audit/1"}', "fairsparse: Field required"),
+        ('{"format": "fairsparse-audit/2"}', "fairsparse: Field required"),
     ],
 )
 def test_other_documents_are_refused(tmp_path: Path, text: str, message: str) -> None:

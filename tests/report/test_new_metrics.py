@@ -77,7 +77,7 @@ def test_an_audit_measures_them_once_and_leaves_other_tests_alone(two_more: None
     assert (theil["measure"], theil["attribute"]) == ("theil", "class")
     assert (theil["reference"], theil["candidate"]) == pytest.approx((0, THEIL))
     assert theil["change_low"] < theil["change"] < theil["change_high"]
-    assert theil["p"] == pytest.approx(1 / 201)
+    assert 0 < theil["p"] < 1e-6  # 200 draws are no bound
     assert (apart["measure"], apart["attribute"]) == ("drop_variance", "class")
     assert apart["candidate_low"] < apart["candidate"] == pytest.approx(APART)
     assert math.isnan(apart["p"])
@@ -97,7 +97,7 @@ def test_the_files_of_an_audit_tell_them(two_more: None, tmp_path: Path) -> None
     assert "Theil index of accuracy over classes." in name
     assert [v.split(BAR)[0] for v in values] == ["0.00000", f"{THEIL:.5f}", f"+{THEIL:.5f}"]
     (adjusted,) = found.measures.query("measure == 'theil'")["p_adjusted"]
-    assert p == f"{adjusted:.3f}"
+    assert (p, adjusted < 0.001) == ("< 0.001", True)
     row = page.row("variance of drops")
     assert [v.split(BAR)[0] for v in row[1:]] == ["–", f"{APART:.5f}", "–", "–"]
     for file in ("summary.md", "model_card.md"):

@@ -18,7 +18,7 @@ from fairsparse.auditing.calibration import CalibrationRow, Real
 from fairsparse.auditing.engine import Audit
 from fairsparse.core import InputError
 
-FORMAT = "fairsparse-audit/1"
+FORMAT = "fairsparse-audit/2"
 """Of a document; a change that readers would notice changes the number."""
 
 
@@ -74,12 +74,14 @@ class CellRow(TypedDict):
     lost: int
     p: Real
     excess_p: Real
-    p_no_worse: Real
     p_adjusted: Real
     excess_p_adjusted: Real
-    excess_q: Real
-    p_no_worse_adjusted: Real
+    band_low: Real
+    band_high: Real
+    excess_band_low: Real
+    excess_band_high: Real
     finding: str
+    detectable: Real
 
 
 class SettingsDict(TypedDict):
@@ -91,6 +93,7 @@ class SettingsDict(TypedDict):
     resamples: int
     seed: int
     alpha: float
+    primary: str | None
 
 
 class Document(TypedDict):

@@ -12,12 +12,14 @@ import pandas as pd
 
 from fairsparse.auditing import findings
 from fairsparse.auditing.calibration import COLUMNS, calibration
+from fairsparse.auditing.cells import CellTable, Units, drawn_together
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.auditing.findings import LOST_MORE, Contrast
-from fairsparse.auditing.inputs.labels import confidence
+from fairsparse.auditing.findings import LOST_MORE, Contrast, Together
+from fairsparse.auditing.inputs.labels import CLASS, confidence
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.fairness.measure.outcomes import Outcomes
+from fairsparse.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Audit:
         Measures of how unequally a drop falls have a ``candidate`` alone.
     cells : DataFrame
         A row for each candidate, attribute (``class``, an attribute, a crossing, or class x
-        attribute) and cell, as `CellChange` has it, with ``p_no_worse`` besides.
+        attribute) and cell, as `CellChange` has it.
     overall : DataFrame
         A row for each candidate: churn, agreement (Cohen's kappa), flips.
     calibration : DataFrame
@@ -111,7 +113,7 @@ def audit(
     class_names : sequence, optional
         Every class, as `y` has it, in order; needed with scores. By default those that occur.
     **settings
-        Of `Settings`: margin, depth, least, resamples, seed, alpha.
+        Of `Settings`: margin, depth, least, resamples, seed, alpha, primary.
 
     Raises
     ------
@@ -148,37 +150,43 @@ def audit_codes(
     `confidence` is what ``reference`` and candidates give to what they predict, (N,), where known.
     """
     crossed = examples.crossed(settings.depth)
+    _check_primary(settings.primary, (CLASS, *crossed))
+    models = (reference, *candidates.values())
+    units = Units.of(examples, crossed, [codes == examples.y for codes in models])
+    tables = [CellTable.of(units, i + 1, settings.least) for i in range(len(candidates))]
+    tested = tables[0].pairs.n >= settings.least
+    drawn = drawn_together(units, len(candidates), tested, settings.seed)
     sure, nobody = confidence or {}, np.full(len(examples.y), UNKNOWN)
     contrasts: dict[str, dict[str, Contrast]] = {}
-    measures, overall, cells, calibrated = [], [], [], []
+    rows, overall, calibrated = [], [], []
+    blocks: list[Together] = []
     for name, codes in candidates.items():
         both = Outcomes.of([reference, codes], examples.y, nobody, examples.class_names)
         overall.append({"candidate_name": name, **findings.overall(both)})
-        contrasts[name], frame = findings.contrasts(both, examples, crossed, settings)
-        frame.insert(0, "candidate_name", name)
-        cells.append(frame)
-        rows = findings.measures(contrasts[name])
+        contrasts[name] = findings.contrasts(both, examples, settings)
+        measures, some = findings.measures(contrasts[name])
         if "reference" in sure and name in sure:
             shares = np.stack([sure["reference"], sure[name]])
             right = np.stack(both.predicted) == both.true
             frame, gaps = calibration(name, shares, right, examples, crossed, settings)
             calibrated.append(frame)
-            rows += gaps
-        measures += [{"candidate_name": name, **row} for row in rows]
-    table, every = pd.DataFrame(measures), pd.concat(cells, ignore_index=True)
+            measures += gaps
+            some.append(Together(np.array([row["p"] for row in gaps], float), None))
+        blocks += some
+        rows += [{"candidate_name": name, **row} for row in measures]
     none = pd.DataFrame(columns=list(COLUMNS))
     sureness = pd.concat(calibrated, ignore_index=True) if calibrated else none
-    findings.adjust(table, every, sureness, settings)
-    names = every["candidate_name"]
-    behind = (every["finding"] == LOST_MORE).groupby(names).sum()
-    tested = every["excess_drop"].where(every["excess_p"].notna())
-    worst = tested.groupby(names).max().fillna(math.inf)
+    blocks.append(Together(sureness["p"].to_numpy(float), None))
+    every, adjusted = findings.Tests(tables, *drawn, settings).adjust(blocks)
+    table = pd.DataFrame(rows)
+    table["p_adjusted"], sureness["p_adjusted"] = np.concatenate(adjusted[:-1]), adjusted[-1]
+    every.insert(0, "candidate_name", np.repeat(list(candidates), len(tested)))
     return Audit(
         n=len(examples.y),
         class_names=examples.class_names,
         attributes={k: names for k, (_, names) in crossed.items()},
         settings=settings,
-        candidates=tuple(sorted(candidates, key=lambda name: (behind[name], worst[name]))),
+        candidates=_ranked(every),
         measures=table,
         cells=every,
         overall=pd.DataFrame(overall),
@@ -186,3 +194,20 @@ def audit_codes(
         contrasts=contrasts,
         notes=tuple(notes),
     )
+
+
+def _check_primary(primary: str | None, kinds: Sequence[str]) -> None:
+    if primary is not None and primary not in kinds:
+        raise InputError(
+            f"primary '{primary}' is no attribute{nearest(primary, kinds)}; there are:"
+            f" {', '.join(kinds)}"
+        )
+
+
+def _ranked(cells: pd.DataFrame) -> tuple[str, ...]:
+    """Candidates by how many cells they leave behind, then by their largest extra drop."""
+    names = cells["candidate_name"]
+    behind = (cells["finding"] == LOST_MORE).groupby(names).sum()
+    largest = cells["excess_drop"].where(cells["excess_p"].notna()).groupby(names).max()
+    worst = largest.fillna(math.inf)
+    return tuple(sorted(names.unique(), key=lambda name: (behind[name], worst[name])))

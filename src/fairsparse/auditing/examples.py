@@ -37,6 +37,9 @@ class Settings:
         Of intervals and tests that draw.
     alpha : float
         Of adjusted p-values.
+    primary : str, optional
+        The attribute, crossing or ``class`` whose cells are tested first, at the full level; all
+        else has what is left.
     """
 
     margin: float = 0.01
@@ -45,6 +48,7 @@ class Settings:
     resamples: int = 2000
     seed: int = 0
     alpha: float = 0.05
+    primary: str | None = None
 
     def __post_init__(self) -> None:
         for name, fits, allowed in (

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
+from fairsparse.auditing.cells import CellTable
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.labels import CLASS
-from fairsparse.fairness.inference.estimates import Estimate, change_tests, estimate
-from fairsparse.fairness.inference.multiplicity import benjamini_hochberg, holm
-from fairsparse.fairness.inference.paired import (
-    Pairs,
-    excess_drop,
-    excess_test,
-    mcnemar,
-    no_worse,
-    paired_drop,
-)
-from fairsparse.fairness.measure.counts import Array, Counts, cell_names, share
+from fairsparse.fairness.inference.estimates import Estimate, infer
+from fairsparse.fairness.inference.family import Family, correlated
+from fairsparse.fairness.inference.paired import detectable
+from fairsparse.fairness.measure.counts import Array, Counts
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
-from fairsparse.fairness.measure.metric import Score
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.measure.outcomes import Outcomes
 
-LABEL = "unknown"
-"""The name of the row of those whose group is not known."""
+
+class Together(NamedTuple):
+    """P-values (m,) of measures, and the covariance (m, m) of what they test.
+
+    None: they are independent.
+    """
+
+    p: Array
+    covariance: Array | None
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,20 @@ class Contrast:
         Of both models, their changes, and degradations, as `estimate` names them.
     p : dict
         Metric -> p-value of its change, not adjusted.
+    covariance : ndarray, shape (m, m)
+        Of these changes.
     """
 
     counts: tuple[Counts, ...]
     estimates: dict[str, Estimate]
     p: dict[str, float]
+    covariance: Array
 
     @classmethod
     def of(cls, outcomes: Outcomes, settings: Settings) -> Contrast:
         """Estimate and test every metric of two models."""
-        draws, seed = settings.resamples, settings.seed
-        assert outcomes.combinations  # before two threads ask for them
-        with ThreadPoolExecutor(1) as pool:  # neither intervals nor tests wait for the other
-            tests = pool.submit(change_tests, outcomes, draws=draws, seed=seed + 1)
-            estimates = estimate(outcomes, resamples=draws, seed=seed)
-            p = tests.result()
-        flips = outcomes.pairs
-        exact = float(mcnemar(flips.lost.sum(), flips.gained.sum()))
-        p |= {metric: exact for metric in p if isinstance(METRICS[metric].interval, Score)}
-        return cls(outcomes.counts, estimates, p)
+        inference = infer(outcomes, resamples=settings.resamples, seed=settings.seed)
+        return cls(outcomes.counts, *inference)
 
 
 def overall(both: Outcomes) -> dict[str, Any]:
@@ -84,83 +79,33 @@ def overall(both: Outcomes) -> dict[str, Any]:
     }
 
 
-def contrasts(
-    both: Outcomes,
-    examples: Examples,
-    crossed: Mapping[str, tuple[Array, tuple[str, ...]]],
-    settings: Settings,
-) -> tuple[dict[str, Contrast], pd.DataFrame]:
-    """Contrasts by class and by each attribute, and the cells of these and of crossings.
-
-    `both` are the outcomes of two models, by no attribute. Cells are every class, group, crossed
-    group, and class within a group of one attribute.
-    """
+def contrasts(both: Outcomes, examples: Examples, settings: Settings) -> dict[str, Contrast]:
+    """Contrasts by class and by each attribute of the outcomes of two models, by no attribute."""
     done = {CLASS: Contrast.of(both, settings)}
-    frames = [_cells(CLASS, both.class_names, both.pairs.fold(0, "class"), both.pairs, settings)]
-    for attribute, groups in crossed.items():
-        outcomes = both.by(*groups)
-        names, pairs = outcomes.group_names, outcomes.pairs
-        labels = (*names, f"{LABEL} group" if LABEL in names else LABEL)[: outcomes.shape[0]]
-        by_row = Pairs(*(x.sum(1) for x in pairs))  # a last row for the unknown
-        frames.append(_cells(attribute, labels, by_row, pairs, settings))
-        if attribute in examples.attributes:
-            done[attribute] = Contrast.of(outcomes, settings)
-            kind = f"{CLASS} x {attribute}"
-            inner = pairs.fold(len(names), "class x group")
-            labels = cell_names("class x group", both.class_names, names)
-            frames.append(_cells(kind, labels, inner, pairs, settings))
-    return done, pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    for attribute, groups in examples.attributes.items():
+        done[attribute] = Contrast.of(both.by(*groups), settings)
+    return done
 
 
-def _cells(
-    kind: str, names: tuple[str, ...], pairs: Pairs, table: Pairs, settings: Settings
-) -> pd.DataFrame:
-    """Counts, rates, intervals and p-values of cells (K,), not adjusted for their number.
-
-    `table` (G', C) holds all examples.
-    """
-    everyone = table.fold(0, "all")
-    n = pairs.n
-    drop = paired_drop(pairs)
-    excess, bounds = excess_drop(pairs, everyone)
-    small = n < settings.least
-    tests = {
-        "p": mcnemar(pairs.lost, pairs.gained),
-        "excess_p": excess_test(pairs, everyone),
-        "p_no_worse": no_worse(pairs, settings.margin),
-    }
-    return pd.DataFrame(
-        {
-            "attribute": kind,
-            "cell": names,
-            "n": n,
-            "reference": share(pairs.both + pairs.lost, n),
-            "candidate": share(pairs.both + pairs.gained, n),
-            "drop": pairs.drop,
-            "low": drop.low,
-            "high": drop.high,
-            "excess_drop": excess,
-            "excess_low": bounds.low,
-            "excess_high": bounds.high,
-            "gained": pairs.gained,
-            "lost": pairs.lost,
-            **{test: np.where(small, np.nan, p) for test, p in tests.items()},
-        }
-    )
-
-
-def measures(contrasts: Mapping[str, Contrast]) -> list[dict[str, Any]]:
-    """Every measure of classes, and of each attribute's groups."""
+def measures(contrasts: Mapping[str, Contrast]) -> tuple[list[dict[str, Any]], list[Together]]:
+    """Every measure of classes and of each attribute's groups, and how their changes vary."""
     rows: list[dict[str, Any]] = []
+    blocks = []
     for attribute, contrast in contrasts.items():
-        for registry, name in ((METRICS, "change {}"), (DEGRADATIONS, "{}")):
-            rows += [
-                _measure(attribute, metric, contrast)
-                for metric in registry
-                if name.format(metric) in contrast.estimates
-                and registry[metric].told_of(groups=attribute != CLASS)
-            ]
-    return rows
+        told = [
+            metric
+            for registry, name in ((METRICS, "change {}"), (DEGRADATIONS, "{}"))
+            for metric in registry
+            if name.format(metric) in contrast.estimates
+            and registry[metric].told_of(groups=attribute != CLASS)
+        ]
+        some = [_measure(attribute, metric, contrast) for metric in told]
+        places = {metric: i for i, metric in enumerate(contrast.p)}
+        at = [places.get(metric, -1) for metric in told]  # a degradation has no change: the last
+        padded = np.pad(contrast.covariance, (0, 1))
+        blocks.append(Together(np.array([row["p"] for row in some]), padded[np.ix_(at, at)]))
+        rows += some
+    return rows, blocks
 
 
 def _measure(attribute: str, metric: str, contrast: Contrast) -> dict[str, Any]:
@@ -176,34 +121,120 @@ def _measure(attribute: str, metric: str, contrast: Contrast) -> dict[str, Any]:
     return {**row, "floor": one["floor"], "how": one["how"], "p": contrast.p.get(metric, math.nan)}
 
 
-LOST_MORE = "lost more than others"
-FINDINGS = (LOST_MORE, "lost", "gained", "no worse", "data do not tell", "too few", "empty")
+LOST_MORE, LOST_LESS = "lost more than others", "lost less than others"
+FINDINGS = (
+    *(LOST_MORE, LOST_LESS, "lost", "gained", "no worse", "data do not tell", "too few", "empty"),
+)
 """What a cell's row may say, and nothing else."""
+_CELLS = 0.9
+"""Share of alpha that belongs to cells; the rest is for measures and calibration."""
 
 
-def adjust(
-    measures: pd.DataFrame, cells: pd.DataFrame, calibration: pd.DataFrame, settings: Settings
-) -> None:
-    """Adjust all p-values of an audit, in place, and say what they tell of each cell."""
-    tests = [cells["p"], cells["excess_p"], calibration["p"]]
-    # half of alpha is for the measures, whose drawn p-values cannot be as small as those of cells
-    measures["p_adjusted"] = np.minimum(1, 2 * holm(measures["p"].to_numpy(float)))
-    whole = np.minimum(1, 2 * holm(np.concatenate([t.to_numpy(float) for t in tests])))
-    flips, excess, sure = np.split(whole, np.cumsum([len(t) for t in tests])[:-1])
-    cells["p_adjusted"], cells["excess_p_adjusted"] = flips, excess
-    calibration["p_adjusted"] = sure
-    cells["excess_q"] = benjamini_hochberg(cells["excess_p"].to_numpy())
-    cells["p_no_worse_adjusted"] = holm(cells["p_no_worse"].to_numpy())
-    changed = cells["p_adjusted"] < settings.alpha
-    cells["finding"] = np.select(
-        [
-            cells["n"] == 0,
-            cells["n"] < settings.least,
-            (cells["excess_p_adjusted"] < settings.alpha) & (cells["excess_drop"] > 0),
-            changed & (cells["drop"] > 0),
-            changed & (cells["drop"] < 0),
-            cells["p_no_worse_adjusted"] < settings.alpha,
-        ],
-        ["empty", "too few", LOST_MORE, "lost", "gained", "no worse"],
-        "data do not tell",
-    )
+@dataclass(frozen=True)
+class Tests:
+    """All tests of an audit in families; together they are at most `alpha` of a false finding.
+
+    Parameters
+    ----------
+    cells : list of CellTable
+        Of each candidate.
+    draws, column
+        As `drawn_together` returns them.
+    settings : Settings
+    """
+
+    cells: list[CellTable]
+    draws: Array
+    column: Array
+    settings: Settings
+
+    def adjust(self, others: Sequence[Together]) -> tuple[pd.DataFrame, list[Array]]:
+        """Tables of all cells with what they say, and the adjusted p-values of other tests.
+
+        Parameters
+        ----------
+        others : sequence of Together
+            Of the changes of measures.
+        """
+        frames = [table.frame for table in self.cells]
+        p = np.stack([[f[name].to_numpy(float) for f in frames] for name in ("p", "excess_p")])
+        adjusted, z = np.full(p.shape, np.nan), np.full(p.shape, np.nan)
+        left, first = self.settings.alpha, np.zeros(p.shape, bool)
+        if self.settings.primary is not None:
+            asked = [f["attribute"].to_numpy() == self.settings.primary for f in frames]
+            first = np.broadcast_to(asked, p.shape) & ~np.isnan(p)
+            left = self._first(p, first, adjusted, z)
+        self._rest(p, ~first & ~np.isnan(p), _CELLS * left, adjusted, z)
+        parts = [self._table(i, adjusted[:, i], z[:, i]) for i in range(len(frames))]
+        return pd.concat(parts, ignore_index=True), self._measures(others, (1 - _CELLS) * left)
+
+    def _family(self, p: Array, members: Array) -> Family:
+        return Family(p[members], self.draws, self.column[members])
+
+    def _first(self, p: Array, first: Array, adjusted: Array, z: Array) -> float:
+        """Test what was asked first, at the full level; return the level that is left [1]_.
+
+        References
+        ----------
+        .. [1] Dmitrienko, Tamhane and Wiens, "General multistage gatekeeping procedures", 2008.
+        """
+        alpha, family = self.settings.alpha, self._family(p, first)
+        if len(family.tested) == 0:
+            return alpha
+        adjusted[first], z[first] = family.single_step(), family.quantile(alpha)
+        kept = np.flatnonzero(adjusted[first] > alpha)
+        if len(kept) == len(family.tested):
+            return 0.0
+        level = 2 * float(stats.norm.sf(z[first][0]))
+        return alpha - family.chance(kept, level) if len(kept) else alpha
+
+    def _rest(self, p: Array, rest: Array, level: float, adjusted: Array, z: Array) -> None:
+        """Test the other cells at `level`, on whose scale p-values are told as if it were alpha."""
+        family = self._family(p, rest)
+        z[rest] = family.quantile(level)
+        adjusted[rest] = _scaled(family.adjusted(), level, self.settings.alpha)
+
+    def _table(self, candidate: int, p: Array, z: Array) -> pd.DataFrame:
+        table, alpha = self.cells[candidate], self.settings.alpha
+        drop, excess = table.bands(z[0], alpha, p)
+        cells = table.frame.copy()
+        cells["p_adjusted"], cells["excess_p_adjusted"] = p
+        cells["band_low"], cells["band_high"] = drop
+        cells["excess_band_low"], cells["excess_band_high"] = excess
+        changed, apart = p[0] <= alpha, p[1] <= alpha
+        say = [
+            (cells["n"] == 0, "empty"),
+            (cells["n"] < self.settings.least, "too few"),
+            (apart & (cells["excess_drop"] > 0), LOST_MORE),
+            (changed & (cells["drop"] < 0), "gained"),
+            (apart & (cells["excess_drop"] < 0), LOST_LESS),
+            (changed & (cells["drop"] > 0), "lost"),
+            (cells["band_high"] < self.settings.margin, "no worse"),
+        ]
+        cells["finding"] = np.select(*zip(*say, strict=True), "data do not tell")  # type: ignore[call-overload]
+        unclear = cells["finding"] == "data do not tell"
+        reach = detectable(table.pairs.lost + table.pairs.gained, table.pairs.n, z[0])
+        cells["detectable"] = np.where(unclear, reach, np.nan)
+        return cells
+
+    def _measures(self, others: Sequence[Together], level: float) -> list[Array]:
+        """Adjusted p-values of measures, one family; those of different parts as independent."""
+        draws, column, width = [], [], 0
+        for i, (values, covariance) in enumerate(others):
+            if covariance is None:
+                column.append(np.full(len(values), -1))
+                continue
+            draws.append(correlated(covariance, self.settings.seed + i))
+            column.append(np.arange(width, width + len(values)))
+            width += len(values)
+        rows = min((len(d) for d in draws), default=1)
+        together = np.concatenate([d[:rows] for d in draws], axis=1) if draws else np.empty((1, 0))
+        p = np.concatenate([values for values, _ in others])
+        family = Family(p, together, np.concatenate(column))
+        ends = np.cumsum([len(values) for values, _ in others])
+        return np.split(_scaled(family.adjusted(), level, self.settings.alpha), ends[:-1])
+
+
+def _scaled(p: Array, level: float, alpha: float) -> Array:
+    """Adjusted p-values of a family that has `level` of alpha, to be held against alpha."""
+    return np.where(np.isnan(p), np.nan, np.minimum(1, p * alpha / level if level > 0 else 1.0))

@@ -64,7 +64,11 @@ def audit(
     margin: Annotated[float, typer.Option(help="a smaller drop counts as no worse")] = 0.01,
     depth: Depth = 2,
     least: Annotated[int, typer.Option(help="smaller cells are shown and not tested")] = 30,
-    resamples: Annotated[int, typer.Option(help="of intervals and tests that draw")] = 2000,
+    primary: Annotated[
+        str | None,
+        typer.Option(help="attribute, crossing or 'class' that is tested first, at the full level"),
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="of intervals that are drawn")] = 2000,
     seed: Annotated[int, typer.Option(help="of these draws")] = 0,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("audit"),
 ) -> None:
@@ -78,7 +82,7 @@ def audit(
         reference,
         _named(candidate),
         groups,
-        settings=Settings(margin, depth, least, resamples, seed),
+        settings=Settings(margin, depth, least, resamples, seed, primary=primary),
         **_reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise),
     )
     write(audited, out)

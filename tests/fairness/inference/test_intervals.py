@@ -214,15 +214,3 @@ def test_bca_agrees_with_scipy() -> None:
     plain = percentile(ratio(resamples))
     assert [low, high] == pytest.approx([theirs.low, theirs.high], abs=0.02)
     assert abs(plain.low - theirs.low) > 0.02, "the case tells the two apart"
-
-
-@pytest.mark.parametrize("times", [[1, 2, 7, 16], [3, 17, 300]])
-def test_halves_are_binomial(times: list[int]) -> None:
-    drawn = intervals.halves(np.array(times), 40_000, np.random.default_rng(0))
-    for n, values in zip(times, drawn, strict=True):
-        expected = stats.binom.pmf(np.arange(n + 1), n, 0.5) * values.size
-        seen = np.bincount(values, minlength=n + 1)
-        usual = expected > 5
-        chi2 = ((seen - expected)[usual] ** 2 / expected[usual]).sum()
-        assert stats.chi2.sf(chi2, usual.sum() - 1) > 1e-3, n
-    assert abs(np.corrcoef(drawn)[0, 1]) < 0.03

@@ -1,6 +1,5 @@
 """Closed forms against published numbers, other libraries, and enumeration."""
 
-import itertools
 import math
 
 import numpy as np
@@ -12,14 +11,18 @@ from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from fairsparse.fairness.inference.paired import (
+    Bounds,
     Pairs,
+    agreeing,
+    detectable,
     difference,
     exact,
     excess_drop,
     excess_test,
+    flip_test,
     mcnemar,
-    no_worse,
     paired_drop,
+    score_drop,
     wilson,
 )
 
@@ -93,43 +96,107 @@ def test_mcnemar_is_statsmodels(lost: int, gained: int) -> None:
     assert mcnemar(np.array(lost), np.array(gained)) == pytest.approx(min(expected, 1))
 
 
-def test_excess_test_is_a_permutation_test() -> None:
-    # 3 lost and 1 gained of 9, of which 4 are the cell's: all ways to choose the 4
-    effect = np.array([1, 1, 1, -1, 0, 0, 0, 0, 0])
-    mean = 4 * effect.sum() / 9
-    sums = np.array([effect[list(c)].sum() for c in itertools.combinations(range(9), 4)])
-    for mine in ((1, 0), (3, 0), (0, 1), (2, 1)):
-        moved = abs(mine[0] - mine[1] - mean)
-        expected = (np.abs(sums - mean) >= moved - 1e-9).mean()
-        cell = pairs(4 - sum(mine), *mine, 0)
-        assert excess_test(cell, pairs(5, 3, 1, 0)).item() == pytest.approx(expected)
+def test_few_flips_are_tested_exactly_and_many_by_mid_p() -> None:
+    assert flip_test(np.array(3), np.array(11)) == mcnemar(np.array(3), np.array(11))
+    lost, gained = 31, 14
+    law = stats.binom(45, 0.5)
+    expected = 2 * (sum(law.pmf(k) for k in range(gained)) + law.pmf(gained) / 2)
+    assert flip_test(np.array(lost), np.array(gained)) == pytest.approx(expected)
+    sizes = []
+    for n in (25, 40, 90, 300):
+        k = np.arange(n + 1)
+        sizes.append(stats.binom.pmf(k, n, 0.5)[flip_test(k, n - k) <= 0.01].sum())
+    assert np.mean(sizes) < 0.0105
+    assert max(sizes) < 0.015
 
 
-def test_many_flips_are_tested_by_mean_and_variance_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell, everyone = pairs(700, 37, 12, 251), pairs(7000, 250, 140, 2610)
-    exact = excess_test(cell, everyone).item()
-    monkeypatch.setattr("fairsparse.fairness.inference.paired._EXACT", 0)
-    rough = excess_test(cell, everyone).item()
-    assert exact == pytest.approx(rough, rel=0.1)
-    assert 0.01 < exact < 0.2
+@given(st.tuples(*[st.integers(0, 40)] * 8))
+def test_an_excess_is_tested_by_the_level_at_which_its_interval_ends(counts: tuple) -> None:
+    cell = pairs(*counts[:4])
+    everyone = Pairs(*(a + b for a, b in zip(cell, pairs(*counts[4:]), strict=True)))
+    value, _ = excess_drop(cell, everyone)
+    p = excess_test(cell, everyone).item()
+    if not sum(counts[:4]):
+        assert math.isnan(p)
+    elif abs(value.item()) < 1e-12:
+        assert p == pytest.approx(1)
+    else:
+        low, high = excess_drop(cell, everyone, stats.norm.isf(p / 2))[1]
+        end = low if value.item() > 0 else high
+        assert end.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_margins_are_tested_by_the_likeliest_rates() -> None:
-    for both, lost, gained, neither in ((430, 6, 9, 55), (90, 5, 5, 0), (20, 2, 0, 3)):
-        n = both + lost + gained + neither
+def test_a_group_and_the_rest_carry_one_hypothesis() -> None:
+    cells = Pairs(*map(np.array, ([100, 700], [790, 100], [110, 0], [0, 100])))
+    first, second = excess_test(cells, Pairs(*(x.sum(keepdims=True) for x in cells)))
+    assert first == pytest.approx(second, rel=1e-6)
+    assert 0 < first < 1e-40
 
-        def minus(q: float, lost=lost, gained=gained, n=n) -> float:
-            rest = 1 - 2 * q - 0.02
-            return -(
-                lost * math.log(q + 0.02)
-                + gained * math.log(q)
-                + (n - lost - gained) * math.log(rest)
-            )
 
-        q = optimize.minimize_scalar(minus, bounds=(1e-9, 0.48), options={"xatol": 1e-10}).x
-        z = (lost - gained - 0.02 * n) / math.sqrt(n * (2 * q + 0.02 * 0.98))
-        found = no_worse(pairs(both, lost, gained, neither), 0.02).item()
-        assert found == pytest.approx(stats.norm.cdf(z), abs=1e-4)
+def test_groups_that_differ_in_difficulty_alone_lose_alike() -> None:
+    """Two models of one law: a permutation of who flipped would reject two in five of these."""
+    rng, n, rate = np.random.default_rng(0), np.array([4800, 200]), np.array([0.99, 0.6])
+    # each person has a chance of their own, so the hard group also flips most
+    share = np.array([_beta_flips(r) for r in rate])
+    drawn = np.stack([rng.multinomial(n[k], share[k], 4000) for k in (0, 1)], axis=1)
+    cells = Pairs(*np.moveaxis(drawn, -1, 0))
+    everyone = Pairs(*(x.sum(-1, keepdims=True) for x in cells))
+    p = excess_test(cells, everyone)
+    assert (p <= 0.05).mean(0) == pytest.approx(0.05, abs=0.012)
+    assert (p <= 0.01).mean(0).max() < 0.016
+
+
+def _beta_flips(rate: float, spread: float = 1.7) -> list[float]:
+    """Chances of both right, lost, gained, neither, where each chance is drawn from a Beta."""
+    square = rate * (rate * spread + 1) / (spread + 1)  # E p^2
+    return [square, rate - square, rate - square, 1 - 2 * rate + square]
+
+
+def test_intervals_agree_with_the_test() -> None:
+    ends = Bounds(np.array([-0.1, 0.01, -0.3, -0.2]), np.array([0.3, 0.2, 0.01, -0.1]))
+    value, p = np.array([0.1, 0.1, -0.1, -0.15]), np.array([0.01, 0.2, 0.01, 0.3])
+    low, high = agreeing(ends, value, p, 0.05)
+    assert low.tolist() == [0, 0, -0.3, -0.2]
+    assert high.tolist() == [0.3, 0.2, 0, 0]
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 300), st.floats(1, 4))
+def test_score_intervals_end_where_the_score_test_does(
+    lost: int, gained: int, rest: int, z: float
+) -> None:
+    n = lost + gained + rest
+    if n == 0:
+        return
+    low, high = (x.item() for x in score_drop(pairs(rest, lost, gained, 0), z))
+    assert low <= (lost - gained) / n <= high
+    for end in (low, high):
+        if abs(end) < 0.999:
+            assert abs(_score(lost, gained, n, end)) == pytest.approx(z, rel=1e-3)
+
+
+def _score(lost: int, gained: int, n: int, drop: float) -> float:
+    """The score statistic, with the likeliest rates found by search."""
+
+    def minus(q: float) -> float:
+        parts = ((lost, q + drop), (gained, q), (n - lost - gained, 1 - 2 * q - drop))
+        return -sum(k * math.log(max(p, 1e-300)) for k, p in parts if k)
+
+    least, most = max(0.0, -drop), (1 - drop) / 2
+    q = optimize.minimize_scalar(
+        minus, bounds=(least, most), method="bounded", options={"xatol": 1e-12}
+    ).x
+    return (lost - gained - n * drop) / math.sqrt(n * (2 * q + drop * (1 - drop)))
+
+
+def test_a_drop_that_is_called_detectable_is_detected() -> None:
+    rng, n, churn = np.random.default_rng(0), 800, 0.1
+    least = detectable(np.array(churn * n), np.array(n), stats.norm.isf(0.005)).item()
+    lost, gained = (churn + least) / 2, (churn - least) / 2
+    drawn = rng.multinomial(n, [lost, gained, 1 - churn], 4000)
+    assert (flip_test(drawn[:, 0], drawn[:, 1]) <= 0.01).mean() == pytest.approx(0.8, abs=0.04)
+    none = detectable(np.array([0, 0]), np.array([100, 0]), 1.96)
+    assert none[0] == pytest.approx((1.96 + 0.8416) ** 2 / 100, rel=1e-3)
+    assert math.isnan(none[1])
 
 
 def test_no_examples_give_no_number() -> None:
@@ -139,4 +206,3 @@ def test_no_examples_give_no_number() -> None:
     assert all(math.isnan(b.item()) for b in paired_drop(none))
     assert math.isnan(excess_drop(none, some)[0].item())
     assert math.isnan(excess_test(none, some).item())
-    assert math.isnan(no_worse(none, 0.01).item())

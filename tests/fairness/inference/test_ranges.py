@@ -32,6 +32,25 @@ def test_floor_is_what_sampling_makes() -> None:
     assert np.isnan(multiplicity.floor(np.array([[3, 0]]), np.array([[5, 0]])))
 
 
+@pytest.mark.parametrize("hits", [1, 5, 7])
+def test_the_floor_of_single_people_is_that_of_coins(hits: int) -> None:
+    p = hits / 10
+    cells = (np.arange(10) < hits).astype(float)[None]
+    expected = 1 - p**10 - (1 - p) ** 10  # the range is 1 unless all are alike
+    assert multiplicity.floor(cells, np.ones((1, 10))) == pytest.approx(expected)
+
+
+def test_means_of_two_ranges_are_within_both() -> None:
+    hits, n = np.array([[80, 60, 70], [30, 50, 40]]), np.full((2, 3), 100)
+    low, high = multiplicity.mean_range(hits, n)
+    each = [
+        multiplicity.range_bounds(h[None] / 100, lambda z, h=h: wilson(h[None], n[:1], z), 2)
+        for h in hits
+    ]
+    assert low == pytest.approx(sum(e.low for e in each) / 2)
+    assert high == pytest.approx(sum(e.high for e in each) / 2)
+
+
 def test_two_cells_have_the_interval_of_their_difference() -> None:
     hits, n = np.array([[90, 60]]), np.array([[100, 90]])
     found = multiplicity.rate_range(hits, n)

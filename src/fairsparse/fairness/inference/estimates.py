@@ -1,8 +1,9 @@
 """Every metric of one model or two with its 95 % interval, each by what covers it.
 
 `fairsparse.fairness.measure.metric` has the kinds of intervals. The change of a range or minimum
-over cells has BCa where both models' stand out from sampling, else percentiles, which are
-conservative.
+over cells has BCa where both models' stand out from sampling. Elsewhere no resampling covers it: it
+has all that the intervals of both models allow, which is wide and covers. The p-value of a change
+is the level at which its interval, as that of a normal estimate, reaches zero.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
+from scipy import stats
 
 from fairsparse.fairness.inference import multiplicity
 from fairsparse.fairness.inference.intervals import (
@@ -22,16 +24,33 @@ from fairsparse.fairness.inference.intervals import (
     leave_one_out,
     percentile,
     resample,
-    swap,
 )
-from fairsparse.fairness.inference.paired import Bounds, Pairs, exact, paired_drop, wilson
+from fairsparse.fairness.inference.paired import (
+    LEVEL,
+    Bounds,
+    Pairs,
+    agreeing,
+    exact,
+    mcnemar,
+    paired_drop,
+    quantile,
+    wilson,
+)
 from fairsparse.fairness.measure.counts import Array, Counts
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
-from fairsparse.fairness.measure.metric import Corrected, Metric, Rates, Score, Together, evaluate
+from fairsparse.fairness.measure.metric import (
+    Corrected,
+    Metric,
+    Rates,
+    Score,
+    Together,
+    Unbounded,
+    evaluate,
+)
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.measure.outcomes import Outcomes
 
-How = Literal["score", "corrected", "BCa", "percentile", "all cells at once"]
+How = Literal["score", "corrected", "BCa", "all cells at once", "both models joined", "none"]
 _TOGETHER: How = "all cells at once"
 ROLES = ("reference", "candidate")
 _BIASED = 0.25
@@ -53,6 +72,18 @@ class Estimate(TypedDict):
     floor: float
 
 
+class Inference(NamedTuple):
+    """What is known of the metrics of two models.
+
+    ``p`` has the two-sided p-value of each metric's change, not adjusted; ``covariance`` is of
+    these changes, (m, m), in their order.
+    """
+
+    estimates: dict[str, Estimate]
+    p: dict[str, float]
+    covariance: Array
+
+
 def estimate(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
     """Estimate every metric of one model, or of two on the same examples.
 
@@ -69,22 +100,30 @@ def estimate(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> dic
         ``reference m`` for every metric m, and for two models ``candidate m``, ``change m``, and
         every degradation metric.
     """
+    return infer(outcomes, resamples=resamples, seed=seed).estimates
+
+
+def infer(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> Inference:
+    """Estimate as `estimate` does, and test the changes."""
     samples = _Samples.of(outcomes, resamples, seed)
     pairs = outcomes.pairs if len(outcomes.predicted) == 2 else None
     estimates: dict[str, Estimate] = {}
+    changes: dict[str, float] = {}
     for name in evaluate(METRICS, outcomes.counts[0]):
         metric, outstanding = METRICS[name], True
         for role, counts in zip(ROLES, outcomes.counts, strict=False):
-            one = _of_model(samples, metric, role, counts)
-            outstanding &= one["how"] != _TOGETHER
-            estimates[f"{role} {name}"] = one
+            estimates[f"{role} {name}"], stands_out = _of_model(samples, metric, role, counts)
+            outstanding &= stands_out
         if pairs is not None:
-            estimates[f"change {name}"] = _of_change(samples, metric, pairs, outstanding)
+            roles = [estimates[f"{role} {name}"] for role in ROLES]
+            change = _of_change(samples, metric, pairs, None if outstanding else roles)
+            estimates[f"change {name}"] = change
+            changes[name] = _p_value(metric, change, pairs)
     if pairs is not None:
         groups = len(outcomes.group_names)
         for name in evaluate(DEGRADATIONS, *outcomes.counts):
             estimates[name] = _of_drops(samples, DEGRADATIONS[name], pairs, groups)
-    return estimates
+    return Inference(estimates, changes, samples.covariance([f"change {m}" for m in changes]))
 
 
 @dataclass(frozen=True)
@@ -112,10 +151,22 @@ class _Samples:
             value=self.point[name], low=low, high=high, dropped=missing, how=how, floor=floor
         )
 
+    def covariance(self, names: Sequence[str]) -> Array:
+        """Of statistics over the resamples, (K, K); zero for one that is undefined in some."""
+        drawn = np.stack([self.drawn[name] for name in names]) if names else np.empty((0, 1))
+        centred = drawn - drawn.mean(1, keepdims=True)
+        return np.nan_to_num(centred @ centred.T / max(1, drawn.shape[1] - 1))
+
     def bootstrapped(self, name: str, floor: float = math.nan) -> Estimate:
         """The estimate of a statistic with the BCa interval."""
         bounds = bca(self.drawn[name], self.point[name], self.skew.get(name, 0.0))
         return self.within(name, bounds, "BCa", floor)
+
+    def otherwise(self, name: str, kind: object) -> Estimate:
+        """The estimate of a statistic with the BCa interval, or with none where none covers."""
+        if isinstance(kind, Unbounded):
+            return self.within(name, Bounds(np.array(np.nan), np.array(np.nan)), "none")
+        return self.bootstrapped(name)
 
     def variance(self, role: str, metric: Metric, of: Corrected) -> Estimate:
         """The estimate of a variance over classes, or its change, around the value without bias.
@@ -131,60 +182,71 @@ class _Samples:
         return self.within(f"{role} {metric.name}", bounds, "corrected")
 
 
-def _of_model(samples: _Samples, metric: Metric, role: str, counts: Counts) -> Estimate:
-    """A metric of one model, whose counts these are."""
+def _of_model(
+    samples: _Samples, metric: Metric, role: str, counts: Counts
+) -> tuple[Estimate, bool]:
+    """A metric of one model, whose counts these are; whether resampling covers it."""
     name, kind = f"{role} {metric.name}", metric.interval
     if isinstance(kind, Score):
-        return samples.within(name, wilson(counts.correct.sum(), counts.n.sum()), "score")
+        return samples.within(name, wilson(counts.correct.sum(), counts.n.sum()), "score"), True
     if isinstance(kind, Corrected):
-        return samples.variance(role, metric, kind)
+        return samples.variance(role, metric, kind), True
     if not isinstance(kind, Rates):
-        return samples.bootstrapped(name)
+        return samples.otherwise(name, kind), True
     hits, n = kind.counts(counts)
-    together, floor = _all_cells(hits, n, metric.better == "higher")
-    if _stands_out(samples.point[name], floor, hits, samples.drawn[name]):
-        return samples.bootstrapped(name, floor)
-    return samples.within(name, together, _TOGETHER, floor)
+    if kind.reduce == "smallest":
+        bounds = multiplicity.extreme(lambda z: exact(hits, n, z), hits.size, largest=False)
+        floor = math.nan
+    else:
+        bounds, floor = kind.bounds(hits, n), kind.floor(hits, n)
+    stands_out = _stands_out(samples.point[name], floor, samples.drawn[name])
+    # the range of two is a difference, which has an interval in closed form
+    if stands_out and (hits.shape[-1] > 2 or math.isnan(floor)):
+        return samples.bootstrapped(name, floor), True
+    return samples.within(name, bounds, _TOGETHER, floor), stands_out
 
 
-def _of_change(samples: _Samples, metric: Metric, pairs: Pairs, outstanding: bool) -> Estimate:
-    """The change of a metric; whether it stands out from sampling in both models."""
+def _of_change(
+    samples: _Samples, metric: Metric, pairs: Pairs, roles: Sequence[Estimate] | None
+) -> Estimate:
+    """The change of a metric; `roles` are both models' where resampling does not cover it."""
     name, kind = f"change {metric.name}", metric.interval
     if isinstance(kind, Score):
-        drop = paired_drop(Pairs(*(x.sum() for x in pairs)))
+        everyone = Pairs(*(x.sum() for x in pairs))
+        p = mcnemar(everyone.lost, everyone.gained)
+        drop = agreeing(paired_drop(everyone), everyone.drop, p, 1 - LEVEL)
         return samples.within(name, Bounds(-drop.high, -drop.low), "score")
     if isinstance(kind, Corrected):
         return samples.variance("change", metric, kind)
-    if outstanding:
-        return samples.bootstrapped(name)
-    return samples.within(name, percentile(samples.drawn[name]), "percentile")
+    if roles is None:
+        return samples.otherwise(name, kind)
+    # all that the two intervals allow: as one estimate is biased, errors do not add up in squares
+    before, after = roles
+    bounds = Bounds(
+        np.array(after["low"] - before["high"]), np.array(after["high"] - before["low"])
+    )
+    return samples.within(name, bounds, "both models joined")
+
+
+def _p_value(metric: Metric, change: Estimate, pairs: Pairs) -> float:
+    """Two-sided p-value of no change; NaN where there is no interval, or another metric's does."""
+    kind, value = metric.interval, change["value"]
+    if isinstance(kind, Score):
+        return float(mcnemar(pairs.lost.sum(), pairs.gained.sum()))
+    if not metric.of_inequality or math.isnan(change["low"]):
+        return math.nan
+    if value == 0:
+        return 1.0
+    # towards zero, an interval of a normal estimate would have ended at 1.96 deviations
+    reach = value - change["low"] if value > 0 else change["high"] - value
+    return float(2 * stats.norm.sf(quantile() * abs(value) / reach)) if reach > 0 else 0.0
 
 
 def _of_drops(samples: _Samples, metric: Metric, pairs: Pairs, groups: int) -> Estimate:
     """A metric of how unequally a drop falls."""
     if isinstance(metric.interval, Together):
         return samples.within(metric.name, metric.interval.bounds(pairs, groups), _TOGETHER)
-    return samples.bootstrapped(metric.name)
-
-
-def change_tests(outcomes: Outcomes, *, draws: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Two-sided p-value of every metric's change, by swapping two models on half the examples.
-
-    Exact but for the number of draws; NaN where a metric is undefined.
-    """
-    values = _statistics(outcomes.counts)
-    measured = {name: float(v) for name, v in values.items() if name[:7] == "change "}
-    beyond = dict.fromkeys(measured, 1)
-    for drawn in swap(outcomes, draws=draws, seed=seed):
-        before, after = (evaluate(METRICS, c) for c in drawn)
-        for name, value in measured.items():
-            metric = name.removeprefix("change ")
-            apart = np.abs(after[metric] - before[metric])
-            beyond[name] += int((apart >= abs(value) - 1e-12).sum())
-    return {
-        name.removeprefix("change "): beyond[name] / (draws + 1) if value == value else math.nan
-        for name, value in measured.items()
-    }
+    return samples.otherwise(metric.name, metric.interval)
 
 
 def _statistics(counts: Sequence[Counts]) -> dict[str, Array]:
@@ -213,19 +275,8 @@ def _accelerations(chunks: Iterator[tuple[tuple[Counts, ...], Array]]) -> dict[s
     }
 
 
-def _all_cells(hits: Array, n: Array, smallest: bool) -> tuple[Bounds, float]:
-    """Interval of the range of rates (F, K), or of their minimum, for all cells at once."""
-    if not smallest:
-        return multiplicity.rate_range(hits, n), multiplicity.floor(hits, n)
-    cells = hits.size
-    bounds = multiplicity.extreme(lambda z: exact(hits, n, z), cells, largest=False)
-    return bounds, np.nan
-
-
-def _stands_out(value: float, floor: float, hits: Array, samples: Array) -> bool:
+def _stands_out(value: float, floor: float, samples: Array) -> bool:
     """Whether resampling covers a range or minimum: neither sampling nor one of many made it."""
-    if hits.shape[-1] == 2 and not np.isnan(floor):
-        return False  # the range of two is a difference, which has an interval in closed form
     defined = samples[~np.isnan(samples)]
     least = multiplicity.STANDS_OUT * np.nan_to_num(floor)
     if np.isnan(value) or len(defined) == 0 or value < least:

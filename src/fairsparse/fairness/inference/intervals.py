@@ -45,7 +45,6 @@ _SLOTS = 2**16
 _UNDECIDED = 255
 _LARGEST_TABLE = 128  # above this mean, a table's values would not stay below _UNDECIDED
 _MOST_TABLES = 8  # larger means than so many tables' are drawn one by one
-_BITS = np.array([i.bit_count() for i in range(2**16)], np.uint8)
 
 
 class Interval(NamedTuple):
@@ -115,29 +114,6 @@ def leave_one_out(outcomes: Outcomes) -> Iterator[tuple[tuple[Counts, ...], Arra
         yield outcomes.resampled(without), part.times[start : start + size]
 
 
-def swap(outcomes: Outcomes, *, draws: int = 2000, seed: int = 0) -> Iterator[tuple[Counts, ...]]:
-    """Yield the counts of two models with a random half of their differences swapped.
-
-    If it makes no difference which model said what, the data are as likely as any of these; so the
-    rank of a measured change among the drawn ones is an exact test.
-    """
-    rng = np.random.default_rng(seed)
-    parts = outcomes.combinations
-    size = max(1, _CHUNK // max(max(part.effect.shape) for part in parts))
-    total = sum((part.effect @ part.times for part in parts), np.zeros((), np.int64))
-    moves = []
-    for part in parts:
-        n, a, b, c, d = np.split(np.arange(part.effect.shape[0]), 5)
-        turned = part.effect[np.concatenate([n, c, d, a, b])] - part.effect
-        differs = np.flatnonzero(abs(turned).sum(0))
-        moves.append((turned[:, differs], part.times[differs]))
-    for start in range(0, draws, size):
-        sums = np.repeat(total[:, None], min(size, draws - start), axis=1)
-        for turned, times in moves:
-            sums += turned @ halves(times, sums.shape[1], rng)
-        yield outcomes.resampled(np.ascontiguousarray(sums.T))
-
-
 def multinomial(times: Array, size: int, rng: np.random.Generator) -> Array:
     """Draw n = sum(times) of n examples with replacement, `size` times over.
 
@@ -180,17 +156,6 @@ def _poisson(times: Array, thinning: float, size: int, rng: np.random.Generator)
             drawn[start:stop] += _poisson_by_table(mean, (stop - start, size), rng)
     mean = thinning * times[large:, None]
     drawn[large:] = rng.poisson(mean, (len(mean), size))
-    return drawn
-
-
-def halves(times: Array, size: int, rng: np.random.Generator) -> Array:
-    """Draw how many of `times` (K,), ascending, fall on one of two even sides: int64 (K, size)."""
-    few = np.searchsorted(times, 16, side="right")
-    masks = ((1 << times[:few]) - 1).astype(np.uint16)[:, None]
-    bits = rng.integers(0, _SLOTS, (few, size), dtype=np.uint16) & masks
-    drawn = np.empty((len(times), size), np.int64)
-    drawn[:few] = _BITS[bits]
-    drawn[few:] = rng.binomial(times[few:, None], 0.5, (len(times) - few, size))
     return drawn
 
 

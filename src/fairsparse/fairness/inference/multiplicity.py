@@ -29,6 +29,8 @@ STANDS_OUT = 3.0
 """A range this many times its noise floor, or more, is resampled; below it, all pairs are bound."""
 
 _GRID = np.linspace(-9, 9, 3601)
+_COUNTED = 2000
+"""Where cells hold fewer examples in all, what sampling makes of a range is counted."""
 
 
 @lru_cache(maxsize=256)
@@ -50,24 +52,33 @@ def each_quantile(cells: int) -> float:
 def floor(hits: Array, n: Array) -> float:
     """Expected range over cells if all had the pooled rate; counts (F, K).
 
-    It is what sampling alone makes of the range, in the family where it makes most; normal, so
-    rough where cells hold a few examples. NaN where a cell is empty.
+    It is what sampling alone makes of the range, in the family where it makes most: exact where
+    cells are few and small, else of normal rates. NaN where a cell is empty.
 
     >>> round(floor(np.full((1, 10), 930), np.full((1, 10), 1000)), 3)
     0.025
+    >>> round(floor(np.eye(10)[:1] + np.eye(10)[1:2], np.ones((1, 10))), 3)  # 2 of 10 single people
+    0.893
     """
     pooled = share(hits.sum(-1, keepdims=True), n.sum(-1, keepdims=True))
     variance = pooled * (1 - pooled) * share(np.ones(n.shape), n)
     if np.isnan(variance).any():
         return np.nan
-    spread = np.sqrt(variance[variance.sum(-1).argmax()])  # (K,)
+    family = variance.sum(-1).argmax()
+    rate, sizes, spread = float(pooled[family, 0]), n[family], np.sqrt(variance[family])  # (K,)
     if spread.max() == 0:
         return 0.0
+    if sizes.sum() <= _COUNTED and (sizes == np.round(sizes)).all():
+        x = np.unique(np.concatenate([np.arange(m) / m for m in np.unique(sizes)]))
+        # no rate lies between two neighbours of this grid, so each step counts with its width
+        below = stats.binom.logcdf(np.floor(x[:, None] * sizes + 1e-9), sizes, rate).sum(-1)
+        above = stats.binom.logsf(np.floor(x[:, None] * sizes + 1e-9), sizes, rate).sum(-1)
+        return float(((1 - np.exp(below) - np.exp(above)) * np.diff(x, append=1.0)).sum())
     x = _GRID * spread.max()
     with np.errstate(divide="ignore"):
         z = x[:, None] / spread
     below, above = special.log_ndtr(z).sum(-1), special.log_ndtr(-z).sum(-1)
-    return float(np.trapezoid(1 - np.exp(below) - np.exp(above), x))
+    return float(min(1.0, np.trapezoid(1 - np.exp(below) - np.exp(above), x)))
 
 
 def range_bounds(
@@ -101,6 +112,25 @@ def rate_range(hits: Array, n: Array) -> Bounds:
     """Interval of the largest range of rates, counts (F, K); a range of rates is at most 1."""
     low, high = range_bounds(share(hits, n), lambda z: wilson(hits, n, z))
     return Bounds(low, np.minimum(high, 1.0))
+
+
+def mean_range(hits: Array, n: Array) -> Bounds:
+    """Interval of the largest mean of two ranges; counts (2 F, K), family f goes with F + f.
+
+    Each range has its own interval, for all families at once; the ends of two are averaged.
+    """
+    half, rates = len(hits) // 2, share(hits, n)
+
+    def bounds(family: int) -> Bounds:
+        one = slice(family, family + 1)
+        return range_bounds(rates[one], lambda z: wilson(hits[one], n[one], z), 2 * half)
+
+    ends = [bounds(family) for family in range(2 * half)]
+    low, high = (np.array([e[i] for e in ends]) for i in (0, 1))
+    return Bounds(
+        ((low[:half] + low[half:]) / 2).max(),
+        np.minimum((high[:half] + high[half:]) / 2, 1.0).max(),
+    )
 
 
 def extreme(bounds: Callable[[float], Bounds], cells: int, largest: bool) -> Bounds:

@@ -13,6 +13,12 @@ References
 .. [4] Zou and Donner, "Construction of confidence limits about effect measures: a general
    approach", 2008.
 .. [5] Clopper and Pearson, "The use of confidence or fiducial limits", 1934.
+.. [6] DiCiccio, Vasudevan, Basu, Kenthapadi and Agarwal, "Evaluating fairness using permutation
+   tests", 2020, arXiv:2007.05124.
+.. [7] Fagerland, Lydersen and Laake, "The McNemar test for binary matched-pairs data: mid-p and
+   asymptotic are better than exact conditional", 2013.
+.. [8] Tango, "Equivalence test and confidence interval for the difference in proportions for the
+   paired-sample design", 1998.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 
 from fairsparse.fairness.measure.counts import Array, Kind, fold, share
 
@@ -67,7 +73,7 @@ def quantile(level: float = LEVEL) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
-def wilson(hits: Array, n: Array, z: float | None = None) -> Bounds:
+def wilson(hits: Array, n: Array, z: Array | float | None = None) -> Bounds:
     """Wilson's score interval of a rate [1]_.
 
     >>> low, high = wilson(np.array(81), np.array(263))
@@ -85,7 +91,7 @@ def wilson(hits: Array, n: Array, z: float | None = None) -> Bounds:
     return Bounds(np.where(empty, np.nan, low), np.where(empty, np.nan, high))
 
 
-def exact(hits: Array, n: Array, z: float | None = None) -> Bounds:
+def exact(hits: Array, n: Array, z: Array | float | None = None) -> Bounds:
     """Clopper and Pearson's interval of a rate [5]_, which holds at any level and size.
 
     >>> low, high = exact(np.array(81), np.array(263))
@@ -114,7 +120,7 @@ def difference(
     return Bounds(first - second - low, first - second + high)
 
 
-def paired_drop(pairs: Pairs, z: float | None = None) -> Bounds:
+def paired_drop(pairs: Pairs, z: Array | float | None = None) -> Bounds:
     """Newcombe's interval of the drop in accuracy on the same examples [3]_.
 
     >>> low, high = paired_drop(Pairs(*map(np.array, (36, 12, 2, 0))))
@@ -133,7 +139,38 @@ def paired_drop(pairs: Pairs, z: float | None = None) -> Bounds:
     )
 
 
-def excess_drop(pairs: Pairs, everyone: Pairs, z: float | None = None) -> tuple[Array, Bounds]:
+def score_drop(pairs: Pairs, z: Array | float) -> Bounds:
+    """Tango's score interval of the drop [8]_, which holds at small levels and without flips, too.
+
+    At zero it is McNemar's test. Shapes are as in `paired_drop`.
+
+    >>> low, high = score_drop(Pairs(*map(np.array, (90, 5, 5, 0))), 1.96)
+    >>> low.item() == -high.item()
+    True
+    """
+    n, lost, gained = (np.asarray(x, float) for x in (pairs.n, pairs.lost, pairs.gained))
+    drop = share(lost - gained, n)
+
+    def end(outermost: float) -> Array:
+        inner, outer = drop, np.full(np.broadcast_shapes(drop.shape, np.shape(z)), outermost)
+        for _ in range(_HALVINGS):
+            middle = (inner + outer) / 2
+            # the likeliest rate q of gains where that of losses is q + middle: a q^2 + b q + c = 0
+            b = middle * (2 * n - lost + gained) - lost - gained
+            c = -gained * middle * (1 - middle)
+            root = np.sqrt(np.maximum(b * b - 8 * n * c, 0))
+            q = np.divide(root - b, 4 * n, out=np.zeros(np.shape(root)), where=n > 0)
+            spread = np.maximum(n * (2 * q + middle * (1 - middle)), 1e-300)
+            inside = np.abs(lost - gained - n * middle) <= z * np.sqrt(spread)
+            inner, outer = np.where(inside, middle, inner), np.where(inside, outer, middle)
+        return np.where(np.isnan(z) | np.isnan(drop), np.nan, outer)
+
+    return Bounds(end(-1.0), end(1.0))
+
+
+def excess_drop(
+    pairs: Pairs, everyone: Pairs, z: Array | float | None = None
+) -> tuple[Array, Bounds]:
     """A cell's drop less everyone's, and its interval.
 
     Everyone includes the cell, so this is the cell's drop less that of the others, which are
@@ -164,63 +201,85 @@ def mcnemar(lost: Array, gained: Array) -> Array:
     return np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(lost, gained), flips, 0.5))
 
 
-_EXACT = 400
-"""Where fewer examples than this flipped, the test of excess drops enumerates all outcomes."""
+_COUNTED = 25
+
+
+def flip_test(lost: Array, gained: Array) -> Array:
+    """McNemar's test: exact where fewer than 25 examples flipped, else its mid-p form [7]_.
+
+    The exact test of many flips rejects less often than its level says, because counts jump.
+
+    >>> flip_test(np.array([8, 24]), np.array([0, 9])).round(4).tolist()
+    [0.0078, 0.009]
+    """
+    tie = stats.binom.pmf(np.minimum(lost, gained), lost + gained, 0.5)
+    return mcnemar(lost, gained) - np.where(lost + gained < _COUNTED, 0.0, tie)
 
 
 def excess_test(pairs: Pairs, everyone: Pairs) -> Array:
-    """Two-sided p-values that a cell's drop differs from the others' by chance.
+    """Two-sided p-values that a cell's drop is that of the others, NaN where it is empty.
 
-    A permutation test: which examples flipped is given, which of them are the cell's is not. Where
-    few flipped, all outcomes are counted; else the drop's exact mean and variance are used.
+    The level at which the interval of `excess_drop` first reaches zero: of a hypothesis on drops,
+    whatever the difficulty of cells or how many predictions in them changed. A test that permutes
+    which examples flipped would be of the hypothesis that all cells churn alike [6]_.
 
     Parameters
     ----------
     pairs, everyone : Pairs
-        Of the cells (K,) and of all examples (1,).
+        Of the cells (..., K) and of all examples (..., 1).
     """
-    lost, gained, n = (int(x[0]) for x in (everyone.lost, everyone.gained, everyone.n))
-    net, size = lost - gained, pairs.n
-    expected = share(size * net, np.asarray(n))
-    moved = np.abs(pairs.lost - pairs.gained - expected)
-    mean = net / max(n, 1)
-    spread = (lost + gained) - n * mean**2
-    variance = size * share(n - size, np.asarray(n * max(n - 1, 1))) * spread
-    z = np.maximum(moved - 0.5, 0) / np.sqrt(np.maximum(variance, 1e-300))  # flips come in ones
-    p = np.where(variance > 0, special.erfc(z / 2**0.5), 1.0)
-    if lost + gained < _EXACT:
-        for k in np.flatnonzero((size > 0) & (size < n)):
-            p[k] = _enumerated(int(size[k]), lost, gained, n, float(moved[k]), float(expected[k]))
-    return np.where(size > 0, p, np.nan)
+    value, _ = excess_drop(pairs, everyone)
+    low, high = np.zeros(value.shape), np.full(value.shape, _FARTHEST)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        bounds = excess_drop(pairs, everyone, middle)[1]
+        beyond = np.where(value > 0, bounds.low > 0, bounds.high < 0)
+        low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+    p = np.where(value == 0, 1.0, 2 * stats.norm.sf(low))
+    return np.where(np.isnan(value), np.nan, p)
 
 
-def _enumerated(size: int, lost: int, gained: int, n: int, moved: float, expected: float) -> float:
-    a = np.arange(min(lost, size) + 1)
-    b = np.arange(min(gained, size) + 1)
-    mass = stats.hypergeom.pmf(a, n, lost, size)[:, None] * stats.hypergeom.pmf(
-        b, n - lost, gained, np.maximum(size - a, 0)[:, None]
+_FARTHEST, _HALVINGS = 37.0, 40
+"""A normal quantile beyond which a p-value is no longer a number; digits of the one searched."""
+
+
+def agreeing(bounds: Bounds, value: Array, p: Array, level: Array | float) -> Bounds:
+    """Intervals of drops that leave zero out where the exact test rejects it, and only there.
+
+    Parameters
+    ----------
+    bounds : Bounds
+        At `level`.
+    value, p : ndarray
+        The drops, and the p-values of no drop.
+    level : float or ndarray
+        At which they are rejected.
+    """
+    rejected = np.asarray(p) <= level
+    low = np.where(rejected & (value > 0), np.maximum(bounds.low, 0), bounds.low)
+    high = np.where(rejected & (value < 0), np.minimum(bounds.high, 0), bounds.high)
+    low, high = (
+        np.where(rejected | np.isnan(p), x, y)
+        for x, y in ((low, np.minimum(low, 0)), (high, np.maximum(high, 0)))
     )
-    far = np.abs(a[:, None] - b - expected) >= moved - 1e-9
-    return float(min(1.0, mass[far].sum()))
+    return Bounds(low, high)
 
 
-def no_worse(pairs: Pairs, margin: float) -> Array:
-    """One-sided p-values that a cell's drop is `margin` or more; small ones say that it is not.
+def detectable(flips: Array, n: Array, z: Array | float, power: float = 0.8) -> Array:
+    """Smallest drop that a cell's test would have found with a chance of `power`.
 
-    The score test of a paired difference against a margin: the flips' rates are those most likely
-    under a drop of exactly `margin` (Tango 1998, Nam 1997).
+    Parameters
+    ----------
+    flips, n : ndarray
+        Examples that one of the models alone gets right, and all.
+    z : float or ndarray
+        Normal quantile beyond which the test rejects.
 
-    >>> no_worse(Pairs(*map(np.array, (430, 6, 9, 55))), 0.02).item() < 0.01
-    True
+    >>> detectable(np.array(36), np.array(300), 1.96).round(4).item()
+    0.056
     """
-    n = np.asarray(pairs.n, float)
-    lost, gained = np.asarray(pairs.lost, float), np.asarray(pairs.gained, float)
-    # the likeliest rate q of gains where that of losses is q + margin: a q^2 + b q + c = 0
-    a = 2 * n
-    b = margin * (2 * n - lost + gained) - lost - gained
-    c = -gained * margin * (1 - margin)
-    root = np.sqrt(np.maximum(b * b - 4 * a * c, 0))
-    gain = np.divide(root - b, 2 * a, out=np.full(n.shape, np.nan), where=n > 0)
-    variance = n * (2 * gain + margin * (1 - margin))
-    z = (lost - gained - n * margin) / np.sqrt(np.maximum(variance, 1e-300))
-    return np.where(n > 0, stats.norm.cdf(z), np.nan)
+    reach = z + stats.norm.ppf(power)
+    churn = share(flips, n)
+    # a drop needs as many flips: where few were seen, it is they that would vary
+    needed = np.maximum(reach * np.sqrt(share(churn, n)), share(reach**2 + 0 * churn, n))
+    return np.minimum(needed, 1.0)

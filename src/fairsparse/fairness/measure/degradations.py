@@ -22,7 +22,7 @@ import numpy as np
 from fairsparse.fairness.inference import multiplicity
 from fairsparse.fairness.inference.paired import Bounds, Pairs, excess_drop, paired_drop
 from fairsparse.fairness.measure.counts import Array, Counts, Kind, fold, gap, share
-from fairsparse.fairness.measure.metric import POINTS, RATIO, Metric, Together, declaring
+from fairsparse.fairness.measure.metric import POINTS, RATIO, Metric, Together, Unbounded, declaring
 from fairsparse.registry import Registry
 
 DEGRADATIONS: Registry[Metric] = Registry("degradation metric", sort=False)
@@ -80,7 +80,7 @@ _DROP = _largest("class x group", lambda cells, _, z: paired_drop(cells, z))
 _EXCESS = _largest("group", lambda cells, everyone, z: excess_drop(cells, everyone, z)[1])
 
 
-@degradation("cev", "combined error variance (CEV)", "lower", "class", unit=RATIO)
+@degradation("cev", "combined error variance (CEV)", "lower", "class", Unbounded(), RATIO)
 def _cev(reference: Counts, candidate: Counts) -> Array:
     """Variance over classes of the relative changes of false positive and false negative rate.
 
@@ -89,7 +89,7 @@ def _cev(reference: Counts, candidate: Counts) -> Array:
     return sum((x.var(-1) for x in _relative(reference, candidate)), np.array(0.0))
 
 
-@degradation("sde", "symmetric distance error (SDE)", "lower", "class", unit=RATIO)
+@degradation("sde", "symmetric distance error (SDE)", "lower", "class", Unbounded(), RATIO)
 def _sde(reference: Counts, candidate: Counts) -> Array:
     """Mean over classes of how far the relative changes of the two error rates lie apart.
 

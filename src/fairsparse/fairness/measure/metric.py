@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Concatenate, Literal, NamedTuple, ParamSpec, TypeAlias
 
+import numpy as np
+
+from fairsparse.fairness.inference import multiplicity
 from fairsparse.fairness.inference.paired import Bounds
 from fairsparse.fairness.measure.counts import Array, Counts, Kind
 from fairsparse.registry import Registry
@@ -62,11 +65,29 @@ class Corrected:
 class Rates:
     """BCa where it stands out from sampling, else all cells at once.
 
-    Of rates, as hits and examples, each (..., F, K): their minimum where higher is better, or else
-    their range over K; of several families F the largest range.
+    Of rates, as hits and examples, each (..., F, K): the largest range over K of the families F;
+    the smallest of all; or the largest mean of two families' ranges, the first half of the families
+    paired with the second.
     """
 
     counts: Callable[[Counts], tuple[Array, Array]]
+    reduce: Literal["range", "smallest", "mean range"] = "range"
+
+    def bounds(self, hits: Array, n: Array) -> Bounds:
+        """Interval of the range (F, K), for all cells at once."""
+        if self.reduce == "mean range":
+            return multiplicity.mean_range(hits, n)
+        return multiplicity.rate_range(hits, n)
+
+    def floor(self, hits: Array, n: Array) -> float:
+        """The range that sampling alone is expected to make."""
+        if self.reduce == "mean range":
+            half = len(hits) // 2
+            pairs = [
+                multiplicity.floor(h, m) for h, m in zip(hits[:, None], n[:, None], strict=True)
+            ]
+            return float(np.max(np.add(pairs[:half], pairs[half:]) / 2))
+        return multiplicity.floor(hits, n)
 
 
 @dataclass(frozen=True)
@@ -81,7 +102,12 @@ class Together:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """BCa of a paired bootstrap."""
+    """BCa of a paired bootstrap, which suits what is smooth in the rates."""
+
+
+@dataclass(frozen=True)
+class Unbounded:
+    """None that covers: it is above zero by sampling alone, and by how much is not known."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +124,7 @@ class Metric:
     better : {"higher", "lower"}
     cells : str
         Kind of the cells it is a property of.
-    interval : Score, Corrected, Rates, Together or Bootstrap
+    interval : Score, Corrected, Rates, Together, Bootstrap or Unbounded
     unit : Unit
     least : int
         How many examples each of the cells must hold.
@@ -116,7 +142,7 @@ class Metric:
     label: str
     better: Literal["higher", "lower"]
     cells: Kind
-    interval: Score | Corrected | Rates | Together | Bootstrap = Bootstrap()
+    interval: Score | Corrected | Rates | Together | Bootstrap | Unbounded = Bootstrap()
     unit: Unit = PERCENT
     least: int = 1
     without_groups: Literal["absent", "by class", "repeated"] = "absent"

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -50,7 +50,7 @@ METRICS: Registry[Metric] = Registry("metric", sort=False)
 metric = declaring(METRICS, Metric)
 
 
-def _by(kind: Kind) -> Rates:
+def _by(kind: Kind, reduce: Literal["range", "smallest"] = "range") -> Rates:
     """Accuracies of the cells of a kind; of classes where there are no groups."""
 
     def counts(c: Counts) -> tuple[Array, Array]:
@@ -58,7 +58,7 @@ def _by(kind: Kind) -> Rates:
         correct, n = (fold(x, c.groups, cells)[..., None, :] for x in (c.correct, c.n))
         return correct, n
 
-    return Rates(counts)
+    return Rates(counts, reduce)
 
 
 def _odds(c: Counts) -> tuple[Array, Array]:
@@ -68,6 +68,7 @@ def _odds(c: Counts) -> tuple[Array, Array]:
 
 _PREDICTED = Rates(lambda c: c.outcomes(c.predicted, c.n.sum(-1, keepdims=True)))
 _POSITIVES, _ODDS = Rates(lambda c: c.positives), Rates(_odds)
+_AVERAGE = Rates(_odds, "mean range")
 _VARIANCE = Corrected("cwv", "cwv_corrected")
 _CONTROLS: Final = ("controls",)
 _ALL: Final = ("sweep", "controls")
@@ -109,7 +110,12 @@ def _mcd(c: Counts) -> Array:
 
 
 @metric(
-    "worst_class_accuracy", "worst class", "higher", "class", _by("class"), column="worst\nclass %"
+    "worst_class_accuracy",
+    "worst class",
+    "higher",
+    "class",
+    _by("class", "smallest"),
+    column="worst\nclass %",
 )
 def _worst_class_accuracy(c: Counts) -> Array:
     """Accuracy of the worst served class."""
@@ -127,7 +133,7 @@ def _accuracy_gap(c: Counts) -> Array:
     return gap(c.accuracy("group"))
 
 
-@metric("average_odds", "average odds gap", "lower", "class x group", listed=())
+@metric("average_odds", "average odds gap", "lower", "class x group", _AVERAGE, listed=())
 def _average_odds(c: Counts) -> Array:
     """Mean of the ranges over groups of true and false positive rate; largest class."""
     return ((c.tpr_gaps + c.fpr_gaps) / 2).max(-1)
@@ -166,7 +172,7 @@ def _equalized_odds(c: Counts) -> Array:
     "worst cell",
     "higher",
     "class x group",
-    _by("class x group"),
+    _by("class x group", "smallest"),
     without_groups="repeated",
     listed=(),
 )
@@ -175,7 +181,7 @@ def _worst_cell_accuracy(c: Counts) -> Array:
     return c.accuracy("class x group" if c.grouped else "class").min(-1)
 
 
-@metric("worst_group_accuracy", "worst group", "higher", "group", _by("group"))
+@metric("worst_group_accuracy", "worst group", "higher", "group", _by("group", "smallest"))
 def _worst_group_accuracy(c: Counts) -> Array:
     """Accuracy of the worst served group."""
     return c.accuracy("group").min(-1)

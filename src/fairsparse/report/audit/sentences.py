@@ -10,7 +10,7 @@ import pandas as pd
 
 from fairsparse.auditing.engine import Audit
 from fairsparse.auditing.examples import Settings
-from fairsparse.auditing.findings import LOST_MORE
+from fairsparse.auditing.findings import LOST_LESS, LOST_MORE
 from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.report import phrases, table
@@ -156,6 +156,7 @@ def _findings(audit: Audit, cells: Sequence[Cell]) -> str:
         for finding, says in (
             ("no worse", f"are shown to lose less than {margin}"),
             ("lost", "are shown to have lost accuracy"),
+            (LOST_LESS, "are shown to have lost less than the others"),
             ("gained", "are shown to have gained"),
             ("data do not tell", "may have lost or gained: the data do not tell"),
             ("too few", f"have fewer than {audit.settings.least} examples and were not tested"),
@@ -226,21 +227,34 @@ def how(n: int, settings: Settings, models: tuple[str, str], family: str) -> lis
         f" accuracy of {first} less that of {second}, so a positive drop is a loss; an excess drop"
         f" is what a cell lost beyond the overall drop. “Lost” counts examples that only {first}"
         f" gets right, “gained” those that only {second} does.",
-        f"{family} Their p-values are adjusted together, by Holm's method, half of the level for"
-        " measures and half for cells: if nothing had changed, an audit would report anything at"
-        f" all in at most {percent(settings.alpha, 0)} of cases. Flips have McNemar's exact test,"
-        " excess drops a permutation test of which examples flipped, measures a test that swaps the"
-        f" models on half the examples. Cells with fewer than {settings.least} examples are not"
-        " tested.",
-        f"“No worse” means that a drop of {points(settings.margin, 1)} or more was rejected; that"
-        " no drop was found is not that. Intervals and tests by drawing use"
-        f" {settings.resamples:,} draws from seed {settings.seed}.",
-        "Intervals hold one at a time and are not adjusted. Those that are called “all cells at"
-        " once” belong to ranges and extremes that do not stand out from what sampling alone makes"
-        " of them; they are wide, and cover more often than they say. CWV contains what sampling"
+        f"{family} Those of cells have nine tenths of the level, those of measures and confidence"
+        " the rest; within either they are adjusted together, for what they have in common, by the"
+        " step-down max-T method: if nothing had changed, an audit would report anything at all in"
+        f" at most {percent(settings.alpha, 0)} of cases. {_first(settings)}Flips have McNemar's"
+        " test, exact where they are few; an excess drop the level at which its interval reaches"
+        " zero, and so has the change of a measure. Cells with fewer than"
+        f" {settings.least} examples are not tested.",
+        f"“No worse” means that a drop of {points(settings.margin, 1)} or more lies outside of the"
+        " interval that holds for all cells at once; that no drop was found is not that. Intervals"
+        f" by drawing use {settings.resamples:,} draws from seed {settings.seed}.",
+        "Intervals hold one at a time and are not adjusted, but for those that are said to hold for"
+        " all cells at once, with which findings agree. Ranges and extremes that do not stand out"
+        " from what sampling alone makes of them have intervals from “all cells at once”, and their"
+        " changes “both models joined”: wide, and they cover more often than they say. CWV contains"
+        " what sampling"
         " adds; its interval is of the variance behind it, may lie below CWV itself, and goes with"
         " the corrected CWV, which may be negative.",
     ]
+
+
+def _first(settings: Settings) -> str:
+    """What was asked first, and what that leaves to the rest."""
+    if settings.primary is None:
+        return ""
+    return (
+        f"Asked first, and at the full level, was {settings.primary}: all else is tested at what"
+        " that leaves, which is nothing where nothing of it was found. "
+    )
 
 
 def ranking(audit: Audit) -> Sequence[str]:
