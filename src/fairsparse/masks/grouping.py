@@ -91,24 +91,13 @@ def device_threshold(values: Tensor, keep: int) -> Tensor:
     return values.topk(n - keep + 1, largest=False, sorted=False).values.max()
 
 
-def filter_size(shape: torch.Size) -> int:
-    """Number of weights of one filter."""
-    return math.prod(shape[1:])
-
-
 def in_filters(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     """Replace scores by the places of their filters, so that one whole filter follows the other.
 
     Filters stand in the order of the mean score of their living weights, ties by name and index.
     Taking the first weights of this order keeps whole filters, and completes the count inside the
-    next one; which of its weights those are, `best_within` decides.
-
-    Parameters
-    ----------
-    values : mapping
-        Name -> (n,), by sorted name; -inf at dead weights, where it stays.
-    shapes : mapping
-        Name -> shape of the weight.
+    next one; which of its weights those are, `best_within` decides. `values` are name -> (n,), by
+    sorted name; -inf at dead weights, where it stays.
     """
     rows = {name: value.view(shapes[name][0], -1) for name, value in values.items()}
     alive = {name: row > -math.inf for name, row in rows.items()}

@@ -1,4 +1,7 @@
-"""Importance by the curvature of the loss, example by example: optimal brain damage."""
+"""Importance by the curvature of the loss, example by example: optimal brain damage.
+
+Models are used in evaluation mode; their modes and gradients are left as they were.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,8 @@ def fisher(
 
     Parameters
     ----------
-    model : nn.Module
-        Used in evaluation mode; its mode and gradients are left as they were.
     weights : mapping
         Name -> parameter of `model`.
-    batches : sequence of Batch
     loss : LossFn
         Of one example at a time.
     shares : sequence of Tensor (B,), optional
@@ -113,8 +113,7 @@ def _brain_damage(
     # derivatives of fused attention cannot be taken side by side
     with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         for batch, share in _pieces(batches, shares, at_once):
-            of_each = _of_each(curvature, values, batch)
-            for name, part in of_each.items():
+            for name, part in _of_each(curvature, values, batch).items():
                 total[name] += torch.tensordot(share.to(part.dtype), part, 1)
     return {name: w.square() * total[name] / (2 * count) for name, w in values.items()}
 
@@ -128,8 +127,7 @@ def _of_each(curvature: Callable[..., Values], values: Values, batch: Batch) -> 
     except RuntimeError:
         pass  # such as a forward that looks at the values of its inputs
     try:
-        rows = zip(*batch, strict=True)
-        in_turn = [curvature(values, *row) for row in rows]
+        in_turn = [curvature(values, *row) for row in zip(*batch, strict=True)]
     except RuntimeError as error:
         raise InputError(
             "the criterion takes each example's own gradient, and the model has none"

@@ -16,8 +16,6 @@ from fairsparse.core import Batch, Scores
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.structure.graph import activations
 
-_BINS = 32
-
 
 def l1(weights: Mapping[str, Tensor]) -> Scores:
     """Sum of a filter's absolute weights [1]_.
@@ -56,19 +54,8 @@ def hrank(model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Bat
     Feature maps are taken after the normalization and the activation that follow the layer. Those
     of a linear layer are single numbers, whose rank is 1 where they are not zero.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Used in evaluation mode; its mode is left as it was.
-    weights : mapping
-        Name -> parameter of `model`.
-    batches : sequence of Batch
-        Only inputs are used.
-
-    Raises
-    ------
-    InputError
-        When the model cannot be traced.
+    The model is used in evaluation mode, and of the batches only the inputs. One that cannot be
+    traced is an `InputError`.
 
     References
     ----------
@@ -86,7 +73,7 @@ def hrank(model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Bat
 
 
 def entropy(
-    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], bins: int = _BINS
+    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], bins: int = 32
 ) -> Scores:
     """Entropy, in nats, of a filter's mean activation over the examples [1]_.
 
@@ -94,7 +81,7 @@ def entropy(
     layer; its range over the examples is cut into `bins` equal parts. A constant channel has
     entropy 0, and none has more than ``log(bins)``.
 
-    Parameters and errors are those of `hrank`.
+    Model and batches are as in `hrank`.
 
     References
     ----------

@@ -9,10 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.core import InputError, Scores
-from fairsparse.masks.maskset import MaskSet
-
-_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
-_NORMS = (_BATCH_NORMS, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+from fairsparse.masks.maskset import BATCH_NORMS, NORMS, MaskSet
 
 
 def synflow(
@@ -33,14 +30,10 @@ def synflow(
 
     Parameters
     ----------
-    model : nn.Module
-        Left as it was.
-    weights : mapping
-        Name -> parameter of `model`.
     shape : iterable of int
         Of one input, without the batch.
     masks : MaskSet, optional
-        Weights that count as zero.
+        Those of weights that count as zero.
 
     Raises
     ------
@@ -76,7 +69,7 @@ def _absolute(model: nn.Module, device: torch.device) -> nn.Module:
     """A float64 copy of `model` in which everything that a path crosses is a positive factor."""
     linear = copy.deepcopy(model).to(device, torch.float64).eval()
     for name, module in list(linear.named_modules(remove_duplicate=False)):
-        if isinstance(module, _NORMS):
+        if isinstance(module, NORMS):
             parent, _, child = name.rpartition(".")
             setattr(linear.get_submodule(parent), child, _Factor(module))
     with torch.no_grad():
@@ -97,7 +90,7 @@ class _Factor(nn.Module):
         gamma = getattr(norm, "weight", None)
         factor = torch.ones((), dtype=torch.float64) if gamma is None else gamma.detach().abs()
         variance = getattr(norm, "running_var", None)
-        if isinstance(norm, _BATCH_NORMS) and variance is not None:
+        if isinstance(norm, BATCH_NORMS) and variance is not None:
             factor = factor.to(variance.device) / (variance + norm.eps).sqrt()
         self.factor = factor
         self.by_channel = not isinstance(norm, nn.LayerNorm)

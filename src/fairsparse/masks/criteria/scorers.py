@@ -1,4 +1,8 @@
-"""Importance of weights: (weights, or the model and batches) -> scores, higher is kept."""
+"""Importance of weights: (weights, or the model and batches) -> scores, higher is kept.
+
+`weights` are name -> parameter of the model, which is used in evaluation mode; its modes, its
+statistics and its gradients are left as they were.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +56,8 @@ def taylor(
 ) -> Scores:
     """Weighted sum over batches of ``(gradient * weight)^2`` [1]_.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Used in evaluation mode; its mode and gradients are left as they were.
-    weights : mapping
-        Name -> parameter of `model`.
-    batches : iterable of (Batch, float)
-        Batches of one size (the square of a batch gradient depends on it) and their weights. With
-        batches of a single cell, the weights say how much each cell counts.
-    loss : LossFn
+    `batches` are of one size (the square of a batch gradient depends on it), each with its weight.
+    With batches of a single cell, the weights say how much each cell counts.
 
     References
     ----------
@@ -94,18 +90,9 @@ def snip(
     """``|w * dL/dw|``: how much the loss feels a weight being switched off, to first order [1]_.
 
     ``w * dL/dw`` is the gradient with respect to a mask of ones on the weights. It is summed with
-    its sign over all examples before the absolute value is taken.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Used in evaluation mode, where a BatchNorm that has seen no data takes the batch's
-        statistics; mode, statistics and gradients are left as they were.
-    weights : mapping
-        Name -> parameter of `model`.
-    batches : sequence of Batch
-        Their losses are means over examples, and are averaged by the batches' sizes.
-    loss : LossFn
+    its sign over all examples before the absolute value is taken: losses of batches are means over
+    examples, and are averaged by the batches' sizes. A BatchNorm that has seen no data takes the
+    batch's statistics.
 
     References
     ----------
@@ -129,14 +116,8 @@ def grasp(
     """``w * (H g)``: how much the flow of gradients would lose with a weight, to first order [1]_.
 
     g and H are gradient and Hessian of the loss of ``logits / temperature``. Scores have a sign:
-    a weight below zero holds the squared norm of g down, and goes first.
-
-    Parameters
-    ----------
-    model, weights, batches, loss
-        As in `snip`.
-    temperature : float > 0
-        Flattens the predictions of the untrained network.
+    a weight below zero holds the squared norm of g down, and goes first. The temperature flattens
+    the predictions of the untrained network; the other parameters are those of `snip`.
 
     References
     ----------
@@ -169,9 +150,8 @@ def _gradient(
     parameters = list(weights.values())
     total = [torch.zeros_like(w, requires_grad=False) for w in parameters]
     for batch, share in _shares(batches):
-        for sum_, g in zip(
-            total, torch.autograd.grad(loss(model(batch.x), batch), parameters), strict=True
-        ):
+        gradient = torch.autograd.grad(loss(model(batch.x), batch), parameters)
+        for sum_, g in zip(total, gradient, strict=True):
             sum_.add_(g, alpha=share)
     return total
 

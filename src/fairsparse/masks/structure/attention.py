@@ -73,8 +73,7 @@ def head_rows(model: nn.Module) -> dict[str, int]:
 def _multihead(module: nn.Module, names: dict[int, str]) -> Iterator[Block]:
     if not isinstance(module, nn.MultiheadAttention):
         return
-    units, width = module.num_heads, module.embed_dim
-    of_head = torch.arange(width) * units // width
+    units, of_head = module.num_heads, _units(module.embed_dim, module.num_heads)
     if module.in_proj_weight is not None:
         filters = {names[id(module.in_proj_weight)]: of_head.repeat(3)}
     else:

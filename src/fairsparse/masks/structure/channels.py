@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from fairsparse.core import InputError
-from fairsparse.masks.maskset import LAYERS
+from fairsparse.masks.maskset import BATCH_NORMS, LAYERS
 from fairsparse.masks.modes import evaluating
 from fairsparse.masks.structure.attention import Block, blocks
 from fairsparse.masks.structure.graph import KEEP_ZERO, operation, traced
 
-_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 _POOLS = {
     f"{kind}pool{d}d" for kind in ("max", "avg", "adaptivemax", "adaptiveavg") for d in (1, 2, 3)
 }
@@ -57,17 +56,8 @@ def channels(model: nn.Module, x: Tensor) -> Channels:
     (another normalization, a sigmoid, an added number, a convolution in groups that is not
     depthwise) or the output of the network are not free.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Its mode is left as it was.
-    x : Tensor, shape (B, *f)
-        A few inputs, to learn shapes from.
-
-    Raises
-    ------
-    InputError
-        When the model can neither be traced nor has such blocks.
+    `x` (B, *f) are a few inputs, to learn shapes from. A model that can neither be traced nor has
+    such blocks is an `InputError`.
     """
     parts = blocks(model)
     try:
@@ -158,7 +148,7 @@ class _Follower(fx.Interpreter):
             module = self.module.get_submodule(str(n.target))
             if isinstance(module, LAYERS):
                 return self._layer(module, first, before)
-            if isinstance(module, _BATCH_NORMS):
+            if isinstance(module, BATCH_NORMS):
                 if not module.affine:
                     return None  # nothing that could be set to zero
                 return self._joined(self.norms, str(n.target), first)

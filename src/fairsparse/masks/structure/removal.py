@@ -110,10 +110,8 @@ def _dead(channels: Channels, masks: Mapping[str, Tensor]) -> Tensor:
     written, alive = torch.zeros((2, *channels.free.shape), dtype=torch.bool)
     for name, index in channels.filters.items():
         written[index] = True
-        live = index
-        if name in masks:
-            live = index[masks[name].cpu().flatten(1).any(1)]
-        alive[live] = True
+        live = masks[name].cpu().flatten(1).any(1) if name in masks else slice(None)
+        alive[index[live]] = True
     return channels.free & written & ~alive
 
 
