@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -20,23 +20,19 @@ from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS, Method
 from fairsparse.methods.method import ATTRIBUTE, STRUCTURE
 from fairsparse.models import MODELS
-from fairsparse.registry import parameters
+from fairsparse.registry import Registry, parameters
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that can be named.
-
-    Attributes
-    ----------
-    name, summary, details : str
-    options : list of (name, default, description)
-    """
+    """One thing that can be named; of its options name, default and description."""
 
     name: str
     summary: str
     details: str = ""
-    options: list[tuple[str, str, str]] = field(default_factory=list)
+    options: Sequence[tuple[str, str, str]] = ()
 
 
 def rows(what: str) -> list[Row]:
@@ -44,49 +40,48 @@ def rows(what: str) -> list[Row]:
     match what:
         case "methods":
             return [
-                Row(
-                    name,
-                    _summary(METHODS[name]),
-                    _facts(METHODS[name]),
-                    _options(options_model(METHODS[name], 0, ("sparsity",))),
-                )
-                for name in METHODS
+                Row(name, _summary(m), _facts(m), _options(options_model(m, 0, ("sparsity",))))
+                for name, m in _items(METHODS)
             ]
         case "datasets":
             return [
                 Row(
                     name,
-                    _summary(DATASETS[name]),
-                    f"Terms: {terms(DATASETS[name])}",
-                    _options(options_model(DATASETS[name]), parameters(DATASETS[name])),
+                    _summary(d),
+                    f"Terms: {terms(d)}",
+                    _options(options_model(d), parameters(d)),
                 )
-                for name in DATASETS
+                for name, d in _items(DATASETS)
             ]
         case "models":
-            known = [
-                Row(name, _summary(MODELS[name]), "", _options(options_model(MODELS[name], 2)))
-                for name in MODELS
-            ]
             own = "A callable of your own, (input_shape, n_classes, **options) -> nn.Module."
             hub = (
                 "The sequence or image classifier in a local directory, or of that name on the hub."
             )
-            return [*known, Row("hf:NAME_OR_DIR", hub), Row("module:factory", own)]
+            return [
+                *(
+                    Row(name, _summary(m), "", _options(options_model(m, 2)))
+                    for name, m in _items(MODELS)
+                ),
+                Row("hf:NAME_OR_DIR", hub),
+                Row("module:factory", own),
+            ]
         case "notions":
             return [
                 Row(
                     name,
-                    f"{NOTIONS[name].sentence[0].upper()}{NOTIONS[name].sentence[1:]}.",
-                    f"Gap: {NOTIONS[name].gap}\nNeeds: {NOTIONS[name].needs}",
+                    f"{n.sentence[0].upper()}{n.sentence[1:]}.",
+                    f"Gap: {n.gap}\nNeeds: {n.needs}",
                 )
-                for name in NOTIONS
+                for name, n in _items(NOTIONS)
             ]
         case _:
-            return [
-                Row(name, registry[name].summary, registry[name].facts)
-                for registry in (METRICS, DEGRADATIONS)
-                for name in registry
-            ]
+            both = (*_items(METRICS), *_items(DEGRADATIONS))
+            return [Row(name, metric.summary, metric.facts) for name, metric in both]
+
+
+def _items(registry: Registry[T]) -> list[tuple[str, T]]:
+    return [(name, registry[name]) for name in registry]
 
 
 def _summary(thing: Callable[..., Any]) -> str:

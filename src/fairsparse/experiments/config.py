@@ -98,7 +98,7 @@ def make_config(values: Any) -> RunConfig:
             f"a configuration is a mapping of settings ({', '.join(RunConfig.model_fields)}),"
             f" got {type(values).__name__}"
         )
-    config = check_config(values)
+    config: RunConfig = checked(RunConfig, values, "")
     data = complete(config.data, "data", lambda name: DATASETS[name])
     model = complete(config.model, "model", factory, skip=2)
     methods = tuple(complete_method(m, f"methods.{i}") for i, m in enumerate(config.methods))
@@ -110,12 +110,6 @@ def make_config(values: Any) -> RunConfig:
                 " an option, or name it once"
             )
     return config.model_copy(update={"data": data, "model": model, "methods": methods})
-
-
-def check_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check types and ranges, without looking up what the names stand for."""
-    config: RunConfig = checked(RunConfig, values, "")
-    return config
 
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
