@@ -45,14 +45,7 @@ def parse(grouping: str) -> Pattern | None:
 
 
 def top(values: Tensor, keep: int) -> Tensor:
-    """Bool mask of the `keep` largest of `values` (n,), ties in index order.
-
-    Parameters
-    ----------
-    values : Tensor, shape (n,)
-        Without NaN; infinities are allowed.
-    keep : int
-        Up to n; nothing is kept at 0 or below.
+    """Bool mask of the `keep` <= n largest of `values` (n,), without NaN; ties in index order.
 
     >>> top(torch.tensor([0.5, 2.0, 0.5, 1.0]), 3).tolist()
     [True, True, False, True]
@@ -71,21 +64,16 @@ def top(values: Tensor, keep: int) -> Tensor:
 
 
 def cpu_threshold(values: Tensor, keep: int) -> float:
-    """The `keep`-th largest of `values` (n,) in CPU memory.
-
-    numpy's selection uses vector instructions: a tenth of the time of `torch.kthvalue`.
-    """
-    array = values.detach().numpy()
+    """The `keep`-th largest of `values` (n,) in CPU memory."""
+    array = values.detach().numpy()  # vector instructions: a tenth of the time of torch.kthvalue
     at = len(array) - keep
     return float(np.partition(array, at)[at])
 
 
 def device_threshold(values: Tensor, keep: int) -> Tensor:
-    """The `keep`-th largest of `values` (n,), a scalar, computed where they are.
-
-    An unsorted top-k of the smaller side, because a GPU's k-th value occupies one block alone.
-    """
+    """The `keep`-th largest of `values` (n,), a scalar, computed where they are."""
     n = values.numel()
+    # of the smaller side, and no k-th value, which occupies one block of a GPU alone
     if 2 * keep <= n:
         return values.topk(keep, sorted=False).values.min()
     return values.topk(n - keep + 1, largest=False, sorted=False).values.max()
@@ -116,10 +104,7 @@ def in_filters(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -
 def best_within(
     kept: Mapping[str, Tensor], values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
 ) -> dict[str, Tensor]:
-    """Of a filter that is kept in part, keep the highest-scored weights instead, as many.
-
-    `kept` is name -> bool (n,); the other parameters are those of `in_filters`.
-    """
+    """Of a filter that is `kept` in part, (n,) by name, keep its highest-scored weights instead."""
     result = {}
     for name, mask in kept.items():
         rows, scores = (t.view(shapes[name][0], -1) for t in (mask, values[name]))
@@ -140,12 +125,8 @@ def in_pattern(
     of its kernel. A layer whose number of inputs is not a multiple of `m` has no such blocks and
     is kept as it is.
 
-    Parameters are those of `in_filters`; the result is name -> bool (n,).
-
-    Raises
-    ------
-    InputError
-        When a block has fewer than `n` living weights.
+    `values` are as in `in_filters`, the result is name -> bool (n,). A block with fewer than `n`
+    living weights is an `InputError`.
     """
     kept = {}
     for name, value in values.items():

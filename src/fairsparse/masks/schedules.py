@@ -9,15 +9,10 @@ from fairsparse.core import InputError
 
 
 def levels(sparsity: float, fraction: float = 0.2, explicit: Sequence[float] = ()) -> list[float]:
-    """Sparsity after each round, strictly rising, the last one exactly `sparsity`.
+    """Sparsity after each round, strictly rising, the last one exactly `sparsity`, in [0, 1).
 
-    Parameters
-    ----------
-    sparsity : float in [0, 1)
-    fraction : float in (0, 1)
-        Share of the weights alive that each round removes.
-    explicit : sequence of float
-        Levels to use instead; those at or above `sparsity` are left out.
+    Each round removes the `fraction` of the weights alive, unless levels are `explicit`; of these
+    such as are not below `sparsity` are left out.
 
     >>> [round(s, 4) for s in levels(0.6, 0.3)]
     [0.3, 0.51, 0.6]

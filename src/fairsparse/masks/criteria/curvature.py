@@ -44,7 +44,7 @@ def fisher(
     Raises
     ------
     InputError
-        When the model cannot be evaluated for many examples side by side.
+        When the model cannot be differentiated for one example alone.
 
     References
     ----------

@@ -28,17 +28,8 @@ def synflow(
     biases count as zero, and a normalization is the positive factor it applies to each channel,
     ``|gamma| / sqrt(running variance + eps)`` for BatchNorm and ``|gamma|`` for the others.
 
-    Parameters
-    ----------
-    shape : iterable of int
-        Of one input, without the batch.
-    masks : MaskSet, optional
-        Those of weights that count as zero.
-
-    Raises
-    ------
-    InputError
-        When R is zero or not finite, so that weights cannot be ranked by it.
+    `shape` is that of one input, without the batch; weights that `masks` has removed count as zero.
+    Where R is zero or not finite, weights cannot be ranked by it: an `InputError`.
 
     References
     ----------

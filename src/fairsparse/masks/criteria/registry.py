@@ -44,27 +44,15 @@ Score = Callable[[Evidence], Scores]
 
 @dataclass(frozen=True)
 class Criterion:
-    """A way to score weights, higher is kept.
-
-    Attributes
-    ----------
-    needs : {"nothing", "shape", "inputs", "labels"}
-        What of the data it looks at, besides the weights.
-    of_filters : bool
-        Whether it scores whole filters, each layer's by themselves.
-    traced : bool
-        Whether it follows what layers pass on, for which `torch.fx` has to trace the model.
-    steps : int
-        Steps in which it reaches a sparsity, scoring anew at each.
-    """
+    """A way to score weights, higher is kept."""
 
     summary: str
     reference: str
-    needs: Needs
+    needs: Needs  # what of the data it looks at, besides the weights
     score: Score
-    of_filters: bool = False
-    traced: bool = False
-    steps: int = 1
+    of_filters: bool = False  # whether it scores whole filters, each layer's by themselves
+    traced: bool = False  # whether torch.fx has to trace the model, to see what layers pass on
+    steps: int = 1  # in which it reaches a sparsity, scoring anew at each
 
 
 CRITERIA: Registry[Criterion] = Registry("criterion", sort=False)
@@ -100,12 +88,8 @@ def choose(
     Criteria of several steps (SynFlow) reach the sparsity along `exponential` from that of
     `within`, an n:m pattern in one; the masks of `evidence` are replaced by those of each step.
     `adjust` is applied to the scores before they are ranked, such as `structure.shared`; the other
-    parameters are those of `select`.
-
-    Raises
-    ------
-    InputError
-        As `check` and `select` do, or when the criterion cannot score this model.
+    parameters are those of `select`. An `InputError` is that of `check`, of `select`, or of a
+    criterion that cannot score this model.
     """
     check(name, scope, grouping)
     criterion = CRITERIA[name]
@@ -156,8 +140,7 @@ def _lamp(e: Evidence) -> Scores:
 @criterion("taylor", "Molchanov et al. 2019, arXiv:1906.10771", "labels")
 def _taylor(e: Evidence) -> Scores:
     """Mean over batches of the squared change of the loss without the weight, to first order."""
-    n = sum(len(batch.y) for batch in e.batches)
-    return scorers.taylor(e.model, e.weights, [(b, len(b.y) / n) for b in e.batches], e.loss)
+    return scorers.taylor(e.model, e.weights, scorers.shares(e.batches), e.loss)
 
 
 @criterion("snip", "Lee et al. 2019, arXiv:1810.02340", "labels")

@@ -133,7 +133,7 @@ def grasp(
     # fused attention has no second derivative
     with probing(model), sdpa_kernel(SDPBackend.MATH):
         fixed = _gradient(model, weights, batches, cool)
-        for batch, share in _shares(batches):
+        for batch, share in shares(batches):
             value = cool(model(batch.x), batch) * share
             here = torch.autograd.grad(value, parameters, create_graph=True)
             aligned = torch.stack([(g * f).sum() for g, f in zip(here, fixed, strict=True)]).sum()
@@ -149,13 +149,14 @@ def _gradient(
     """Gradient of the mean loss over the examples of all batches."""
     parameters = list(weights.values())
     total = [torch.zeros_like(w, requires_grad=False) for w in parameters]
-    for batch, share in _shares(batches):
+    for batch, share in shares(batches):
         gradient = torch.autograd.grad(loss(model(batch.x), batch), parameters)
         for sum_, g in zip(total, gradient, strict=True):
             sum_.add_(g, alpha=share)
     return total
 
 
-def _shares(batches: Sequence[Batch]) -> list[tuple[Batch, float]]:
+def shares(batches: Sequence[Batch]) -> list[tuple[Batch, float]]:
+    """Each batch with its share of all examples."""
     n = sum(len(batch.y) for batch in batches)
     return [(batch, len(batch.y) / n) for batch in batches]

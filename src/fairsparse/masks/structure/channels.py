@@ -24,18 +24,16 @@ _SCALED = {"mul", "imul", "truediv", "itruediv", "div"}
 
 @dataclass(frozen=True)
 class Channels:
-    """The channels of a network, numbered from 0 to K-1.
+    """The channels of a network, numbered from 0 to K-1, by the names of weights and BatchNorms.
 
     Attributes
     ----------
-    filters : dict
-        Weight name -> (U,), the channel that each filter writes. Filters of several layers write
-        one channel where their outputs are added up.
-    norms : dict
-        Name of a BatchNorm -> (C,), the channels that it normalizes.
-    inputs : dict
-        Weight name -> (I,), the channel that each input of the layer reads; several inputs read
-        one channel behind a flattened image.
+    filters : dict of (U,)
+        The channel that each filter writes: one for several layers whose outputs are added up.
+    norms : dict of (C,)
+        The channels that a BatchNorm normalizes.
+    inputs : dict of (I,)
+        The channel that each input of a layer reads: one for many behind a flattened image.
     free : Tensor of bool, shape (K,)
         Channels that can be taken out: filters alone write them, and they are read by nothing
         else than what is listed here and operations under which zero stays zero.
@@ -247,9 +245,6 @@ def _sliced(index: Any, first: list[int], width: int) -> list[int] | None:
     if not all(isinstance(part, slice) for part in parts) or parts[0] != slice(None):
         return None
     chosen = parts[1] if len(parts) > 1 else slice(None)
-    left = first[chosen] if all(_plain(v) for v in (chosen.start, chosen.stop, chosen.step)) else []
+    ends = (chosen.start, chosen.stop, chosen.step)
+    left = first[chosen] if all(isinstance(end, int | None) for end in ends) else []
     return left if len(left) == width else None
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, int)

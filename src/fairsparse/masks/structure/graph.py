@@ -24,10 +24,7 @@ _ACTIVATIONS = _FROM_ZERO | {"sigmoid", "hardsigmoid", "softplus"}
 def traced(model: nn.Module) -> fx.GraphModule:
     """The graph of `model` in evaluation mode, over the same modules and parameters.
 
-    Raises
-    ------
-    InputError
-        When tracing fails, as where the flow of control depends on the input.
+    Where tracing fails, as with a flow of control that depends on the input: an `InputError`.
     """
     try:
         with evaluating(model):

@@ -55,9 +55,9 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> bool:
     for module in model.modules():
         if isinstance(module, LAYERS):
             hooks.append(module.register_forward_pre_hook(_signal))
-            hooks.append(module.register_forward_hook(_whether))
+            hooks.append(module.register_forward_hook(lambda _, x, y: (y > 0).to(y.dtype)))
         elif isinstance(module, NORMS):
-            hooks.append(module.register_forward_hook(_unchanged))
+            hooks.append(module.register_forward_hook(lambda _, x, y: x[0]))
     try:
         with evaluating(model), torch.no_grad():
             ones = {k: _ones(v) for k, v in x.items()} if isinstance(x, Mapping) else _ones(x)
@@ -69,11 +69,3 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> bool:
 
 def _signal(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple((x != 0).to(x.dtype) if isinstance(x, Tensor) else x for x in inputs)
-
-
-def _whether(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-    return (output > 0).to(output.dtype)
-
-
-def _unchanged(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return inputs[0]
