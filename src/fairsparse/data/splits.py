@@ -72,12 +72,8 @@ class Held:
         Within each class x group (an unknown group is a stratum of its own) the shares hold up to
         rounding, and between identities as nearly as their sizes allow. A stratum with more
         examples than parts to divide it into gives every part at least one; a smaller one stays in
-        train. Positions in a split ascend.
-
-        Raises
-        ------
-        InputError
-            When `assigned` has no training example, or puts one identity into two splits.
+        train. Positions in a split ascend. When `assigned` has no training example, or puts one
+        identity into two splits, that is an `InputError`.
         """
         split, identity = assigned.split, assigned.identity
         part = np.full(len(y), "train") if split is None else np.array(split, dtype="<U5")

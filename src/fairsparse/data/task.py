@@ -22,10 +22,7 @@ SPLITS = ("train", "cal", "val", "test")
 class Standardize:
     """``(x - mean) / std`` in float32; the constants come from the training split alone.
 
-    Parameters
-    ----------
-    mean, std : Tensor of float32
-        Broadcast against one example, in the units in which the split stores it.
+    They are broadcast against one example, in the units in which the split stores it.
     """
 
     mean: Tensor

@@ -23,14 +23,8 @@ _HUB = ("huggingface.co", 443)
 class TextNetwork(nn.Module):
     """A sequence classifier of transformers as a network from token ids to logits.
 
-    Token ids (B, L) end in -1 where a text is shorter.
-
-    Attributes
-    ----------
-    vocabulary : int
-        Ids that its embedding knows.
-    length : int or None
-        Longest text it can take.
+    Token ids (B, L) end in -1 where a text is shorter. Its embedding knows `vocabulary` ids, and it
+    takes texts of up to `length`, if that is limited.
     """
 
     def __init__(self, model: Any) -> None:

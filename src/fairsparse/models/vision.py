@@ -117,13 +117,7 @@ def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
 
 
 def _loaded(model: nn.Module, path: Path | None, free: Free) -> nn.Module:
-    """Load pretrained weights; those that begin with one of `free` may have another shape.
-
-    Raises
-    ------
-    InputError
-        When the file is unreadable, or other weights are missing, unknown or of another shape.
-    """
+    """Load pretrained weights; those that begin with one of `free` may have another shape."""
     if path is None:
         return model
     state, mine = read_weights(Path(path)), model.state_dict()

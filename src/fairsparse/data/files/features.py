@@ -25,16 +25,10 @@ MOST_CATEGORIES = 1000
 
 @dataclass(frozen=True)
 class Features:
-    """What the features of a table are; as a transform it hands them on as float32.
+    """What the F features of a table are; as a transform it hands them on as float32.
 
-    Parameters
-    ----------
-    names : tuple of str, length F
-        A column, or ``column = category``.
-    mean, scale : tuple of float, length F
-        A feature is ``(value - mean) / scale``.
-    categories : int
-        How many of them, the last ones, are 1 where the column has the category and else 0.
+    A name is that of a column, or ``column = category``, and a feature is ``(value - mean) /
+    scale``. The last ones, for `categories`, are 1 where the column has the category and else 0.
     """
 
     names: tuple[str, ...]

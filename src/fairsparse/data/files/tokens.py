@@ -69,12 +69,8 @@ class Tokenization:
 class Tokens:
     """Token ids as networks take them: int64, a batch as long as its longest text.
 
-    Parameters
-    ----------
-    vocabulary : int
-        How many ids there are; a network's embedding has to have as many.
-    tokenizer : tokenizers.Tokenizer, optional
-        What made the ids; it turns them into words again.
+    A network's embedding has to have as many ids as the vocabulary; the tokenizer that made them
+    turns them into words again.
     """
 
     vocabulary: int
