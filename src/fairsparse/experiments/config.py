@@ -86,12 +86,8 @@ def make_config(values: Any) -> RunConfig:
     """Check and complete a configuration.
 
     Every option of the data set, the model and the methods that is not given gets its default, so
-    that the result says all there is to say.
-
-    Raises
-    ------
-    InputError
-        Naming the first setting that is unknown or out of range.
+    that the result says all there is to say. An `InputError` names the first setting that is
+    unknown or out of range.
     """
     if not isinstance(values, Mapping):
         raise InputError(
@@ -113,13 +109,9 @@ def make_config(values: Any) -> RunConfig:
 
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file, apply ``key=value`` overrides, check and complete.
+    """Read a YAML file, apply overrides, check and complete.
 
-    Parameters
-    ----------
-    path : Path
-    overrides : sequence of str
-        ``training.epochs=5``, ``methods.0.tolerance=0.02``; values are YAML.
+    Overrides are ``training.epochs=5`` or ``methods.0.tolerance=0.02``, with values in YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -165,13 +165,11 @@ def describe_model(
 
 
 def _arrays(before: dict[str, Predictions], after: dict[str, Predictions]) -> dict[str, np.ndarray]:
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name in _SPLITS:
-        dense = before[name]
-        arrays[f"{name}_y"] = dense.y.numpy()
-        arrays[f"{name}_group"] = dense.group.numpy()
-        arrays[f"{name}_dense"] = dense.logits.numpy()
-        arrays[f"{name}_sparse"] = after[name].logits.numpy()
+        logits, y, group = before[name]
+        parts = {"y": y, "group": group, "dense": logits, "sparse": after[name].logits}
+        arrays |= {f"{name}_{part}": values.numpy() for part, values in parts.items()}
     return arrays
 
 

@@ -28,9 +28,9 @@ def complete(
     leave_out: Sequence[str] = (),
 ) -> Options:
     """Check ``{name, **options}`` against the signature of what it names and fill in defaults."""
-    if not isinstance(given.get("name"), str):
+    name = given.get("name")
+    if not isinstance(name, str):
         raise InputError(f"{where}: needs a name, got {given!r}")
-    name = given["name"]
     try:
         target = lookup(name)
     except ValueError as error:  # as importlib's for an empty module name
@@ -75,21 +75,18 @@ def options_model(
     """
     fields: dict[str, Any] = {}
     hints = _hints(target)
-    parameters = list(inspect.signature(target).parameters.values())
-    defaults = {}
-    if isinstance(target, type) and issubclass(target, Method):
-        defaults = {f.name: f for f in dataclasses.fields(target)}  # type: ignore[arg-type]
-    for parameter in parameters[skip:]:
+    is_method = isinstance(target, type) and issubclass(target, Method)
+    own = getattr(target, "__dataclass_fields__", {}) if is_method else {}
+    for parameter in [*inspect.signature(target).parameters.values()][skip:]:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             return None
         if parameter.name in leave_out:
             continue
         default: Any = parameter.default
-        if parameter.name in defaults:
+        if parameter.name in own:  # whose signature does not say what factories make
             default = getattr(target, parameter.name, None)
-            factory_ = defaults[parameter.name].default_factory
-            if factory_ is not dataclasses.MISSING:
-                default = factory_()
+            factory = own[parameter.name].default_factory
+            default = default if factory is dataclasses.MISSING else factory()
         hint = hints.get(parameter.name, Any)
         fields[parameter.name] = (hint, ... if default is inspect.Parameter.empty else default)
     return create_model(

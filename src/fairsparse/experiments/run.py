@@ -33,12 +33,8 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
 
     Finished stages and runs found in `out` are taken as they are, so the same call continues what
     was interrupted. A configuration of a single run fills `out` itself; several runs get a
-    directory each and one comparison report.
-
-    Raises
-    ------
-    InputError
-        For anything the user can mend, before training where it can be known before.
+    directory each and one comparison report. Whatever the user can mend is an `InputError`, before
+    training where it can be known before.
     """
     check_out(out, config)
     task = make_task(config)
