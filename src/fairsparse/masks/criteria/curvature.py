@@ -27,7 +27,7 @@ def fisher(
     loss: LossFn,
     shares: Sequence[Tensor] | None = None,
 ) -> Scores:
-    """``w^2 h / 2`` [1]_, with h the mean over examples of the squared gradient.
+    """``w^2 h / 2`` (LeCun et al. 1989), with h the mean over examples of the squared gradient.
 
     h is the diagonal of the empirical Fisher information. The square is taken of each example's
     gradient: the square of a batch's gradient would mix examples.
@@ -45,10 +45,6 @@ def fisher(
     ------
     InputError
         When the model cannot be differentiated for one example alone.
-
-    References
-    ----------
-    .. [1] LeCun, Denker & Solla, "Optimal Brain Damage", NeurIPS 1989.
     """
 
     def squared(values: Values, x: Tensor, y: Tensor, group: Tensor) -> Values:

@@ -18,11 +18,11 @@ def synflow(
     shape: Iterable[int],
     masks: MaskSet | None = None,
 ) -> Scores:
-    """``w * dR/dw`` in the network of absolute weights, R its output for an input of ones [1]_.
+    """``w * dR/dw`` in the network of absolute weights, R its output for an input of ones.
 
-    In a network of convolutions, linear layers, ReLU and pooling the scores of each layer that
-    all paths cross sum to R. Scores depend on which weights live, so SynFlow removes weights in
-    many small steps.
+    In a network of convolutions, linear layers, ReLU and pooling the scores of each layer that all
+    paths cross sum to R (Tanaka et al. 2020, arXiv:2006.05467). Scores depend on which weights
+    live, so SynFlow removes weights in many small steps.
 
     A copy in float64 is measured, because R grows exponentially with depth. Shifts carry no flow:
     biases count as zero, and a normalization is the positive factor it applies to each channel,
@@ -30,11 +30,6 @@ def synflow(
 
     `shape` is that of one input, without the batch; weights that `masks` has removed count as zero.
     Where R is zero or not finite, weights cannot be ranked by it: an `InputError`.
-
-    References
-    ----------
-    .. [1] Tanaka et al., "Pruning neural networks without any data by iteratively conserving
-       synaptic flow", NeurIPS 2020, arXiv:2006.05467.
     """
     device = next(iter(weights.values())).device
     device = torch.device("cpu") if device.type == "mps" else device  # it has no float64

@@ -104,7 +104,7 @@ def choose(
 
 def check(name: CriterionName, scope: Scope, grouping: str) -> None:
     """Raise `InputError` unless criterion, scope and grouping can work together."""
-    pattern = parse(grouping)  # refuses a grouping that there is not
+    pattern = parse(grouping)
     if not CRITERIA[name].of_filters:
         return
     if pattern or grouping == "weight":

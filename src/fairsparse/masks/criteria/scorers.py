@@ -31,13 +31,7 @@ def random(weights: Mapping[str, Tensor], generator: torch.Generator) -> Scores:
 
 
 def lamp(weights: Mapping[str, Tensor]) -> Scores:
-    """Squared weight over the sum of the squares not smaller in its layer [1]_.
-
-    References
-    ----------
-    .. [1] Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021,
-       arXiv:2010.07611.
-    """
+    """Squared weight over the sum of the squares not smaller in its layer (arXiv:2010.07611)."""
     scores = {}
     for name, w in weights.items():
         square = w.detach().double().square().flatten()
@@ -54,15 +48,10 @@ def taylor(
     batches: Iterable[tuple[Batch, float]],
     loss: LossFn,
 ) -> Scores:
-    """Weighted sum over batches of ``(gradient * weight)^2`` [1]_.
+    """Weighted sum over batches of ``(gradient * weight)^2`` (Molchanov et al., arXiv:1906.10771).
 
     `batches` are of one size (the square of a batch gradient depends on it), each with its weight.
     With batches of a single cell, the weights say how much each cell counts.
-
-    References
-    ----------
-    .. [1] Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019,
-       arXiv:1906.10771.
     """
     total = {name: torch.zeros_like(w, requires_grad=False) for name, w in weights.items()}
     with evaluating(model):
@@ -87,17 +76,12 @@ def tempered(weights: Mapping[str, Tensor], importance: Scores) -> Scores:
 def snip(
     model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], loss: LossFn
 ) -> Scores:
-    """``|w * dL/dw|``: how much the loss feels a weight being switched off, to first order [1]_.
+    """``|w * dL/dw|``: how much the loss feels a weight being switched off, to first order.
 
-    ``w * dL/dw`` is the gradient with respect to a mask of ones on the weights. It is summed with
-    its sign over all examples before the absolute value is taken: losses of batches are means over
-    examples, and are averaged by the batches' sizes. A BatchNorm that has seen no data takes the
-    batch's statistics.
-
-    References
-    ----------
-    .. [1] Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity",
-       ICLR 2019, arXiv:1810.02340.
+    ``w * dL/dw`` is the gradient with respect to a mask of ones on the weights (Lee et al. 2019,
+    arXiv:1810.02340). It is summed with its sign over all examples before the absolute value is
+    taken: losses of batches are means over examples, and are averaged by the batches' sizes. A
+    BatchNorm that has seen no data takes the batch's statistics.
     """
     with probing(model):
         gradient = _gradient(model, weights, batches, loss)
@@ -113,16 +97,12 @@ def grasp(
     loss: LossFn,
     temperature: float = 200.0,
 ) -> Scores:
-    """``w * (H g)``: how much the flow of gradients would lose with a weight, to first order [1]_.
+    """``w * (H g)``: how much the flow of gradients would lose with a weight, to first order.
 
-    g and H are gradient and Hessian of the loss of ``logits / temperature``. Scores have a sign:
-    a weight below zero holds the squared norm of g down, and goes first. The temperature flattens
-    the predictions of the untrained network; the other parameters are those of `snip`.
-
-    References
-    ----------
-    .. [1] Wang et al., "Picking Winning Tickets Before Training by Preserving Gradient Flow",
-       ICLR 2020, arXiv:2002.07376.
+    g and H are gradient and Hessian of the loss of ``logits / temperature`` (Wang et al. 2020,
+    arXiv:2002.07376). Scores have a sign: a weight below zero holds the squared norm of g down, and
+    goes first. The temperature flattens the predictions of the untrained network; the other
+    parameters are those of `snip`.
     """
 
     def cool(logits: Tensor, batch: Batch) -> Tensor:
