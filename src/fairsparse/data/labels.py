@@ -41,12 +41,7 @@ class Labels:
 
         A missing target, or no row with a known group, is an `InputError` of the task `name`.
         """
-        missing = np.flatnonzero(frame[target].isna())
-        if len(missing):
-            raise InputError(
-                f"{name}: target column '{target}' is missing in {len(missing)} rows (first: row"
-                f" {missing[0] + 1}); every example needs a class: fill in or remove those rows"
-            )
+        refuse_missing(name, frame, target, "target", " every example needs a class:")
         y, class_names = coded(frame[target])
         if not groups:
             return cls.without_groups(y, class_names)
@@ -57,6 +52,16 @@ class Labels:
                 " choose columns with values, or no groups"
             )
         return cls(y, group, class_names, group_names, tuple(groups))
+
+
+def refuse_missing(name: str, frame: pd.DataFrame, column: str, kind: str, why: str = "") -> None:
+    """Raise `InputError` when a column is missing in some rows."""
+    missing = np.flatnonzero(frame[column].isna())
+    if len(missing):
+        raise InputError(
+            f"{name}: {kind} column '{column}' is missing in {len(missing)} rows (first: row"
+            f" {missing[0] + 1});{why} fill in or remove those rows"
+        )
 
 
 def coded(values: pd.Series) -> tuple[Ints, tuple[str, ...]]:

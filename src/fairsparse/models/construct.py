@@ -140,8 +140,7 @@ def adapted(model: M, x: Any) -> M:
 
         def forward(self, x: Any) -> Tensor:
             output: Any = super().forward(**x) if by_name else super().forward(x)
-            logits: Tensor = output.logits if inner else output
-            return logits
+            return output.logits if inner else output
 
     Adapted.__name__, Adapted.__qualname__ = own.__name__, own.__qualname__
     model.__class__ = Adapted

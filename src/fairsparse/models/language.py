@@ -39,8 +39,7 @@ class TextNetwork(nn.Module):
         """Map token ids (B, L), int64, to logits (B, C)."""
         is_token = x >= 0
         ids = torch.where(is_token, x, self.pad)
-        logits: Tensor = self.model(input_ids=ids, attention_mask=is_token.long()).logits
-        return logits
+        return self.model(input_ids=ids, attention_mask=is_token.long()).logits
 
 
 class ImageNetwork(nn.Module):
@@ -52,8 +51,7 @@ class ImageNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, channels, H, W) to logits (B, C)."""
-        logits: Tensor = self.model(pixel_values=x).logits
-        return logits
+        return self.model(pixel_values=x).logits
 
 
 @MODELS.register("bert")
