@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel
 
 from fairsparse.data import DATASETS
 from fairsparse.data.registry import terms
@@ -40,17 +39,12 @@ def rows(what: str) -> list[Row]:
     match what:
         case "methods":
             return [
-                Row(name, _summary(m), _facts(m), _options(options_model(m, 0, ("sparsity",))))
+                Row(name, _summary(m), _facts(m), _options(m, leave_out=("sparsity",)))
                 for name, m in _items(METHODS)
             ]
         case "datasets":
             return [
-                Row(
-                    name,
-                    _summary(d),
-                    f"Terms: {terms(d)}",
-                    _options(options_model(d), parameters(d)),
-                )
+                Row(name, _summary(d), f"Terms: {terms(d)}", _options(d))
                 for name, d in _items(DATASETS)
             ]
         case "models":
@@ -58,22 +52,13 @@ def rows(what: str) -> list[Row]:
             hub = (
                 "The sequence or image classifier in a local directory, or of that name on the hub."
             )
-            return [
-                *(
-                    Row(name, _summary(m), "", _options(options_model(m, 2)))
-                    for name, m in _items(MODELS)
-                ),
-                Row("hf:NAME_OR_DIR", hub),
-                Row("module:factory", own),
-            ]
+            named = [Row(name, _summary(m), "", _options(m, skip=2)) for name, m in _items(MODELS)]
+            return [*named, Row("hf:NAME_OR_DIR", hub), Row("module:factory", own)]
         case "notions":
             return [
-                Row(
-                    name,
-                    f"{n.sentence[0].upper()}{n.sentence[1:]}.",
-                    f"Gap: {n.gap}\nNeeds: {n.needs}",
-                )
+                Row(name, f"{s[0].upper()}{s[1:]}.", f"Gap: {n.gap}\nNeeds: {n.needs}")
                 for name, n in _items(NOTIONS)
+                for s in [n.sentence]
             ]
         case _:
             both = (*_items(METRICS), *_items(DEGRADATIONS))
@@ -100,18 +85,17 @@ def _facts(method: type[Method]) -> str:
 
 
 def _options(
-    model: type[BaseModel] | None,
-    texts: Mapping[str, tuple[str, str]] = {},
-    prefix: str = "",
+    target: Callable[..., Any], skip: int = 0, leave_out: Sequence[str] = (), prefix: str = ""
 ) -> list[tuple[str, str, str]]:
     result = []
+    model, texts = options_model(target, skip, leave_out), parameters(target)
     for name, info in (model.model_fields if model is not None else {}).items():
         text = info.description or texts.get(name, ("", ""))[1]
         if get_origin(info.annotation) is Literal:
             text = " | ".join(map(str, get_args(info.annotation))) + (f"; {text}" if text else "")
         default = info.get_default(call_default_factory=True)
         if dataclasses.is_dataclass(default):
-            result += _options(options_model(type(default)), prefix=f"{name}.")
+            result += _options(type(default), prefix=f"{name}.")
         else:
             shown = "(required)" if info.is_required() else _yaml(plain(default))
             result.append((prefix + name, shown, text))

@@ -132,11 +132,11 @@ def _some(task: Task) -> Any:
 
 def _agreement(maps: _Maps, index: Array, weights: Array, seed: int) -> Agreement:
     test, names = maps.task.test, maps.task.class_names
-    groups = np.array([*maps.task.group_names, None], object)
+    group = np.array([*maps.task.group_names, None], object)[test.group.numpy()[index]]
     return agreement(
         maps.of(index),
         np.array(names, object)[test.y.numpy()[index]],
-        groups={"group": groups[test.group.numpy()[index]]} if maps.task.group_names else None,
+        groups={"group": group} if maps.task.group_names else None,
         class_names=names,
         weights=weights,
         seed=seed,

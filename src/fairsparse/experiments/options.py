@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from fairsparse.core import InputError
 from fairsparse.methods import Method
-from fairsparse.registry import nearest
 
 Options = dict[str, Any]
 
@@ -134,13 +133,12 @@ def _first(error: ValidationError, model: type[BaseModel], where: str) -> str:
     kind, got = problem["type"], problem.get("input")
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         names = _known(model, loc[:-1])
-        grouped = {
+        places = {
             option: f"{n}.{option}" for n in names for option in _known(model, [*loc[:-1], n])
         }
-        nearby = [*names, *grouped]
-        hint = nearest(loc[-1], nearby) or _suffix(loc[-1], nearby)
-        option = hint.partition("'")[2].partition("'")[0]
-        hint = hint.replace(option, grouped.get(option, option)) if option not in names else hint
+        places |= {name: name for name in names}
+        close = difflib.get_close_matches(loc[-1], list(places), n=1, cutoff=0.3)
+        hint = f" (did you mean '{places[close[0]]}'?)" if close else ""
         return f"{key}: unknown setting{hint}; known: {', '.join(sorted(names)) or 'none'}"
     if kind in ("missing", "missing_argument"):
         return f"{key}: missing; give it a value"
@@ -150,11 +148,6 @@ def _first(error: ValidationError, model: type[BaseModel], where: str) -> str:
         messages = [p["msg"].removeprefix("Input should be ") for p in members]
         return f"{key.rpartition('.')[0]}: Input should be {' or '.join(messages)}, got {got!r}"
     return f"{key}: {problem['msg']}, got {got!r}"
-
-
-def _suffix(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _known(model: Any, path: Sequence[str]) -> list[str]:

@@ -109,8 +109,8 @@ def check_free(out: Path, kind: str) -> None:
 
 
 def check_same(out: Path, what: str, there: dict[str, Any], here: dict[str, Any]) -> None:
-    """Raise `InputError` when a setting of `here` is another one in what `out` holds."""
-    differing = [key for key in here if there.get(key) != here[key]]
+    """Raise `InputError` when what `out` holds was made with other settings."""
+    differing = [key for key in {**here, **there} if there.get(key) != here.get(key)]
     if differing:
         raise InputError(
             f"{out} holds {what} ({', '.join(differing)} differ); choose another --out, or delete"

@@ -111,7 +111,8 @@ def search(
         "complete": False,
     }
     state = fresh if there is None else {**there, "config": completed(there["config"])}
-    check_same(out, "another search", state, {key: fresh[key] for key in ("config", "search")})
+    settings = ({key: values[key] for key in ("config", "search")} for values in (state, fresh))
+    check_same(out, "another search", *settings)
     check_data(out, "search", state["fingerprint"], task)
     tidy(out)
     tried = {c["sparsity"]: c for c in state["candidates"]}
