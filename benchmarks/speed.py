@@ -36,9 +36,8 @@ from fairsparse.methods.fair_scratch.subnet import Subnet
 from fairsparse.methods.fairgrape.shares import balanced
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.safecompress.method import SafeCompress
-from fairsparse.methods.stages import Dense, Round, Run
 from fairsparse.models import build
-from fairsparse.training import Loop, Recipe, Trainer, in_turn
+from fairsparse.training import Dense, Loop, Recipe, Round, Run, Trainer, in_turn
 
 CLASSES = tuple(str(i) for i in range(10))
 

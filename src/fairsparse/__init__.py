@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from fairsparse.masks.maskset import MaskSet, prunable
     from fairsparse.masks.selection import select
     from fairsparse.methods import METHODS, Method, Outcome
-    from fairsparse.methods.shared.refinement import Refinement
     from fairsparse.models import MODELS
     from fairsparse.training import Recipe, Trainer
+    from fairsparse.training.refinement import Refinement
 
 __all__ = [
     "DATASETS",

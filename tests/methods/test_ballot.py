@@ -17,8 +17,7 @@ from fairsparse.methods.ballot import conflict, evidence
 from fairsparse.methods.ballot import method as ballot
 from fairsparse.methods.ballot.conflict import penalized
 from fairsparse.methods.ballot.method import Ballot
-from fairsparse.methods.stages import Round, rewind_step
-from fairsparse.training import derive, state_of
+from fairsparse.training import Round, derive, rewind_step, state_of
 from helpers import ballot_of, bench, dead_everywhere, equal
 
 QUICK: dict[str, Any] = {"tolerance": 1.0, "retries": 0}

@@ -27,9 +27,8 @@ from fairsparse.methods.method import (
     Sparsity,
     options,
 )
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import between, state_of
+from fairsparse.training import Round, Run, between, state_of
+from fairsparse.training.refinement import Refinement
 from helpers import bench, equal, network
 
 CELLS = Cells("class", ("a", "b", "c"))

@@ -14,9 +14,9 @@ from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.corrections import check_thresholds, fit_thresholds
 from fairsparse.methods import Dense
-from fairsparse.methods.shared.offsets import choose_offsets
-from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.training import derive
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.offsets import choose_offsets
 
 Control = Literal["offsets", "thresholds"]
 Controls = Annotated[

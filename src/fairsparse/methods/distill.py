@@ -11,9 +11,8 @@ from torch import Tensor
 from fairsparse.core import Batch, LossFn
 from fairsparse.methods.method import METHODS, Facts, options
 from fairsparse.methods.shared.pruning import Pruned, Schedule, frozen
-from fairsparse.methods.shared.teacher import divergences
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import cross_entropy, state_of
+from fairsparse.training import Round, Run, cross_entropy, state_of
+from fairsparse.training.refinement.teacher import divergences
 
 
 @METHODS.register("distill")

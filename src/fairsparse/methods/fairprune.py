@@ -17,8 +17,7 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import select
 from fairsparse.methods.method import METHODS, Facts, Outcome, options
 from fairsparse.methods.shared.rounds import Rounds
-from fairsparse.methods.stages import Run
-from fairsparse.training import Trainer, cross_entropy
+from fairsparse.training import Run, Trainer, cross_entropy
 
 _BATCH = 64
 

@@ -11,10 +11,8 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.selection import Scope
 from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
 from fairsparse.methods.shared.criterion import Grouping, check_criterion, masks_of
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
+from fairsparse.training.refinement import Refinement, refine
 
 
 @METHODS.register("init")

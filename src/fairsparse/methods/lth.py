@@ -27,11 +27,8 @@ from fairsparse.methods.method import (
 )
 from fairsparse.methods.shared.criterion import Criterion, Grouping, check_criterion, masks_of
 from fairsparse.methods.shared.judge import Judge, Limit
-from fairsparse.methods.shared.offsets import unfold_
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run, rewind_step
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, rewind_step, state_of
+from fairsparse.training.refinement import Refinement, refine, unfold_
 
 
 @METHODS.register("lth")

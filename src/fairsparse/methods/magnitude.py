@@ -9,10 +9,8 @@ from pydantic import Field
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.method import METHODS, Facts, options
 from fairsparse.methods.shared.pruning import Pruned
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
+from fairsparse.training.refinement import Refinement, refine
 
 
 @METHODS.register("magnitude")

@@ -20,11 +20,11 @@ from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import Scope, select
-from fairsparse.methods.shared.offsets import last_bias
-from fairsparse.methods.shared.pressure import check_form
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
 from fairsparse.registry import Registry
+from fairsparse.training import Round, Run
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.offsets import last_bias
+from fairsparse.training.refinement.pressure import check_form
 
 
 class Key(Enum):

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from fairsparse.core import Batch, LossFn
 from fairsparse.methods.method import METHODS, Facts, options
 from fairsparse.methods.shared.pruning import Pruned, frozen
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
 
 
 @METHODS.register("performance-weighted")

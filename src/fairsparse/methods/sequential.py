@@ -18,11 +18,10 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.methods.method import METHODS, Facts, Key, Levels, Outcome, options
 from fairsparse.methods.shared.pruning import Pruning
-from fairsparse.methods.shared.refine import one_steers, refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.terms import Chosen, Cost, Gap, Weight, check_term, make_term
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import cross_entropy, state_of
+from fairsparse.training import Round, Run, cross_entropy, state_of
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.refine import one_steers, refine
+from fairsparse.training.refinement.terms import Chosen, Cost, Gap, Weight, check_term, make_term
 
 T = TypeVar("T")
 _PLAIN = {f.name for f in fields(Pruning)}

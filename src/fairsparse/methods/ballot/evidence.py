@@ -20,8 +20,7 @@ from fairsparse.fairness.steering.penalties import (
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.ballot import conflict
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import State, cross_entropy, state_of
+from fairsparse.training import Round, Run, State, cross_entropy, state_of
 
 Importance = Literal["fair", "taylor", "magnitude", "lamp"]
 

@@ -37,12 +37,9 @@ from fairsparse.methods.method import (
     options,
 )
 from fairsparse.methods.shared.judge import Judge, Limit
-from fairsparse.methods.shared.offsets import unfold_
-from fairsparse.methods.shared.pressure import MOST
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Chain, Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Chain, Round, Run, state_of
+from fairsparse.training.refinement import Refinement, refine, unfold_
+from fairsparse.training.refinement.pressure import MOST
 
 
 class Attempt(NamedTuple):

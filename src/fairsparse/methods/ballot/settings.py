@@ -13,7 +13,7 @@ from fairsparse.core import InputError, Scores
 from fairsparse.fairness.steering.penalties import FairLoss
 from fairsparse.methods.ballot import conflict
 from fairsparse.methods.ballot.evidence import Importance
-from fairsparse.methods.stages import rewind_step
+from fairsparse.training import rewind_step
 
 _CANDIDATES = (0, 0.005, 0.01, 0.02, 0.05, 0.1)
 """Shares of the schedule among which the first stable start is looked for."""

@@ -20,8 +20,7 @@ from fairsparse.masks.structure.channels import check_channels
 from fairsparse.methods.bifp.bilevel import Bilevel, ImplicitForm
 from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
 from fairsparse.methods.shared.criterion import Grouping, coupling
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import Loop, Trainer, cross_entropy, in_turn, state_of
+from fairsparse.training import Loop, Round, Run, Trainer, cross_entropy, in_turn, state_of
 
 
 @METHODS.register("bifp")

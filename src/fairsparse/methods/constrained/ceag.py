@@ -23,8 +23,7 @@ from fairsparse.methods.constrained.constraints import (
 )
 from fairsparse.methods.method import METHODS, Facts, options
 from fairsparse.methods.shared.pruning import Pruned, Schedule
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
 
 
 @METHODS.register("ceag")

@@ -21,11 +21,10 @@ from fairsparse.masks.structure.paths import check_paths
 from fairsparse.methods.fair_scratch.subnet import Granularity, Subnet
 from fairsparse.methods.fair_scratch.ticket import Distribution, Source, Ticket, randomize_
 from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
-from fairsparse.methods.shared.refine import one_steers, refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.terms import Chosen, Cost, Gap, Weight, check_term, make_term
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import State, Trainer, state_of
+from fairsparse.training import Round, Run, State, Trainer, state_of
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.refine import one_steers, refine
+from fairsparse.training.refinement.terms import Chosen, Cost, Gap, Weight, check_term, make_term
 
 
 @METHODS.register("fair-scratch")

@@ -15,8 +15,7 @@ from fairsparse.masks.selection import Scope, select
 from fairsparse.methods.fairgrape.shares import Order, balanced, shift
 from fairsparse.methods.method import METHODS, Facts, Fraction, Outcome, options
 from fairsparse.methods.shared.rounds import Rounds
-from fairsparse.methods.stages import Run
-from fairsparse.training import cross_entropy
+from fairsparse.training import Run, cross_entropy
 
 _BATCH = 32
 

@@ -35,10 +35,8 @@ from fairsparse.methods.method import (
 )
 from fairsparse.methods.safecompress.topology import Growth, die, gradients, grow, growth_scores
 from fairsparse.methods.safecompress.trial import Cost, Rule, Trial, best, score
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import Loop, cross_entropy, state_of
+from fairsparse.training import Loop, Round, Run, cross_entropy, state_of
+from fairsparse.training.refinement import Refinement, refine
 
 Death = Literal["magnitude", "taylor"]
 Branch = Literal[

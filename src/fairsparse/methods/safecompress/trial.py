@@ -20,8 +20,7 @@ from torch.nn import functional as F
 
 from fairsparse.core import Predictions
 from fairsparse.fairness.steering.spread import objective, spread
-from fairsparse.methods.stages import Run
-from fairsparse.training import derive
+from fairsparse.training import Run, derive
 
 _HIDDEN = 64
 _STEPS = 400

@@ -19,8 +19,7 @@ from fairsparse.masks.structure.channels import channels, check_channels
 from fairsparse.masks.structure.graph import traced
 from fairsparse.masks.structure.removal import shared
 from fairsparse.methods.method import Later
-from fairsparse.methods.stages import Run
-from fairsparse.training import cross_entropy
+from fairsparse.training import Run, cross_entropy
 
 _EXAMPLES = 512
 _BATCH = 64

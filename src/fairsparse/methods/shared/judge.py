@@ -10,7 +10,7 @@ from fairsparse.fairness.measure.counts import Counts
 from fairsparse.fairness.measure.outcomes import Outcomes
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods.method import Key
-from fairsparse.methods.stages import Run
+from fairsparse.training import Run
 
 Limit = Annotated[
     Budget | None,

@@ -18,8 +18,7 @@ from fairsparse.masks.schedules import cubic
 from fairsparse.masks.selection import Scope
 from fairsparse.methods.method import Floor, Method, OneStage, Sparsity, options
 from fairsparse.methods.shared.criterion import Criterion, Grouping, check_criterion, masks_of
-from fairsparse.methods.stages import Run
-from fairsparse.training import Loop
+from fairsparse.training import Loop, Run
 
 Schedule = Annotated[
     Literal["one-shot", "gradual"],

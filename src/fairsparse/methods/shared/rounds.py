@@ -15,10 +15,8 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import Scope
 from fairsparse.methods.method import Floor, Fraction, Levels, Method, Outcome, Sparsity, options
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
+from fairsparse.training.refinement import Refinement, refine
 
 Choose = Callable[[MaskSet, float], tuple[MaskSet, dict[str, Any]]]
 """(masks of the round before, sparsity) -> (masks, JSON-able facts)."""

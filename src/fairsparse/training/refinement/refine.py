@@ -19,13 +19,19 @@ from torch import Tensor, nn
 from fairsparse.core import InputError, LossFn, Predictions
 from fairsparse.fairness.steering.penalties import family_scale
 from fairsparse.fairness.steering.spread import Spread, objective
-from fairsparse.methods.shared.offsets import choose_offsets, fold_offsets
-from fairsparse.methods.shared.pressure import Pressure
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.teacher import Errors, labels_alone, mean_of, taught, with_errors
-from fairsparse.methods.shared.terms import Term, TermName
-from fairsparse.methods.stages import Dense, Run
 from fairsparse.training import Loop, State, state_of
+from fairsparse.training.refinement.offsets import choose_offsets, fold_offsets
+from fairsparse.training.refinement.options import Refinement
+from fairsparse.training.refinement.pressure import Pressure
+from fairsparse.training.refinement.teacher import (
+    Errors,
+    labels_alone,
+    mean_of,
+    taught,
+    with_errors,
+)
+from fairsparse.training.refinement.terms import Term, TermName
+from fairsparse.training.run import Dense, Run
 
 _PROGRESS = 1e-3  # relative fall of the objective: one that creeps by less has met its plateau
 _LOWEST = 0.05  # of the rate: what is left of the schedule still trains, however often it is halved

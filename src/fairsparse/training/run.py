@@ -17,7 +17,8 @@ from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.training import Loop, State, Trainer, state_of
+from fairsparse.training.loop import Loop
+from fairsparse.training.trainer import State, Trainer, state_of
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from fairsparse.fairness.steering.penalties import (
     streaming_weights,
     weighted_sum,
 )
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.teacher import Errors, labels_alone
+from fairsparse.training.refinement.options import Refinement
+from fairsparse.training.refinement.teacher import Errors, labels_alone
 
 _ROOM = 0.1  # in squared scales: a swing of less than a third of a scale is the aim, reached
 # Times the setting: at 6 x .5 a lag of two thirds of a scale already weighs its limit of 3; beyond,

@@ -11,7 +11,7 @@ from fairsparse.core import InputError, Predictions
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.corrections import fit_offsets
 from fairsparse.fairness.steering.spread import objective, spread
-from fairsparse.methods.stages import Dense
+from fairsparse.training.run import Dense
 
 
 def choose_offsets(
