@@ -113,7 +113,7 @@ def conflict_round() -> dict[str, float]:
     run = Run(model, some, setting, Dense(points, 4, val=None))
 
     def measure() -> None:
-        conflict_points(run, method.weights(model), parent, how.conflict_share, how.fair_loss)
+        conflict_points(run, method.weights(model), parent, how)
 
     def epoch() -> None:
         for _ in Loop(trainer(1), model, some.train, stage="speed"):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.method import METHODS, Facts, options
+from fairsparse.methods.method import METHODS, Facts, Refined, options
 from fairsparse.methods.shared.pruning import Pruned
 from fairsparse.training import Round, Run, state_of
-from fairsparse.training.refinement import Refinement, refine
+from fairsparse.training.refinement import refine
 
 
 @METHODS.register("magnitude")
@@ -26,9 +24,7 @@ class Magnitude(Pruned):
 
     reference: ClassVar[str] = "Han et al. 2015, arXiv:1506.02626; Zhu & Gupta 2017"
     facts: ClassVar[Facts] = Facts("either", "option", "1 + finetune; 2 when gradual")
-    refinement: Annotated[
-        Refinement | None, Field(description="train what is left as Ballot does")
-    ] = None
+    refinement: Refined = None
 
     def make(self, run: Run) -> Round:
         """Prune and fine-tune the network, or train it from the start while pruning."""

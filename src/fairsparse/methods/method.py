@@ -15,11 +15,14 @@ from torch import nn
 
 from fairsparse.core import InputError
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks.criteria import scorers
+from fairsparse.masks.criteria import registry, scorers
+from fairsparse.masks.criteria.registry import CRITERIA, CriterionName
 from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import Scope, select
+from fairsparse.masks.structure.channels import check_channels
+from fairsparse.masks.structure.graph import traced
 from fairsparse.registry import Registry
 from fairsparse.training import Round, Run
 from fairsparse.training.refinement import Refinement
@@ -57,6 +60,7 @@ Levels = Annotated[
 Floor = Annotated[
     float, Field(ge=0, lt=1, description="share of each layer kept whatever its scores")
 ]
+Refined = Annotated[Refinement | None, Field(description="train what is left as Ballot does")]
 
 T = TypeVar("T")
 
@@ -141,6 +145,7 @@ class Method(ABC):
     accuracy_only: ClassVar[bool] = False
     groups: ClassVar[tuple[str, ...]] = ()
     sparsity: float
+    criterion: CriterionName = "magnitude"
     levels: tuple[float, ...] = ()
     scope: Scope = "global"
     grouping: str = "weight"
@@ -171,14 +176,15 @@ class Method(ABC):
                 f" '{cells.notion}', which is about predictions; use 'group' or"
                 " 'equalized-odds', or a method with refinement form 'penalty'"
             )
+        grouping = as_selected(self.grouping)
+        registry.check(self.criterion, self.scope, grouping)
+        if self.grouping == "channel":
+            check_channels(model)
+        if CRITERIA[self.criterion].traced:
+            traced(model)
         self.check_options(model, cells)
-        select(
-            scorers.magnitude(self.weights(model)),
-            self.sparsity,
-            scope=self.scope,
-            floor=self.floor,
-            grouping=as_selected(self.grouping),
-        )
+        some = scorers.magnitude(self.weights(model))
+        select(some, self.sparsity, scope=self.scope, floor=self.floor, grouping=grouping)
         levels(self.sparsity, explicit=self.levels)
         if self.refinement is not None:
             check_form(self.refinement, cells)

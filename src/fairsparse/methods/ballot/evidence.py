@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +18,10 @@ from fairsparse.fairness.steering.penalties import (
 )
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.modes import evaluating
 from fairsparse.methods.ballot import conflict
+from fairsparse.methods.ballot.settings import Importance, Selection
 from fairsparse.training import Round, Run, State, cross_entropy, state_of
-
-Importance = Literal["fair", "taylor", "magnitude", "lamp"]
 
 _BATCH = 64
 _CELL_BATCH = 16
@@ -43,33 +42,28 @@ def importance(kind: Importance, run: Run, weights: Mapping[str, Tensor]) -> Sco
 
 
 def conflict_points(
-    run: Run, names: Collection[str], parent: Round, share: float, kind: FairLoss
+    run: Run, names: Collection[str], parent: Round, how: Selection
 ) -> list[dict[str, conflict.Layer]]:
     """Gradients of accuracy and of the gap at each stored point of the parent round, in order.
 
-    `share` of the training split's size is measured in all, at least 64 images a point.
+    In all, `conflict_share` of the training split's size is measured, at least 64 images a point:
+    random calibration examples, other ones at each point.
     """
-    images = max(64, round(share * len(run.data.train) / len(parent.points)))
+    cal, trainer = run.data.cal, run.trainer
+    images = max(64, round(how.conflict_share * len(run.data.train) / len(parent.points)))
     probe = copy.deepcopy(run.model)
     parameters = dict(probe.named_parameters())
+    weights = {name: parameters[name] for name in names}
     measured = []
     for step, state in sorted(parent.points.items()):
         probe.load_state_dict(state)
-        batches = conflict_batches(run, images, step)
-        other = fair_loss(probe, batches, run.cells, kind)
-        weights = {name: parameters[name] for name in names}
+        order = torch.randperm(len(cal), generator=trainer.generator("conflict", step))
+        batches = [trainer.to_device(cal.batch(i)) for i in order[:images].split(_BATCH)]
+        other = fair_loss(probe, batches, run.cells, how.fair_loss)
         measured.append(
             conflict.measure(probe, weights, batches, cross_entropy, other, parent.masks)
         )
     return measured
-
-
-def conflict_batches(run: Run, images: int, point: int) -> list[Batch]:
-    """`images` random calibration examples, other ones at each measurement point."""
-    cal, trainer = run.data.cal, run.trainer
-    order = torch.randperm(len(cal), generator=trainer.generator("conflict", point))
-    chosen = order[: max(images, 1)]
-    return [trainer.to_device(cal.batch(index)) for index in chosen.split(_BATCH)]
 
 
 def fair_loss(model: nn.Module, batches: Sequence[Batch], cells: Cells, kind: FairLoss) -> LossFn:
@@ -77,15 +71,10 @@ def fair_loss(model: nn.Module, batches: Sequence[Batch], cells: Cells, kind: Fa
 
     The weights are scaled to at most 1; only directions matter for conflict.
     """
-    training = model.training
-    model.eval()
-    values, index = [], []
-    with torch.no_grad():
-        for batch in batches:
-            values.append(cells.soft(model(batch.x), batch.y))
-            index.append(cells.index(batch.y, batch.group))
-    model.train(training)
-    total, counts = cells.sums(torch.cat(values), torch.cat(index))
+    with evaluating(model), torch.no_grad():
+        values = torch.cat([cells.soft(model(batch.x), batch.y) for batch in batches])
+    index = torch.cat([cells.index(batch.y, batch.group) for batch in batches])
+    total, counts = cells.sums(values, index)
     weights = streaming_weights(
         lambda s, families: gap_loss(s, families, kind),
         total / counts,
@@ -93,11 +82,7 @@ def fair_loss(model: nn.Module, batches: Sequence[Batch], cells: Cells, kind: Fa
         cells.families.to(total.device),
     )
     weights = weights / weights.abs().max().clamp_min(1e-30)
-
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        return weighted_sum(weights, cells, logits, batch.y, batch.group)
-
-    return loss
+    return lambda logits, batch: weighted_sum(weights, cells, logits, batch.y, batch.group)
 
 
 def cell_batches(run: Run, favour_weak: bool) -> Iterator[tuple[Batch, float]]:

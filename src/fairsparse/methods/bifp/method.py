@@ -16,7 +16,6 @@ from fairsparse.fairness.steering.penalties import DeviationForm, deviation_loss
 from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import Scope, select
-from fairsparse.masks.structure.channels import check_channels
 from fairsparse.methods.bifp.bilevel import Bilevel, ImplicitForm
 from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
 from fairsparse.methods.shared.criterion import Grouping, coupling
@@ -79,14 +78,12 @@ class Bifp(OneStage):
     prune_last: bool = False
 
     def check_options(self, model: nn.Module, cells: Cells) -> None:
-        """Refuse shares that exceed the schedule, and a model whose channels cannot be followed."""
+        """Refuse shares that exceed the schedule."""
         if self.search is not None and self.search + self.finetune > 1:
             raise InputError(
                 f"bifp: search {self.search:g} and finetune {self.finetune:g} are shares of one"
                 " schedule and may add up to 1; lower one of them"
             )
-        if self.grouping == "channel":
-            check_channels(model)
 
     @property
     def share(self) -> float:

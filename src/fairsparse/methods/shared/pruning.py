@@ -17,7 +17,7 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
 from fairsparse.masks.selection import Scope
 from fairsparse.methods.method import Floor, Method, OneStage, Sparsity, options
-from fairsparse.methods.shared.criterion import Criterion, Grouping, check_criterion, masks_of
+from fairsparse.methods.shared.criterion import Criterion, Grouping, masks_of
 from fairsparse.training import Loop, Run
 
 Schedule = Annotated[
@@ -54,7 +54,6 @@ class Pruning(Method):
 
     def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` or `cells` do not allow."""
-        check_criterion(self, model)
         if self.schedule == "gradual" and parse(as_selected(self.grouping)):
             raise InputError(
                 f"{self.name}: a {self.grouping} pattern has one sparsity, and schedule 'gradual'"

@@ -14,9 +14,18 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import Scope
-from fairsparse.methods.method import Floor, Fraction, Levels, Method, Outcome, Sparsity, options
+from fairsparse.methods.method import (
+    Floor,
+    Fraction,
+    Levels,
+    Method,
+    Outcome,
+    Refined,
+    Sparsity,
+    options,
+)
 from fairsparse.training import Round, Run, state_of
-from fairsparse.training.refinement import Refinement, refine
+from fairsparse.training.refinement import refine
 
 Choose = Callable[[MaskSet, float], tuple[MaskSet, dict[str, Any]]]
 """(masks of the round before, sparsity) -> (masks, JSON-able facts)."""
@@ -36,9 +45,7 @@ class Rounds(Method):
     lr_factor: Annotated[
         float, Field(gt=0, le=1, description="of the recipe's rates, after the last round")
     ] = 0.1
-    refinement: Annotated[
-        Refinement | None, Field(description="train what is left as Ballot does")
-    ] = None
+    refinement: Refined = None
     floor: Floor = 0.005
     prune_first: bool = False
     prune_last: bool = False
