@@ -49,16 +49,5 @@ class Distill(Pruned):
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """``T^2 KL(teacher || student)`` of the probabilities at temperature T, mean over a batch [1]_.
-
-    Parameters
-    ----------
-    student, teacher : Tensor, shape (B, C)
-        Logits.
-    temperature : float, positive
-
-    References
-    ----------
-    .. [1] Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
-    """
+    """``T^2 KL(teacher || student)`` of logits (B, C) at temperature T, mean over a batch."""
     return divergences(student, teacher, temperature).mean()

@@ -53,19 +53,9 @@ class PerformanceWeighted(Pruned):
 
 
 def weights(logits: Tensor, y: Tensor, theta: float, gamma: float) -> Tensor:
-    """Weight of each example, ``theta + (1 - theta) (1 - p)^gamma`` in [theta, 1] [1]_: (B,).
+    """Weight of each example, ``theta + (1 - theta) (1 - p)^gamma`` in [theta, 1]: (B,).
 
-    Parameters
-    ----------
-    logits : Tensor, shape (B, C)
-        The dense network's; p is the probability it gives the true class.
-    y : Tensor of int64, shape (B,)
-    theta : float in [0, 1]
-    gamma : float, at least 0
-
-    References
-    ----------
-    .. [1] Meyer & Wong, "A fair loss function for network pruning", 2022, arXiv:2211.10285.
+    p is the probability that the dense network's logits (B, C) give the true class `y` (B,).
     """
     p = logits.softmax(1).gather(1, y[:, None])[:, 0]
     return theta + (1 - theta) * (1 - p).clamp_min(0) ** gamma

@@ -23,13 +23,7 @@ class Judge:
     """Measures the networks of rounds against the dense network.
 
     It accepts rounds and computes none, so stages of runs that differ in their budget are shared.
-
-    Parameters
-    ----------
-    budget : Budget or None
-        Without one, nothing is measured.
-    run : Run
-        Its network is still the dense one.
+    Without a budget nothing is measured; the network of `run` is still the dense one.
     """
 
     def __init__(self, budget: Budget | None, run: Run) -> None:
