@@ -18,7 +18,7 @@ from fairsparse.methods.safecompress.method import SafeCompress
 from fairsparse.training import Dense, Loop, Run, state_of
 from fairsparse.training.refinement import Refinement
 from fairsparse.training.refinement.pressure import Pressure
-from fairsparse.training.refinement.refine import Watch, raised, refine
+from fairsparse.training.refinement.refining import Watch, raised, refine
 from helpers import bench, equal
 
 

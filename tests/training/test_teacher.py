@@ -15,7 +15,7 @@ from fairsparse.core import Batch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.training import State, state_of
 from fairsparse.training.refinement import Refinement
-from fairsparse.training.refinement.refine import refine
+from fairsparse.training.refinement.refining import refine
 from fairsparse.training.refinement.teacher import divergences, labels_alone, taught, with_errors
 from helpers import bench, equal
 

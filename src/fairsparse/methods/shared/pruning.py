@@ -60,23 +60,23 @@ class Pruning(Method):
                 " passes through others; use schedule 'one-shot', or grouping weight or filter"
             )
 
-    def train(self, run: Run, loss: LossFn, *, while_pruning: bool = True) -> Iterator[MaskSet]:
+    def train(
+        self,
+        run: Run,
+        loss: LossFn,
+        sparsity: float | None = None,
+        within: MaskSet | None = None,
+        *,
+        while_pruning: bool = True,
+    ) -> Iterator[MaskSet]:
         """Prune the network and train it with `loss`, from the weights it has.
 
-        Parameters
-        ----------
-        run : Run
-        loss : callable
-        while_pruning : bool
-            Whether `loss` already applies while weights are removed, or the plain cross-entropy.
-
-        Yields
-        ------
-        MaskSet
-            After each epoch, the masks now applied; the last have exactly `sparsity`.
+        After each epoch the masks now applied are yielded; the last have exactly `sparsity`, by
+        default the final one. Without `while_pruning`, the plain cross-entropy applies while a
+        gradual schedule removes weights.
         """
         if self.schedule == "one-shot":
-            loop = self.one_shot(run)
+            loop = self.one_shot(run, sparsity, within)
             assert loop.masks is not None
             loop.loss = loss
             for _ in loop:

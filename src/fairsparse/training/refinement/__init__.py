@@ -2,6 +2,6 @@
 
 from fairsparse.training.refinement.offsets import unfold_
 from fairsparse.training.refinement.options import Refinement
-from fairsparse.training.refinement.refine import refine
+from fairsparse.training.refinement.refining import refine
 
 __all__ = ["Refinement", "refine", "unfold_"]
