@@ -104,7 +104,7 @@ def test_psi_and_the_multipliers_by_hand() -> None:
     assert loss.multipliers.values.tolist() == pytest.approx([0.0, 0.7])
     # losses l and l + 2, so L_b - L = 1, times the multiplier as it has just become
     assert float(value) == pytest.approx(math.log(1 + math.exp(-2)) + 1 + 0.7)
-    assert loss.now() == {
+    assert loss.now(loss.psi) == {
         "max_multiplier": pytest.approx(0.7),
         "max_psi": pytest.approx(0.4),
         "psi_range": pytest.approx(0.8),

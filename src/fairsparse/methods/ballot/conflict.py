@@ -2,13 +2,7 @@
 
 A unit is an output filter of a convolution or an output neuron of a linear layer: row ``u`` of its
 weight tensor; in the projections of attention, the rows of one head. The two goals arrive as loss
-functions; nothing here knows what they stand for. The idea is Ballot's [1]_; its formulas are not
-public, so the scores are this implementation's.
-
-References
-----------
-.. [1] Gao et al., "Efficient DNN-Powered Software with Fair Sparse Models", ISSTA 2024,
-   arXiv:2407.02805.
+functions; nothing here knows what they stand for.
 """
 
 from __future__ import annotations
@@ -17,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from fairsparse.core import Batch, LossFn, Scores
@@ -31,22 +26,15 @@ _FEWEST_UNITS = 4
 
 @dataclass(frozen=True)
 class Layer:
-    """Gradients of the two goals in one layer with U units.
-
-    Attributes
-    ----------
-    cosines : Tensor, shape (B, U)
-        Cosine of the two gradients over each unit's living weights, per batch.
-    goal, other : Tensor of the weight's shape
-        Summed gradients, zero at dead weights.
-    scorable : Tensor of bool, shape (U,)
-        Units with enough living weights for a direction to mean anything.
-    """
+    """Gradients of the two goals in one layer with U units."""
 
     cosines: Tensor
+    """Cosine of the two gradients over each unit's living weights, per batch: (B, U)."""
     goal: Tensor
+    """Summed gradient, of the weight's shape and zero at dead weights; as is `other`."""
     other: Tensor
     scorable: Tensor
+    """Units with enough living weights for a direction to mean anything, bool (U,)."""
 
 
 def measure(
@@ -66,11 +54,8 @@ def measure(
     factors = {name: torch.ones_like(w, requires_grad=False) for name, w in weights.items()}
     if masks is not None:
         factors = {name: masks[name].to(w.device, w.dtype) for name, w in weights.items()}
-    # laid out as the weights are
-    goals, others = (
-        {name: torch.zeros_like(w, requires_grad=False) for name, w in weights.items()}
-        for _ in range(2)
-    )
+    goals = {name: torch.zeros_like(w, requires_grad=False) for name, w in weights.items()}
+    others = {name: torch.zeros_like(goal) for name, goal in goals.items()}
     cosines: dict[str, list[Tensor]] = {name: [] for name in weights}
     rows = head_rows(model)
     with evaluating(model):
@@ -93,15 +78,9 @@ def measure(
 def unit_conflict(layer: Layer, norm: Norm = "rank", exact: bool = False) -> Tensor:
     """Conflict of each unit in [0, 1], shape (U,).
 
-    Parameters
-    ----------
-    layer : Layer
-    norm : {"rank", "clip", "sym"}
-        ``rank``: rank of the negative mean cosine among the layer's units, 0.5 on average.
-        ``clip``: negative mean cosine less a standard error, clipped to [0, 1].
-        ``sym``: ``(1 - mean cosine) / 2``.
-    exact : bool
-        Take the cosine of the summed gradients instead of the mean over batches.
+    By `norm` it is the rank of the negative mean cosine among the layer's units, 0.5 on average;
+    ``clip``, that number less a standard error, clipped to [0, 1]; or ``sym``, ``(1 - mean cosine)
+    / 2``. If `exact`, the cosine is that of the summed gradients, not the mean over batches.
     """
     neutral = 0.0 if norm == "clip" else 0.5
     mean = _cosine(layer.goal, layer.other) if exact else layer.cosines.mean(0)
@@ -117,7 +96,7 @@ def unit_conflict(layer: Layer, norm: Norm = "rank", exact: bool = False) -> Ten
             conflict = (1 - mean) / 2
         case _:
             raise ValueError(f"unknown norm '{norm}'; known: rank, clip, sym")
-    return torch.where(layer.scorable, conflict, torch.full_like(conflict, neutral))
+    return torch.where(layer.scorable, conflict, neutral)
 
 
 def weight_conflict(layer: Layer) -> Tensor:
@@ -143,15 +122,8 @@ def combine(
 
     With `alpha` below 1 the weight's own conflict has the rest of the share. A gate counts a
     conflict only where removing the unit lowers the other loss, to first order. The units that
-    `protect` exempts, in each layer, are the most important to the first goal.
-
-    Parameters
-    ----------
-    points : list of dict
-        What `measure` returned at each point of the training run.
-    weights : mapping
-        Name -> weight at the end of the run.
-    how : Selection
+    `protect` exempts, in each layer, are the most important to the first goal. The points are what
+    `measure` returned in the course of training, the weights those at its end.
     """
     result = {}
     for name, w in weights.items():
@@ -217,12 +189,8 @@ def _rank(values: Tensor, scorable: Tensor) -> Tensor:
     """Mean rank of each value among the scorable ones, scaled to [0, 1]; ties share their mean."""
     result = torch.full_like(values, 0.5)
     chosen = values[scorable]
-    if len(chosen) < _FEWEST_UNITS:
-        return result
-    # cosines that agree to rounding are ties: their order would be noise
-    chosen = chosen.mul(1e9).round()
-    _, group, size = chosen.unique(return_inverse=True, return_counts=True)
-    last = size.cumsum(0) - 1
-    mean_rank = last.double() - (size.double() - 1) / 2
-    result[scorable] = (mean_rank[group] / (len(chosen) - 1)).to(values.dtype)
+    if len(chosen) >= _FEWEST_UNITS:
+        # cosines that agree to rounding are ties: their order would be noise
+        ranks = rankdata(chosen.mul(1e9).round().cpu()) - 1
+        result[scorable] = torch.from_numpy(ranks / (len(chosen) - 1)).to(values)
     return result

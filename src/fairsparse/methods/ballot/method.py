@@ -80,8 +80,7 @@ class Ballot(Method):
         Selection, Field(description="which weights a ticket keeps; see below")
     ] = Field(default_factory=Selection)
     search: Annotated[
-        Search,
-        Field(description="where tickets start, and what a miss leads to; see below"),
+        Search, Field(description="where tickets start, and what a miss leads to; see below")
     ] = Field(default_factory=Search)
     fraction: Fraction = 0.2
     levels: Levels = ()
@@ -195,16 +194,16 @@ class Ballot(Method):
         points are where conflict is measured; `weight` is the strength of conflict.
         """
         weights, how = self.weights(run.model), self.selection
-        choose = partial(select, within=parent.masks, scope=self.scope, floor=self.floor)
         scores = importance(how.importance, run, weights)
-        masks = plain = choose(scores, level)
+        masks = plain = self.highest(scores, level, parent.masks)
         facts = {"lambda": 0.0, "opposed_units": None, "decided_by_conflict": 0.0}
         if weight:
             points = conflict_points(run, weights, parent, how)
             kappa = combine(points, weights, how)
             removed = parent.masks.n_kept - plain.n_kept
             while True:
-                masks = choose(penalized(scores, kappa, weight, how.combine), level)
+                lowered = penalized(scores, kappa, weight, how.combine)
+                masks = self.highest(lowered, level, parent.masks)
                 moved = sum(int((plain[n] & ~masks[n]).sum()) for n in masks) / max(1, removed)
                 if moved <= how.quota:
                     break

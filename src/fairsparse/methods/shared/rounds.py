@@ -27,6 +27,9 @@ from fairsparse.methods.method import (
 from fairsparse.training import Round, Run, state_of
 from fairsparse.training.refinement import refine
 
+LastRate = Annotated[
+    float, Field(gt=0, le=1, description="of the recipe's rates, after the last round")
+]
 Choose = Callable[[MaskSet, float], tuple[MaskSet, dict[str, Any]]]
 """(masks of the round before, sparsity) -> (masks, JSON-able facts)."""
 
@@ -42,9 +45,7 @@ class Rounds(Method):
     finetune: Annotated[
         float, Field(ge=0, le=1, description="share of the schedule, after the last round; 0: none")
     ] = 1.0
-    lr_factor: Annotated[
-        float, Field(gt=0, le=1, description="of the recipe's rates, after the last round")
-    ] = 0.1
+    lr_factor: LastRate = 0.1
     refinement: Refined = None
     floor: Floor = 0.005
     prune_first: bool = False
