@@ -42,12 +42,7 @@ class Distill(Pruned):
         """The loss of a batch, ``(1 - alpha) cross-entropy + alpha T^2 KL``."""
 
         def taught(logits: Tensor, batch: Batch) -> Tensor:
-            distance = divergence(logits, teacher(batch.x), self.temperature)
+            distance = divergences(logits, teacher(batch.x), self.temperature).mean()
             return (1 - self.alpha) * cross_entropy(logits, batch) + self.alpha * distance
 
         return taught
-
-
-def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """``T^2 KL(teacher || student)`` of logits (B, C) at temperature T, mean over a batch."""
-    return divergences(student, teacher, temperature).mean()
