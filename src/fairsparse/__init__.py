@@ -97,9 +97,9 @@ _HOMES = {
     "masks.maskset": ("MaskSet", "prunable"),
     "masks.selection": ("select",),
     "methods": ("METHODS", "Method", "Outcome"),
-    "methods.shared.refinement": ("Refinement",),
     "models": ("MODELS",),
     "training": ("Recipe", "Trainer"),
+    "training.refinement": ("Refinement",),
     "core": ("Batch", "InputError", "Predictions"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
