@@ -64,7 +64,7 @@ class Ceag(Pruned):
             "constrained_steps": lagrangian.steps,
             **now,
             "met_in_training": now["max_psi"] is not None and now["max_psi"] <= self.eps,
-            "multipliers": by_name(cells, lagrangian.multipliers.values),
+            "multipliers": by_name(cells, lagrangian.multipliers),
             "psi": by_name(cells, psi),
             "epochs": epochs,
         }
@@ -109,5 +109,5 @@ class ExcessLagrangian(Lagrangian):
     def now(self, psi: Tensor) -> dict[str, Any]:
         """The largest multiplier, the largest psi (K,), and their range."""
         largest, span = extremes(psi)
-        multiplier = float(self.multipliers.values.max())
+        multiplier = float(self.multipliers.max())
         return {"max_multiplier": multiplier, "max_psi": largest, "psi_range": span}

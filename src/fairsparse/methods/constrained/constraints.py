@@ -67,19 +67,12 @@ def excess(gaps: Tensor, share: Tensor) -> Tensor:
     return (gaps - overall)[:-1]
 
 
-class Multipliers:
-    """A multiplier for each of `n` constraints ``violation <= 0``, never below 0."""
+def raised(multipliers: Tensor, step: Tensor, seen: Tensor) -> Tensor:
+    """Multipliers (K,) after a step of ascent, ``max(0, multiplier + step)`` where `seen` is true.
 
-    def __init__(self, n: int, rate: float, device: torch.device | None = None) -> None:
-        self.values, self.rate = torch.zeros(n, device=device), rate
-
-    def ascend(self, violation: Tensor, seen: Tensor) -> None:
-        """One step of ascent, ``max(0, value + rate violation)``, where `seen` (K,) is true.
-
-        What `violation` (K,) holds elsewhere does not matter, and those multipliers stay.
-        """
-        raised = (self.values + self.rate * violation).clamp_min(0)
-        self.values = torch.where(seen, raised, self.values)
+    What `step` holds elsewhere does not matter, and those multipliers stay.
+    """
+    return torch.where(seen, (multipliers + step).clamp_min(0), multipliers)
 
 
 class Lagrangian(ABC):
@@ -90,8 +83,8 @@ class Lagrangian(ABC):
     """
 
     def __init__(self, cells: Cells, rate: float, device: torch.device | None = None) -> None:
-        self.cells, self.steps = cells, 0
-        self.multipliers = Multipliers(len(cells), rate, device)
+        self.cells, self.rate, self.steps = cells, rate, 0
+        self.multipliers = torch.zeros(len(cells), device=device)
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         """The loss of a batch; multipliers of cells that it lacks stay as they are."""
@@ -101,8 +94,9 @@ class Lagrangian(ABC):
         means, seen = cell_means(self.cells, losses, self.cells.index(batch.y, batch.group))
         gaps = self.gaps(means - overall) * seen
         violation = self.violation(gaps.detach(), logits.detach(), batch)
-        self.multipliers.ascend(violation, seen & ~violation.isnan())
-        return overall + (self.multipliers.values * gaps).sum()
+        step, told = self.rate * violation, seen & ~violation.isnan()
+        self.multipliers = raised(self.multipliers, step, told)
+        return overall + (self.multipliers * gaps).sum()
 
     @abstractmethod
     def gaps(self, beyond: Tensor) -> Tensor:

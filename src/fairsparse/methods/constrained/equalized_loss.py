@@ -43,10 +43,10 @@ class EqualizedLoss(Pruned):
         log = {
             "sparsity": masks.sparsity,
             "constrained_steps": lagrangian.steps,
-            "max_multiplier": float(lagrangian.multipliers.values.max()),
+            "max_multiplier": float(lagrangian.multipliers.max()),
             "max_loss_gap": extremes(gaps.abs())[0],
             "loss_range": extremes(gaps)[1],
-            "multipliers": by_name(cells, lagrangian.multipliers.values),
+            "multipliers": by_name(cells, lagrangian.multipliers),
             "loss_gaps": by_name(cells, gaps),
         }
         return Round(masks, state_of(run.model), log)
