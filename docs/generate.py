@@ -33,10 +33,10 @@ from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.ballot.settings import Search, Selection
 from fairsparse.methods.method import ATTRIBUTE, STRUCTURE
-from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.registry import parameters
 from fairsparse.training import Recipe
+from fairsparse.training.refinement import Refinement
 
 DOCS = Path(__file__).parent
 Schema = dict[str, Any]

@@ -14,8 +14,7 @@ from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods import METHODS, Method
-from fairsparse.methods.stages import Run, train_dense
-from fairsparse.training import Recipe, State, Trainer
+from fairsparse.training import Recipe, Run, State, Trainer, train_dense
 
 # on such small tensors a second thread costs more than it brings
 torch.set_num_threads(1)

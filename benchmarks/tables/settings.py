@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.tables.text import Run
 from fairsparse.experiments.plan import make_method
 from fairsparse.methods import METHODS
-from fairsparse.methods.shared.refine import Refinement
+from fairsparse.training.refinement import Refinement
 
 HEAD = "settings that are not the defaults"
 

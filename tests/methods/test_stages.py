@@ -12,9 +12,9 @@ from fairsparse.methods import lth
 from fairsparse.methods.ballot import method as ballot
 from fairsparse.methods.ballot.method import Ballot
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.shared.offsets import fold_, last_bias
-from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.training import state_of
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.offsets import fold_, last_bias
 from helpers import Bench, ballot_of, bench, equal
 
 LEVELS = (0.3, 0.6)

@@ -13,9 +13,9 @@ from fairsparse.core import Predictions
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.corrections import fit_thresholds
 from fairsparse.methods import Dense
-from fairsparse.methods.shared.offsets import choose_offsets
-from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.training import derive
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.offsets import choose_offsets
 
 Control = Literal["offsets", "thresholds"]
 Controls = Annotated[
