@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fairsparse.checkpoint import Stages, digest
 from fairsparse.data.task import Split, TrainData
+from fairsparse.experiments.options import regrouped
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods import METHODS, Method
@@ -55,7 +56,7 @@ def tiny(
 def ballot_of(**options: Any) -> Any:
     """Ballot with options of its groups beside the others."""
     kind = METHODS["ballot"]
-    return kind(**kind.regrouped(options))
+    return kind(**regrouped(kind, options))
 
 
 class Residual(nn.Module):

@@ -23,10 +23,10 @@ from fairsparse.methods.method import (
     Later,
     Levels,
     Methods,
-    OneStage,
     Sparsity,
     options,
 )
+from fairsparse.methods.shared.one_stage import OneStage
 from fairsparse.training import Round, Run, between, state_of
 from fairsparse.training.refinement import Refinement
 from helpers import bench, equal, network

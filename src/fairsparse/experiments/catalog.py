@@ -17,11 +17,26 @@ from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS, Method
-from fairsparse.methods.method import ATTRIBUTE, STRUCTURE
 from fairsparse.models import MODELS
 from fairsparse.registry import Registry, parameters
 
 T = TypeVar("T")
+
+STRUCTURE = {
+    "none": "nothing is removed",
+    "unstructured": "unstructured",
+    "structured": "structured",
+    "either": "unstructured, or structured by an option",
+}
+"""`Facts.structure` in words."""
+ATTRIBUTE = {
+    "never": "not needed",
+    "option": "in training, where an option steers by cells or a term of groups",
+    "cells": "in training, where its cells or term are of groups",
+    "training": "in training",
+    "inference": "in training and at inference",
+}
+"""`Facts.attribute` -> when the sensitive attribute has to be known, in words."""
 
 
 @dataclass(frozen=True)

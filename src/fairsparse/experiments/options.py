@@ -37,9 +37,9 @@ def complete(
     rest = {key: value for key, value in given.items() if key != "name"}
     moved: Mapping[str, str] = {}
     if isinstance(target, type) and issubclass(target, Method):
-        moved = target.moved(rest)
+        moved = _moved(target, rest)
         try:
-            rest = target.regrouped(rest)
+            rest = regrouped(target, rest)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     for key in leave_out:
@@ -51,6 +51,25 @@ def complete(
     values = checked(model, rest, where).model_dump(mode="json")
     _tell_moved(moved, where)
     return {"name": name, **plain(values)}
+
+
+def _moved(method: type[Method], options: Mapping[str, Any]) -> dict[str, str]:
+    """Options that are spelled flat -> the group that each belongs to now."""
+    groups = {group: dataclasses.asdict(getattr(method(), group)) for group in method.groups}
+    homes = {name: group for group, members in groups.items() for name in members}
+    return {name: homes[name] for name in options if name in homes}
+
+
+def regrouped(method: type[Method], options: Mapping[str, Any]) -> Options:
+    """Options with those that are spelled flat in their groups."""
+    moved = _moved(method, options)
+    result = {name: value for name, value in options.items() if name not in moved}
+    for name, home in moved.items():
+        group = result.get(home, {})
+        if not isinstance(group, Mapping) or name in group:
+            raise InputError(f"{name} and {home} are both given; write {home}.{name} alone")
+        result[home] = {**group, name: options[name]}
+    return result
 
 
 def _tell_moved(moved: Mapping[str, str], where: str) -> None:

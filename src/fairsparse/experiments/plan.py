@@ -15,6 +15,7 @@ from fairsparse.core import InputError
 from fairsparse.data import DATASETS, Task
 from fairsparse.data.files.tokens import Tokens
 from fairsparse.experiments.config import RunConfig
+from fairsparse.experiments.options import regrouped
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.corrections import check_thresholds
 from fairsparse.methods import METHODS, Method
@@ -107,7 +108,7 @@ def make_method(named: dict[str, Any], sparsity: float) -> Method:
     if named["name"] == "dense":
         sparsity = 0.0
     method = METHODS[named["name"]]
-    return method(sparsity=sparsity, **method.regrouped(options(named)))  # type: ignore[call-arg]
+    return method(sparsity=sparsity, **regrouped(method, options(named)))  # type: ignore[call-arg]
 
 
 def options(named: dict[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from fairsparse.methods.method import (
     Facts,
     Floor,
     Later,
-    OneStage,
     Refined,
     Sparsity,
     options,
 )
 from fairsparse.methods.shared.criterion import Grouping, masks_of
+from fairsparse.methods.shared.one_stage import OneStage
 from fairsparse.training import Round, Run, state_of
 from fairsparse.training.refinement import refine
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field
@@ -24,7 +23,7 @@ from fairsparse.masks.selection import Scope, select
 from fairsparse.masks.structure.channels import check_channels
 from fairsparse.masks.structure.graph import traced
 from fairsparse.registry import Registry
-from fairsparse.training import Round, Run
+from fairsparse.training import Run
 from fairsparse.training.refinement import Refinement
 from fairsparse.training.refinement.offsets import last_bias
 from fairsparse.training.refinement.pressure import check_form
@@ -93,28 +92,11 @@ class Facts:
     """What tells methods apart at a glance."""
 
     structure: Literal["none", "unstructured", "structured", "either"]
-    """What is removed, as `STRUCTURE` words it."""
+    """What is removed, as `STRUCTURE` of the catalog words it."""
     attribute: Literal["never", "option", "cells", "training", "inference"]
-    """When the group of an example has to be known, as `ATTRIBUTE` words it."""
+    """When the group of an example has to be known, as `ATTRIBUTE` of the catalog words it."""
     cost: str
     """In dense trainings, the first dense one included; options are named as in a formula."""
-
-
-STRUCTURE = {
-    "none": "nothing is removed",
-    "unstructured": "unstructured",
-    "structured": "structured",
-    "either": "unstructured, or structured by an option",
-}
-"""`Facts.structure` in words."""
-ATTRIBUTE = {
-    "never": "not needed",
-    "option": "in training, where an option steers by cells or a term of groups",
-    "cells": "in training, where its cells or term are of groups",
-    "training": "in training",
-    "inference": "in training and at inference",
-}
-"""`Facts.attribute` -> when the sensitive attribute has to be known, in words."""
 
 
 class Method(ABC):
@@ -192,24 +174,6 @@ class Method(ABC):
             settings |= settings.pop(group)
         return settings
 
-    @classmethod
-    def moved(cls, options: Mapping[str, Any]) -> dict[str, str]:
-        """Options that are spelled flat -> the group that each belongs to now."""
-        homes = {name: group for group in cls.groups for name in asdict(getattr(cls(), group))}
-        return {name: homes[name] for name in options if name in homes}
-
-    @classmethod
-    def regrouped(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options with those that are spelled flat in their groups."""
-        moved = cls.moved(options)
-        result = {name: value for name, value in options.items() if name not in moved}
-        for name, home in moved.items():
-            group = result.get(home, {})
-            if not isinstance(group, Mapping) or name in group:
-                raise InputError(f"{name} and {home} are both given; write {home}.{name} alone")
-            result[home] = {**group, name: options[name]}
-        return result
-
     def key_settings(self) -> dict[str, Any]:
         """The options that a stage's key names, as their marks say."""
         marks = _marks(type(self))
@@ -240,20 +204,6 @@ class Method(ABC):
 
 def _marks(method: type[Method]) -> dict[str, list[Any]]:
     return {name: info.metadata for name, info in cast(Any, method).__pydantic_fields__.items()}
-
-
-class OneStage(Method):
-    """A method of a single stage, which subclasses `make`."""
-
-    def run(self, run: Run) -> Outcome:
-        """Prune and train the network of `run` in place, or take the stored result."""
-        self.check(run.model, run.cells)
-        done = run.chain().stage(self.name, self.key_settings(), make=partial(self.make, run))
-        return Outcome(done.masks, rounds=[done.log])
-
-    @abstractmethod
-    def make(self, run: Run) -> Round:
-        """Prune and train the network, which holds the trained dense weights."""
 
 
 class Methods(Registry[type[Method]]):

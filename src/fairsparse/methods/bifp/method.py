@@ -16,8 +16,9 @@ from fairsparse.fairness.steering.penalties import DeviationForm, deviation_loss
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import Scope
 from fairsparse.methods.bifp.bilevel import Bilevel, ImplicitForm
-from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
+from fairsparse.methods.method import METHODS, Facts, Floor, Later, Sparsity, options
 from fairsparse.methods.shared.criterion import Grouping, coupling
+from fairsparse.methods.shared.one_stage import OneStage
 from fairsparse.training import Loop, Round, Run, Trainer, cross_entropy, in_turn, state_of
 
 

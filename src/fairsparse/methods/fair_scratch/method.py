@@ -18,7 +18,8 @@ from fairsparse.masks.criteria import scorers
 from fairsparse.masks.structure.paths import check_paths
 from fairsparse.methods.fair_scratch.subnet import Granularity, Subnet
 from fairsparse.methods.fair_scratch.ticket import Distribution, Source, Ticket, randomize_
-from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
+from fairsparse.methods.method import METHODS, Facts, Floor, Later, Sparsity, options
+from fairsparse.methods.shared.one_stage import OneStage
 from fairsparse.training import Round, Run, Trainer, state_of
 from fairsparse.training.refinement import Refinement, refine
 from fairsparse.training.refinement.terms import Chosen, Cost, Gap, Weight, check_term, make_term

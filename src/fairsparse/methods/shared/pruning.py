@@ -16,8 +16,9 @@ from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
 from fairsparse.masks.selection import Scope
-from fairsparse.methods.method import Floor, Method, OneStage, Sparsity, options
+from fairsparse.methods.method import Floor, Method, Sparsity, options
 from fairsparse.methods.shared.criterion import Criterion, Grouping, masks_of
+from fairsparse.methods.shared.one_stage import OneStage
 from fairsparse.training import Loop, Run
 
 Schedule = Annotated[
