@@ -31,6 +31,11 @@ def share(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.full(shape, np.nan), where=whole > 0)
 
 
+def compared(kind: Kind, groups: int) -> Kind:
+    """The kind itself; classes in place of a kind of groups where there are no two."""
+    return kind if groups >= 2 or kind == "all" else "class"
+
+
 def fold(counts: Array, groups: int, kind: Kind) -> Array:
     """Sum counts (..., G', C) by group and class into the cells of `kind`, (..., K).
 
@@ -96,43 +101,34 @@ class Counts:
         """Accuracy in each cell of `kind`, (..., K)."""
         return share(fold(self.correct, self.groups, kind), fold(self.n, self.groups, kind))
 
-    def outcomes(self, part: Array, whole: Array) -> tuple[Array, Array]:
-        """Counts (..., G', C) by compared class and named group, each (..., F, G).
-
-        Compared are class 1 of two classes, else all.
-        """
-        whole = np.broadcast_to(whole, part.shape)
-        first = 1 if part.shape[-1] == 2 else 0
-        part, whole = (x[..., : self.groups, first:].swapaxes(-1, -2) for x in (part, whole))
-        return part, whole
-
-    @property
-    def positives(self) -> tuple[Array, Array]:
-        """True positives and those of the class, (..., F, G)."""
-        return self.outcomes(self.correct, self.n)
-
-    @property
-    def negatives(self) -> tuple[Array, Array]:
-        """False positives and those of the other classes, (..., F, G)."""
-        others = self.n.sum(-1, keepdims=True) - self.n
-        return self.outcomes(self.predicted - self.correct, others)
-
-    def outcome_gaps(self, part: Array, whole: Array) -> Array:
-        """Range over groups of part / whole (..., G', C), by compared class: (..., F)."""
+    def _outcomes(self, part: Array, whole: Array) -> tuple[Array, Array]:
+        """Counts (..., G', C) of named groups and compared classes: class 1 of two, else all."""
         first = 1 if part.shape[-1] == 2 else 0
         at = (..., slice(self.groups), slice(first, None))
-        return gap(share(part[at], np.broadcast_to(whole, part.shape)[at]), axis=-2)
+        return part[at], np.broadcast_to(whole, part.shape)[at]
+
+    def positives(self) -> tuple[Array, Array]:
+        """True positives and those of the class, each (..., G, F)."""
+        return self._outcomes(self.correct, self.n)
+
+    def negatives(self) -> tuple[Array, Array]:
+        """False positives and those of the other classes, each (..., G, F)."""
+        others = self.n.sum(-1, keepdims=True) - self.n
+        return self._outcomes(self.predicted - self.correct, others)
+
+    def predictions(self) -> tuple[Array, Array]:
+        """Those predicted as the class and everyone, each (..., G, F)."""
+        return self._outcomes(self.predicted, self.n.sum(-1, keepdims=True))
 
     @cached_property
     def tpr_gaps(self) -> Array:
         """Range over groups of the true positive rate of each compared class, (..., F)."""
-        return self.outcome_gaps(self.correct, self.n)
+        return gap(share(*self.positives()), axis=-2)
 
     @cached_property
     def fpr_gaps(self) -> Array:
         """Range over groups of the false positive rate of each compared class, (..., F)."""
-        others = self.n.sum(-1, keepdims=True) - self.n
-        return self.outcome_gaps(self.predicted - self.correct, others)
+        return gap(share(*self.negatives()), axis=-2)
 
 
 def gap(rates: Array, axis: int = -1) -> Array:
@@ -146,13 +142,3 @@ class CellAccuracy(NamedTuple):
     name: str
     n: int
     accuracy: float
-
-
-def cell_accuracies(
-    counts: Counts, class_names: Sequence[str], group_names: Sequence[str], kind: Kind
-) -> tuple[CellAccuracy, ...]:
-    """Examples and accuracy of each cell of `kind`, from counts (G', C)."""
-    names = cell_names(kind, class_names, group_names)
-    n = fold(counts.n, len(group_names), kind)
-    rows = zip(names, n.tolist(), counts.accuracy(kind).tolist(), strict=True)
-    return tuple(CellAccuracy(*row) for row in rows)

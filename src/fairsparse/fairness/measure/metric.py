@@ -95,11 +95,8 @@ class Metric:
         sentence for people, and a formula where one helps.
     name, label : str
         In records, files and rules; in reports.
-    better : {"higher", "lower"}
     cells : str
         Kind of the cells it is a property of.
-    interval : Score, Corrected, Rates, Together or Bootstrap
-    unit : Unit
     least : int
         How many examples each of the cells must hold.
     without_groups : {"absent", "by class", "repeated"}
