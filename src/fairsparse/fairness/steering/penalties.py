@@ -28,10 +28,9 @@ def gap_loss(means: Tensor, families: Tensor, kind: FairLoss = "both") -> Tensor
 
     Parameters
     ----------
-    means : Tensor, shape (K,)
-        Mean soft statistic of each cell; NaN cells are left out.
-    families : Tensor of int64, shape (K,)
-        Cells are compared with those of their own family.
+    means, families : Tensor, shape (K,)
+        Mean soft statistic of each cell, NaN where it is left out, and the family within which it
+        is compared.
     kind : {"both", "var", "rng"}
         Variance (soft CWV); smooth range (soft MCD), ``tau log sum exp(s/tau) + tau log sum
         exp(-s/tau) - 2 tau log K`` with tau 0.05; or both, each divided by its own value so that
@@ -51,19 +50,10 @@ def deviation_loss(
 ) -> Tensor:
     """Twice the mean absolute deviation of the soft statistics: for two cells, their gap.
 
-    Parameters
-    ----------
-    means : Tensor, shape (K,)
-        Mean soft statistic of each cell; NaN cells are left out.
-    families : Tensor of int64, shape (K,)
-        Cells are compared with those of their own family.
-    form : {"absolute", "squared", "hinge"}
-        Of each family's deviation d: d, its square, or what it exceeds `tau` by. The families'
-        mean is taken afterwards.
-    tau : float
+    Means and families are those of `gap_loss`. The `form` is of each family's deviation: itself,
+    its square, or what it exceeds `tau` by; the mean over families is taken afterwards.
     """
-    parts = [2 * (s - s.mean()).abs().mean() for s in _by_family(means, families)]
-    gaps = torch.stack(parts)
+    gaps = torch.stack([2 * (s - s.mean()).abs().mean() for s in _by_family(means, families)])
     if form == "squared":
         gaps = gaps.square()
     elif form == "hinge":
@@ -96,19 +86,8 @@ def streaming_weights(
 
     For ``L(s_1 .. s_K)`` with ``s_k`` the mean of ``p_i`` over cell k, the gradient of ``L`` is
     that of ``sum_i w_k(i) p_i`` with ``w_k = (dL/ds_k) / n_k`` held constant. Batches need not
-    contain every cell, and one pass serves any number of cells.
-
-    Parameters
-    ----------
-    loss : callable
-        ``(means, families) -> scalar``, such as `gap_loss`.
-    means, counts : Tensor, shape (K,)
-    families : Tensor of int64, shape (K,)
-
-    Returns
-    -------
-    Tensor, shape (K,)
-        0 for cells without examples.
+    contain every cell, and one pass serves any number of cells. The weights (K,) are 0 for cells
+    without examples; `loss` is ``(means, families) -> scalar``, such as `gap_loss`.
     """
     leaf = means.detach().clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(loss(leaf, families), leaf)
@@ -123,16 +102,11 @@ def weighted_sum(weights: Tensor, cells: Cells, logits: Tensor, y: Tensor, group
 
 
 def proportional_weights(
-    means: Tensor,
-    families: Tensor,
-    strength: Tensor,
-    scale: Tensor,
-    low: float = _LEAST,
-    high: float = _MOST,
+    means: Tensor, families: Tensor, strength: Tensor | float, scale: Tensor
 ) -> Tensor:
     """Training weight of each cell, larger where the measured statistic lags: shape (K,).
 
-    ``clip(1 + strength * x_k max(1, |x_k|)^0.5, low, high)`` with the lag ``x_k = (mean e - e_k) /
+    ``clip(1 + strength * x_k max(1, |x_k|)^0.5, 0.3, 3)`` with the lag ``x_k = (mean e - e_k) /
     scale`` within each family, divided by the family's mean: set by the present lag, not by its
     sum over time. A cell further than one scale from the others, which is what sets the range,
     counts more than in proportion. The scale is held constant, so the pressure fades as the gap
@@ -142,7 +116,6 @@ def proportional_weights(
     ----------
     means : Tensor, shape (K,)
         Running statistic of each cell; a cell without a measurement (NaN) weighs 1.
-    families : Tensor of int64, shape (K,)
     strength : Tensor, shape (K,) or ()
         At 1, a cell one scale below its family's mean weighs twice as much.
     scale : Tensor, shape (K,)
@@ -155,7 +128,7 @@ def proportional_weights(
         if len(e) > 1:
             lag = (e.mean() - e) / scale[member]
             pull = torch.as_tensor(strength).expand_as(means)[member]
-            w = (1 + pull * lag * lag.abs().clamp_min(1).sqrt()).clamp(low, high)
+            w = (1 + pull * lag * lag.abs().clamp_min(1).sqrt()).clamp(_LEAST, _MOST)
             weights[member] = w / w.mean()
     return weights
 
@@ -221,7 +194,6 @@ def directed_term(
 
     Parameters
     ----------
-    logits : Tensor, shape (B, 2)
     index : Tensor of int64, shape (B,)
         Group of each example; -1 where it counts in none.
     push : Tensor, shape (G,)

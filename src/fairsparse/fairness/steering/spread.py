@@ -18,8 +18,6 @@ class Spread:
 
     Attributes
     ----------
-    accuracy : float
-        Over all examples.
     variance, range : float
         Population variance and maximum minus minimum of the cells' statistic, averaged over
         families: over class cells these are CWV and MCD.
