@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import special
 
-from fairsparse.auditing.inputs.labels import TOLERANCE, sorted_codes, text
+from fairsparse.auditing.inputs.labels import TOLERANCE, recode, sorted_codes, text
 from fairsparse.core import UNKNOWN
 from fairsparse.fairness.measure.counts import Array
 
@@ -28,6 +28,16 @@ class Coded:
         codes, names = sorted_codes(self.codes, self.names)
         return Coded(codes.astype(np.int32), names)
 
+    def recoded(self, names: Sequence[str]) -> Array:
+        """Codes (N,) of these `names`, int64; -1 for others."""
+        return recode(self.codes, self.names, names)
+
+
+def coded_groups(codes: Array, names: Sequence[str], attributes: Sequence[str]) -> dict[str, Coded]:
+    """The groups of all attributes together, by their name; none where there are no names."""
+    name = " x ".join(attributes) or "group"
+    return {name: Coded(codes.astype(np.int32), tuple(names))} if names else {}
+
 
 @dataclass(frozen=True)
 class Faults:
@@ -36,6 +46,12 @@ class Faults:
     count: int = 0
     first: int = 0
     value: float = 0.0
+
+    @classmethod
+    def of(cls, faulty: Array, value: Array) -> Faults:
+        """The faults of rows (N,), of which `value` is seen."""
+        first = int(faulty.argmax())
+        return cls(int(faulty.sum()), first, float(value[first])) if faulty.any() else cls()
 
     def then(self, later: Faults, offset: int) -> Faults:
         """These and those of a later piece, which begins at row `offset`."""
@@ -71,35 +87,18 @@ class ReducedScores:
 class Contents:
     """One model's predictions as a file holds them.
 
-    Parameters
-    ----------
-    path : str
-    n : int
-    ids : pandas.Index or None
-    truth, prediction : Coded or None
-    scores : ReducedScores or None
-        With their classes in `classes`.
-    classes : tuple of str
-    attributes : dict
-        Other columns of labels that were asked for.
+    ``ids`` are a pandas Index, ``classes`` those of the scores, and ``attributes`` the other
+    columns of labels that were asked for.
     """
 
     path: str
     n: int
-    ids: Any
-    truth: Coded | None
-    prediction: Coded | None
+    ids: Any = None
+    truth: Coded | None = None
+    prediction: Coded | None = None
     scores: ReducedScores | None = None
     classes: tuple[str, ...] = ()
     attributes: dict[str, Coded] = field(default_factory=dict)
-
-
-def recoded(column: Coded, names: Sequence[str]) -> Array:
-    """A column as codes (N,) of `names`; -1 for others."""
-    position = {name: i for i, name in enumerate(names)}
-    table = [*(position.get(name, UNKNOWN) for name in column.names), UNKNOWN]
-    codes: Array = np.array(table, np.int64)[column.codes]
-    return codes
 
 
 class Coder:
@@ -108,27 +107,22 @@ class Coder:
     def __init__(self) -> None:
         self.position: dict[Any, int] = {}
         self.parts: list[Array] = []
-        self.added = 0
 
     def add(self, column: Any) -> None:
         if not pa.types.is_dictionary(column.type):
             column = pc.dictionary_encode(column)
-        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        self.added = len(chunks)
-        for chunk in chunks:
-            values = chunk.dictionary.to_pylist()
-            table = [
-                UNKNOWN if v is None or v != v or v == "" else self._code(text(v)) for v in values
-            ]
-            codes = chunk.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-            self.parts.append(np.array([*table, UNKNOWN], np.int32)[codes])
-
-    def _code(self, value: str) -> int:
-        return self.position.setdefault(value, len(self.position))
+        table = [
+            UNKNOWN
+            if v is None or v != v or v == ""
+            else self.position.setdefault(text(v), len(self.position))
+            for v in column.dictionary.to_pylist()
+        ]
+        codes = column.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
+        self.parts.append(np.array([*table, UNKNOWN], np.int32)[codes])
 
     def last(self) -> Coded:
         """What was added last."""
-        return Coded(np.concatenate(self.parts[-self.added :]), tuple(self.position))
+        return Coded(self.parts[-1], tuple(self.position))
 
     def done(self) -> Coded:
         return Coded(np.concatenate(self.parts), tuple(self.position))
@@ -159,8 +153,8 @@ def reduced(scores: Array, chosen: Array | None = None) -> ReducedScores:
     return ReducedScores(
         largest.astype(np.int32),
         confidence.astype(np.float32),
-        _rows(strange, total),
-        _rows(off, total),
+        Faults.of(strange, total),
+        Faults.of(off, total),
     )
 
 
@@ -177,13 +171,6 @@ def of_network(scores: Array) -> tuple[ReducedScores, bool]:
     largest = scores.argmax(1)  # not of shares, which may be equal where logits are not
     done = reduced(shares.astype(np.float32), largest)
     return replace(done, largest=largest.astype(np.int32)), logits
-
-
-def _rows(faulty: Array, value: Array) -> Faults:
-    if not faulty.any():
-        return Faults()
-    first = int(faulty.argmax())
-    return Faults(int(faulty.sum()), first, float(value[first]))
 
 
 def together(parts: Sequence[ReducedScores]) -> ReducedScores:

@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairsparse.auditing.inputs.columns import (
-    READERS,
-    Columns,
-    npz_arrays,
-    of_arrays,
-    read,
-)
-from fairsparse.auditing.inputs.contents import Coded, Contents, of_network
+from fairsparse.auditing.inputs.columns import READERS, Columns, npz_arrays, of_arrays, read
+from fairsparse.auditing.inputs.contents import Coded, Contents, coded_groups, of_network
 from fairsparse.auditing.inputs.networks import MODEL_FILES, is_model, scores
 from fairsparse.core import InputError, Inputs
 from fairsparse.data.files.images import pixels
@@ -59,13 +53,7 @@ def read_inputs(
 
     Its arrays of one value for each example are ids, true classes and groups, as in files of
     predictions; those of more dimensions are inputs, given by name to models that take several.
-
-    Parameters
-    ----------
-    path : str
-    columns : Columns
-    attributes : sequence of str, optional
-        Arrays of groups; by default all that are neither ids nor classes.
+    Groups are the `attributes`, by default all that are neither ids nor classes.
 
     Raises
     ------
@@ -102,17 +90,13 @@ def read_inputs(
 def of_task(task: Task, attributes: Sequence[str] | None = None) -> ModelInputs:
     """The test split of a task; its groups are those of all its attributes together."""
     split = task.test
-    groups = {}
-    if task.group_names:
-        name = " x ".join(task.attributes) or "group"
-        groups[name] = Coded(split.group.numpy().astype(np.int32), task.group_names)
+    groups = coded_groups(split.group.numpy(), task.group_names, task.attributes)
     for name in attributes or ():
         if name not in groups:
             raise InputError(f"{task.name}: has no groups '{name}'; it has {listing(list(groups))}")
     y = Coded(split.y.numpy().astype(np.int32), task.class_names)
-    about = Contents(
-        f"{task.name}, test split", len(split), None, y, None, None, task.class_names, groups
-    )
+    place, classes = f"{task.name}, test split", task.class_names
+    about = Contents(place, len(split), truth=y, classes=classes, attributes=groups)
 
     def batch(rows: Array) -> Inputs:
         x: Inputs = split.batch(torch.from_numpy(rows)).x

@@ -11,7 +11,7 @@ import numpy as np
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.columns import Columns, read
-from fairsparse.auditing.inputs.contents import Coded, Contents, recoded
+from fairsparse.auditing.inputs.contents import Coded, Contents
 from fairsparse.auditing.inputs.examples_of import ModelInputs, read_any
 from fairsparse.auditing.inputs.labels import sorted_names, text
 from fairsparse.core import UNKNOWN, InputError
@@ -25,14 +25,12 @@ class Joined:
 
     Parameters
     ----------
-    examples : Examples
     predicted : dict of str to ndarray of int64, shape (N,)
         By the model's name.
     confidence : dict of str to ndarray of float32, shape (N,)
         The probability that a model gives to what it predicts, of those that tell.
     rows : ndarray of int64, shape (N,)
         Where in the inputs, else in the first file, each example is.
-    ids : pandas.Index or None
     notes : tuple of str
         What did not match, and how files were read.
     """
@@ -60,30 +58,14 @@ def audit_files(
     settings: Settings | None = None,
     **reading: Any,
 ) -> Audit:
-    """Audit files of predictions, runs and models.
+    """Audit files of predictions, runs and models, which are read and refused as by `join`.
 
-    Parameters
-    ----------
-    reference : str
-        As `join` takes it.
-    candidates : mapping of str to str
-        Name -> the same.
-    groups, **reading
-        As `join` takes them.
-    settings : Settings
-
-    Raises
-    ------
-    InputError
-        As `join` does.
+    Candidates are given by name.
     """
     joined = join({"reference": reference, **candidates}, groups, **reading)
-    predicted = dict(joined.predicted)
+    predicted, settings = dict(joined.predicted), settings or Settings()
     first = predicted.pop("reference")
-    settings = settings or Settings()
-    return audit_codes(
-        first, predicted, joined.examples, settings, joined.notes, confidence=joined.confidence
-    )
+    return audit_codes(first, predicted, joined.examples, settings, joined.notes, joined.confidence)
 
 
 def join(
@@ -106,7 +88,6 @@ def join(
         A file with the groups of the examples: every column but id, or those of `attributes`.
     attributes : sequence of str
         Columns that hold groups: of `groups` if given, else of `inputs`, else of the first file.
-    columns : Columns
     class_names : sequence of str, optional
         All classes, where files may lack some.
     renormalise : bool
@@ -138,8 +119,8 @@ def join(
     sure = {name: _confidence(s, rows[id(s)]) for name, s in sources.items()}
     belong = {k: (_at(c, rows[id(about)]), c.names) for k, c in about.attributes.items()}
     return Joined(
-        Examples(recoded(y, names), names, belong),
-        {name: recoded(column, names) for name, column in predicted.items()},
+        Examples(y.recoded(names), names, belong),
+        {name: column.recoded(names) for name, column in predicted.items()},
         {name: c for name, c in sure.items() if c is not None},
         rows[id(place)],
         None if several[0].ids is None else several[0].ids[rows[id(several[0])]],
@@ -226,9 +207,7 @@ def _labels(column: Coded | None, rows: Array, what: str) -> Coded:
 
 
 def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
-    names = {name: i for i, name in enumerate(one.names)}
-    turned = np.array([names.get(n, len(names) + i) for i, n in enumerate(two.names)])
-    differ = np.flatnonzero(turned[two.codes] != one.codes)
+    differ = np.flatnonzero(two.recoded(one.names) != one.codes)
     if len(differ):
         at = differ[0]
         raise InputError(
@@ -269,8 +248,7 @@ def _confidence(source: Contents, rows: Array) -> Array | None:
     """The probability of what is predicted, (N,); None where a source has no probabilities."""
     if source.scores is None or np.isnan(source.scores.confidence).any():
         return None  # with predictions beside them, scores may be anything
-    confidence: Array = source.scores.confidence[rows]
-    return confidence
+    return np.asarray(source.scores.confidence[rows])
 
 
 def _classes(
