@@ -40,27 +40,6 @@ def coded_groups(codes: Array, names: Sequence[str], attributes: Sequence[str]) 
 
 
 @dataclass(frozen=True)
-class Faults:
-    """How many rows have a fault, which is the first, and what is seen there."""
-
-    count: int = 0
-    first: int = 0
-    value: float = 0.0
-
-    @classmethod
-    def of(cls, faulty: Array, value: Array) -> Faults:
-        """The faults of rows (N,), of which `value` is seen."""
-        first = int(faulty.argmax())
-        return cls(int(faulty.sum()), first, float(value[first])) if faulty.any() else cls()
-
-    def then(self, later: Faults, offset: int) -> Faults:
-        """These and those of a later piece, which begins at row `offset`."""
-        if not self.count:
-            return Faults(later.count, later.first + offset, later.value)
-        return Faults(self.count + later.count, self.first, self.value)
-
-
-@dataclass(frozen=True)
 class ReducedScores:
     """Scores (N, C), reduced.
 
@@ -71,16 +50,13 @@ class ReducedScores:
     confidence : ndarray of float32, shape (N,)
         Share of the chosen class in the sum of scores: of the predicted class where predictions are
         given, else of the largest. NaN where scores are negative or zero, or have no such class.
-    strange : Faults
-        Those with a score that is not a number.
-    off : Faults
-        Those whose scores do not sum to 1, and their sum.
+    total : ndarray of float, shape (N,)
+        Their sum; NaN where a score is not a number.
     """
 
     largest: Array
     confidence: Array
-    strange: Faults
-    off: Faults
+    total: Array
 
 
 @dataclass(frozen=True)
@@ -138,24 +114,17 @@ def reduced(scores: Array, chosen: Array | None = None) -> ReducedScores:
         Column of the class that is predicted; -1 where there is none for it.
 
     >>> pair = reduced(np.array([[0.25, 0.75], [1.0, 1.0]]))
-    >>> pair.largest.tolist(), pair.confidence.tolist(), pair.off
-    ([1, 0], [0.75, 0.5], Faults(count=1, first=1, value=2.0))
+    >>> pair.largest.tolist(), pair.confidence.tolist(), pair.total.tolist()
+    ([1, 0], [0.75, 0.5], [1.0, 2.0])
     """
-    strange = np.asarray(~np.isfinite(scores).all(1))
+    total = np.where(np.isfinite(scores).all(1), scores.sum(1), np.nan)
     largest = scores.argmax(1)
-    total = scores.sum(1)
     column = largest if chosen is None else chosen
     of = np.take_along_axis(scores, np.maximum(column, 0)[:, None], 1)[:, 0]
-    usable = (column >= 0) & ~strange & (total > 0) & (scores.min(1) >= 0)
+    usable = (column >= 0) & (total > 0) & (scores.min(1) >= 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         confidence = np.where(usable, of / total, np.nan)
-    off = np.asarray(np.abs(total - 1) > TOLERANCE)
-    return ReducedScores(
-        largest.astype(np.int32),
-        confidence.astype(np.float32),
-        Faults.of(strange, total),
-        Faults.of(off, total),
-    )
+    return ReducedScores(largest.astype(np.int32), confidence.astype(np.float32), total)
 
 
 def of_network(scores: Array) -> tuple[ReducedScores, bool]:
@@ -175,13 +144,5 @@ def of_network(scores: Array) -> tuple[ReducedScores, bool]:
 
 def together(parts: Sequence[ReducedScores]) -> ReducedScores:
     """Pieces one after another."""
-    strange, off, n = Faults(), Faults(), 0
-    for part in parts:
-        strange, off = strange.then(part.strange, n), off.then(part.off, n)
-        n += len(part.largest)
-    return ReducedScores(
-        np.concatenate([part.largest for part in parts]),
-        np.concatenate([part.confidence for part in parts]),
-        strange,
-        off,
-    )
+    rows = zip(*((p.largest, p.confidence, p.total) for p in parts), strict=True)
+    return ReducedScores(*map(np.concatenate, rows))

@@ -13,7 +13,7 @@ from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.columns import Columns, read
 from fairsparse.auditing.inputs.contents import Coded, Contents
 from fairsparse.auditing.inputs.examples_of import ModelInputs, read_any
-from fairsparse.auditing.inputs.labels import sorted_names, text
+from fairsparse.auditing.inputs.labels import TOLERANCE, sorted_names, text
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.registry import listing
@@ -220,16 +220,18 @@ def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
 def _check_scores(source: Contents, renormalise: bool) -> None:
     if source.scores is None:
         return
-    strange, off = source.scores.strange, source.scores.off
-    if strange.count:
+    total = source.scores.total
+    strange = np.flatnonzero(np.isnan(total))
+    if len(strange):
         raise InputError(
-            f"{source.path}: scores are not a number in {strange.count:,} rows, first in row"
-            f" {strange.first + 1}; leave those rows out"
+            f"{source.path}: scores are not a number in {len(strange):,} rows, first in row"
+            f" {strange[0] + 1}; leave those rows out"
         )
-    if source.prediction is None and not renormalise and off.count:
+    off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)
+    if source.prediction is None and not renormalise and len(off):
         raise InputError(
-            f"{source.path}: scores do not sum to 1 in {off.count:,} rows, first in row"
-            f" {off.first + 1} ({off.value:.4g}); give probabilities, or --renormalise"
+            f"{source.path}: scores do not sum to 1 in {len(off):,} rows, first in row"
+            f" {off[0] + 1} ({total[off[0]]:.4g}); give probabilities, or --renormalise"
         )
 
 
