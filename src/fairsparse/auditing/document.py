@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import asdict
@@ -135,13 +134,9 @@ def document(audit: Audit) -> Document:
 
 def rows(frame: pd.DataFrame) -> list[Any]:
     """The rows of a table as JSON can hold them."""
-    columns = [frame[name].tolist() for name in frame.columns]
     return [
-        {
-            name: None if isinstance(v, float) and not math.isfinite(v) else v
-            for name, v in zip(frame.columns, row, strict=True)
-        }
-        for row in zip(*columns, strict=True)
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
     ]
 
 
@@ -193,6 +188,4 @@ def safe(frame: pd.DataFrame) -> pd.DataFrame:
 
 def safe_csv(frame: pd.DataFrame) -> str:
     """A table as CSV that spreadsheets can open."""
-    buffer = io.StringIO()
-    safe(frame).to_csv(buffer, index=False)
-    return buffer.getvalue()
+    return safe(frame).to_csv(index=False)

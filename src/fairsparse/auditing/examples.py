@@ -93,14 +93,9 @@ class Examples:
     ) -> tuple[Examples, dict[str, Array]]:
         """Read people's own arrays, and what models predict for them as codes (N,).
 
-        Other parameters are those of `audit`.
-
-        Parameters
-        ----------
-        outputs : mapping of str to array-like, shape (N,) or (N, C)
-            Name -> predicted classes of a model, or its scores.
-        every : bool
-            Whether any model may predict a class that neither `y` nor ``reference`` has.
+        The parameters are those of `audit`; `outputs` are predicted classes (N,) or scores (N, C)
+        by the model's name, and with `every` any model may predict a class that neither `y` nor
+        ``reference`` has.
         """
         true = column("y", y)
         arrays = {name: predicted(name, value, class_names) for name, value in outputs.items()}

@@ -67,10 +67,8 @@ def exemplars(
     ----------
     references, candidates : sequence of array-like, each (N,) or (N, C)
         Predicted classes, or scores, of each network; some of either, 30 in the source.
-    y, groups, class_names
+    y, groups, class_names, depth
         As for `audit`.
-    depth : int
-        Of how many attributes at most groups are crossed.
 
     Raises
     ------
