@@ -22,22 +22,10 @@ pruned network."""
 class Shown:
     """A test example that the dense network gets right and the pruned one wrong.
 
-    Parameters
-    ----------
-    index : int
-        Its row in the test split.
-    y : str
-    group : str or None
-        None where the task has no groups.
-    target : str
-        The class that the maps are about: what the dense network predicts.
-    predicted : mapping of str to (str, float)
-        Of each network the predicted class and its probability.
-    correlation : mapping of str to float
-        With the dense network's map; NaN where a map is constant.
-    x : Tensor or dict
-        The input as it is stored.
-    maps : mapping of str to ndarray
+    ``index`` is its row in the test split, ``x`` the input as it is stored; ``group`` is None where
+    the task has no groups. The maps are about the class ``target``, which the dense network
+    predicts. Of each network there are the class that it predicts with its probability, and the
+    ``correlation`` with the dense network's map, NaN where a map is constant.
     """
 
     index: int
@@ -56,9 +44,8 @@ class Explanation:
 
     Parameters
     ----------
-    run : str
-        Where the run was read from.
-    record : Record
+    run, other : str
+        Where the run was read from, and the one at the other end of the line; empty without one.
     method : str
         How the maps were made.
     agreement : Agreement
@@ -74,10 +61,6 @@ class Explanation:
         Some of them.
     transform : callable, optional
         Of the test split; it may know the names of features, or the words of tokens.
-    seed : int
-    other : str
-        Where the run at the other end of the line was read from; empty without one.
-    line : Line, optional
     """
 
     run: str

@@ -37,12 +37,8 @@ _AT_ONCE = 64
 class Explainer:
     """How the maps of one network are made.
 
-    Parameters
-    ----------
-    summary : str
-        In words, for reports.
-    maps : callable
-        From inputs as the network takes them and the classes (B,) to maps (B, *f).
+    ``summary`` says it in words; ``maps`` takes inputs as the network takes them and the classes
+    (B,) to maps (B, *f).
     """
 
     summary: str

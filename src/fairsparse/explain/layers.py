@@ -16,26 +16,17 @@ def picture_layer(model: nn.Module, x: Tensor) -> tuple[str, nn.Module | None]:
 
     Of all modules with a convolution inside, the last one to finish with such an output: the last
     convolution of a plain network, and the last residual block where there are blocks, because a
-    convolution inside of it is only one of the two branches that make up the picture.
-
-    Parameters
-    ----------
-    model : nn.Module
-    x : Tensor, shape (B, channels, H, W)
-
-    Returns
-    -------
-    str, nn.Module or None
-        Empty and None when there is no such layer.
+    convolution inside of it is only one of the two branches that make up the picture. Its name is
+    empty when there is no such layer. The input is of shape (B, channels, H, W).
     """
     last: list[tuple[str, nn.Module]] = []
 
-    def see(name: str, module: nn.Module, output: Any) -> None:
+    def see(name: str, module: nn.Module, _: Any, output: Any) -> None:
         wide = isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1
         if wide and name and any(isinstance(m, nn.Conv2d) for m in module.modules()):
             last[:] = [(name, module)]
 
-    _run(model, x, lambda name, module, _, output: see(name, module, output))
+    _run(model, x, see)
     return last[0] if last else ("", None)
 
 
@@ -52,7 +43,7 @@ def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
     )
     first: list[tuple[str | None, nn.Embedding]] = []
 
-    def see(module: nn.Module, inputs: Any) -> None:
+    def see(_: str, module: nn.Module, inputs: Any, __: Any) -> None:
         if first or not isinstance(module, nn.Embedding) or not inputs:
             return
         for key, ids in named:
@@ -62,7 +53,7 @@ def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
                     first.append((key, module))
                     return
 
-    _run(model, x, lambda _, module, inputs, output: see(module, inputs))
+    _run(model, x, see)
     if not first:
         kinds = ", ".join(f"{t.dtype} {tuple(t.shape)}" for _, t in named)
         raise InputError(

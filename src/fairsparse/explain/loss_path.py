@@ -29,10 +29,8 @@ class Line:
     ----------
     at : ndarray of float, shape (P,)
         From 0, the first network, to 1, the second.
-    loss : ndarray of float, shape (P,)
-        Mean cross-entropy.
-    error : ndarray of float, shape (P,)
-        Share of wrong predictions, in [0, 1].
+    loss, error : ndarray of float, shape (P,)
+        Mean cross-entropy; share of wrong predictions, in [0, 1].
     """
 
     at: Array
@@ -70,15 +68,12 @@ def line(
     ----------
     first, second : nn.Module
         Networks from inputs to logits (B, C); not changed.
-    split : Split
-        What loss and error are measured on.
-    train : Split
-        What batches for BatchNorm come from, augmented as `recipe` says.
+    split, train : Split
+        What loss and error are measured on, and what batches for BatchNorm come from.
     recipe : Recipe, optional
         Batch size, augmentation and precision.
     points : int
         Evenly spaced, ends included; at least 3.
-    batches : int
     seed : int
         Of the batches.
 
