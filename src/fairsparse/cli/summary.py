@@ -128,7 +128,7 @@ def verdict(state: Mapping[str, Any]) -> list[str]:
         return [
             f"Even the lowest sparsity, {phrases.sparsity(lowest['sparsity'])}, is not within"
             f" {budget} on validation: {why}. Nothing was chosen, and nothing was tested. Give a"
-            " lower --low, a larger limit, or more validation examples.",
+            " lower --low, a larger limit, or more validation examples."
         ]
     above = [c["sparsity"] for c in tried if c["sparsity"] > chosen]
     then = (

@@ -21,15 +21,7 @@ import numpy as np
 
 from fairsparse.fairness.inference import multiplicity
 from fairsparse.fairness.inference.paired import Bounds, Pairs, excess_drop, paired_drop
-from fairsparse.fairness.measure.counts import (
-    Array,
-    Counts,
-    Kind,
-    compared,
-    fold,
-    gap,
-    share,
-)
+from fairsparse.fairness.measure.counts import Array, Counts, Kind, compared, fold, gap, share
 from fairsparse.fairness.measure.metric import POINTS, RATIO, Metric, Together, declaring
 from fairsparse.registry import Registry
 

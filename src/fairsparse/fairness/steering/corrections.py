@@ -112,9 +112,7 @@ def fit_thresholds(cal: Predictions, cells: Cells, seed: int) -> Callable[[Predi
     def apply(predictions: Predictions) -> Tensor:
         classes = predictions.logits.argmax(1)
         drawn = optimizer.predict(
-            _margins(predictions),
-            sensitive_features=predictions.group,
-            random_state=seed % 2**32,
+            _margins(predictions), sensitive_features=predictions.group, random_state=seed % 2**32
         )
         return torch.where(predictions.group >= 0, torch.from_numpy(np.asarray(drawn)), classes)
 
