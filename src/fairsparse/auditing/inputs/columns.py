@@ -56,19 +56,10 @@ class Columns:
 
 
 def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> Contents:
-    """Read one file of predictions or of groups.
+    """Read one file of predictions or of groups, or a run directory, perhaps with ``:dense``.
 
-    Parameters
-    ----------
-    path : str
-        Ends in .csv, .parquet or .npz, or is a run directory, perhaps with ``:dense``.
-    attributes : sequence of str or None
-        Columns to read as groups; None for every other column.
-
-    Raises
-    ------
-    InputError
-        When the file is missing, damaged or of another kind, or lacks a column that was asked for.
+    Groups are the columns `attributes`; None is every other column. `InputError` when the file is
+    missing, damaged or of another kind, or lacks a column that was asked for.
     """
     place, _, role = path.rpartition(":")
     if role in ("dense", "sparse") and place:

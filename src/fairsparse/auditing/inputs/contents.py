@@ -41,17 +41,11 @@ def coded_groups(codes: Array, names: Sequence[str], attributes: Sequence[str]) 
 
 @dataclass(frozen=True)
 class ReducedScores:
-    """Scores (N, C), reduced.
+    """Scores (N, C), reduced to three numbers each, (N,).
 
-    Parameters
-    ----------
-    largest : ndarray of int32, shape (N,)
-        The class with the largest score, the first of several.
-    confidence : ndarray of float32, shape (N,)
-        Share of the chosen class in the sum of scores: of the predicted class where predictions are
-        given, else of the largest. NaN where scores are negative or zero, or have no such class.
-    total : ndarray of float, shape (N,)
-        Their sum; NaN where a score is not a number.
+    ``largest`` is the class with the largest score, the first of several; ``confidence`` the share
+    of the chosen class in the sum of scores, NaN where they are negative or zero, or have no such
+    class; ``total`` their sum, NaN where a score is not a number.
     """
 
     largest: Array
@@ -105,13 +99,9 @@ class Coder:
 
 
 def reduced(scores: Array, chosen: Array | None = None) -> ReducedScores:
-    """Reduce scores.
+    """Reduce scores (N, C) by the columns of predicted classes, -1 where there is none.
 
-    Parameters
-    ----------
-    scores : ndarray of float, shape (N, C)
-    chosen : ndarray of int, shape (N,), optional
-        Column of the class that is predicted; -1 where there is none for it.
+    Without `chosen`, by the largest.
 
     >>> pair = reduced(np.array([[0.25, 0.75], [1.0, 1.0]]))
     >>> pair.largest.tolist(), pair.confidence.tolist(), pair.total.tolist()

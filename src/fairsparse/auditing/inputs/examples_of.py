@@ -26,14 +26,9 @@ FILES = (*READERS, *MODEL_FILES)
 class ModelInputs:
     """Examples that models can be run on.
 
-    Parameters
-    ----------
-    about : Contents
-        Their ids, true classes and groups, as far as known; no predictions.
-    batch : callable
-        From row numbers, int64 (B,), to the inputs in these rows as models take them.
-    show : callable, optional
-        From a row number to what a person can look at: uint8 pixels (H, W, 3), or a text.
+    ``about`` holds their ids, true classes and groups as far as known, and no predictions;
+    ``batch`` gives the inputs in rows, int64 (B,), as models take them; ``show`` what a person can
+    look at in a row: uint8 pixels (H, W, 3), or a text.
     """
 
     about: Contents
@@ -53,12 +48,8 @@ def read_inputs(
 
     Its arrays of one value for each example are ids, true classes and groups, as in files of
     predictions; those of more dimensions are inputs, given by name to models that take several.
-    Groups are the `attributes`, by default all that are neither ids nor classes.
-
-    Raises
-    ------
-    InputError
-        When the file is missing or damaged, or holds no inputs.
+    Groups are the `attributes`, by default all that are neither ids nor classes. `InputError` when
+    the file is missing or damaged, or holds no inputs.
     """
     arrays = npz_arrays(path)
     inputs = {k: v for k, v in arrays.items() if v.ndim >= 2}

@@ -21,18 +21,11 @@ from fairsparse.registry import listing
 
 @dataclass(frozen=True)
 class Joined:
-    """Models on the same examples.
+    """Models on the same examples, by name.
 
-    Parameters
-    ----------
-    predicted : dict of str to ndarray of int64, shape (N,)
-        By the model's name.
-    confidence : dict of str to ndarray of float32, shape (N,)
-        The probability that a model gives to what it predicts, of those that tell.
-    rows : ndarray of int64, shape (N,)
-        Where in the inputs, else in the first file, each example is.
-    notes : tuple of str
-        What did not match, and how files were read.
+    Their predictions are int64 (N,); ``confidence``, float32 (N,), is the probability that a model
+    gives to what it predicts, of those that tell. ``rows`` (N,) tell where in the inputs, else in
+    the first file, each example is; notes what did not match, and how files were read.
     """
 
     examples: Examples
@@ -177,18 +170,25 @@ def _join(
 
 def _truth(everyone: Sequence[Contents], rows: Mapping[int, Array], columns: Columns) -> Coded:
     """The true classes, on which all that have any agree."""
-    truth = next((s for s in everyone if s.truth is not None), None)
-    if truth is None:
+    sources = [s for s in everyone if s.truth is not None]
+    if not sources:
         raise InputError(
             f"no file has the true classes (column '{columns.truth}'); name it with --truth"
         )
-    y = _labels(truth.truth, rows[id(truth)], f"{truth.path}: {columns.truth}")
-    for source in everyone:
-        if source is not truth and source.truth is not None:
-            at = rows[id(source)]
-            here = at >= 0  # a file of groups may lack some
-            theirs = _labels(source.truth, at[here], source.path)
-            _agree(truth.path, source.path, Coded(y.codes[here], y.names), theirs)
+    first, *others = sources
+    y = _labels(first.truth, rows[id(first)], f"{first.path}: {columns.truth}")
+    for source in others:
+        at = rows[id(source)]
+        here = np.flatnonzero(at >= 0)  # a file of groups may lack some
+        theirs = _labels(source.truth, at[here], source.path)
+        differ = np.flatnonzero(theirs.recoded(y.names) != y.codes[here])
+        if len(differ):
+            one, two = y.codes[here[differ[0]]], theirs.codes[differ[0]]
+            raise InputError(
+                f"true classes differ in {len(differ):,} of {len(here):,} matched rows: the first"
+                f" is '{y.names[one]}' in {first.path} and '{theirs.names[two]}' in"
+                f" {source.path}; check the ids, or the order of the rows"
+            )
     return y
 
 
@@ -204,17 +204,6 @@ def _labels(column: Coded | None, rows: Array, what: str) -> Coded:
     if missing:
         raise InputError(f"{what} is empty in {missing:,} of {len(codes):,} rows; leave them out")
     return Coded(codes, column.names)
-
-
-def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
-    differ = np.flatnonzero(two.recoded(one.names) != one.codes)
-    if len(differ):
-        at = differ[0]
-        raise InputError(
-            f"true classes differ in {len(differ):,} of {len(one.codes):,} matched rows: the first"
-            f" is '{one.names[one.codes[at]]}' in {path} and '{two.names[two.codes[at]]}' in"
-            f" {other}; check the ids, or the order of the rows"
-        )
 
 
 def _check_scores(source: Contents, renormalise: bool) -> None:

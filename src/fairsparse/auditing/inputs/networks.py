@@ -56,11 +56,7 @@ class Network:
 
     Its `path` is one of the table above; from an example of its inputs networks that take a dict
     are known. ``batch`` is the only size of a batch that the model takes, where it was exported so.
-
-    Raises
-    ------
-    InputError
-        When the model is missing, damaged, needs a package, or takes other inputs.
+    `InputError` when the model is missing, damaged, needs a package, or takes other inputs.
     """
 
     def __init__(self, path: str, example: Inputs) -> None:
