@@ -147,13 +147,7 @@ def schema() -> dict[str, Any]:
 
 
 def read_document(path: str | Path) -> Document:
-    """Read ``audit.json``.
-
-    Raises
-    ------
-    InputError
-        When it is missing, damaged, of another format, or lacks something.
-    """
+    """Read ``audit.json``; `InputError` when it is missing, damaged, or of another format."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -63,13 +63,8 @@ class Settings:
 class Examples:
     """Labelled examples with the groups that people belong to.
 
-    Parameters
-    ----------
-    y : ndarray of int64, shape (N,)
-        True classes.
-    class_names : tuple of str
-    attributes : dict
-        Attribute -> its groups as codes (N,), -1 where unknown, and their names.
+    True classes are int64 (N,); of each attribute there are its groups as codes (N,), -1 where
+    unknown, and their names.
     """
 
     y: Array

@@ -78,13 +78,7 @@ class Judgement:
 
 
 def read_policy(path: str | Path) -> list[PolicyRule]:
-    """Read a policy.
-
-    Raises
-    ------
-    InputError
-        With the line, when something in it is not understood.
-    """
+    """Read a policy; `InputError` with the line, when something in it is not understood."""
     try:
         root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except FileNotFoundError:
@@ -215,10 +209,7 @@ def facts(audit: Document, candidate: str) -> dict[str, float]:
 def judge(audit: Document, rules: list[PolicyRule], today: datetime.date) -> list[Judgement]:
     """Hold an audit against a policy; a finding that is undefined breaks its rule.
 
-    Raises
-    ------
-    InputError
-        For a rule on a finding or candidate that the audit does not have.
+    `InputError` for a rule on a finding or candidate that the audit does not have.
     """
     verdicts = []
     named = {name: facts(audit, name) for name in audit["candidates"]}

@@ -55,10 +55,8 @@ class Explanation:
         the random mask do; where both have a correlation.
     index, weights : ndarray, shape (n,)
         Rows of the sample in the test split, and how many examples each stands for.
-    flips : int
-        Test examples that the dense network gets right and the pruned one wrong.
-    shown : sequence of Shown
-        Some of them.
+    flips, shown : int, sequence of Shown
+        How many test examples the dense network gets right and the pruned one wrong; some of them.
     transform : callable, optional
         Of the test split; it may know the names of features, or the words of tokens.
     """

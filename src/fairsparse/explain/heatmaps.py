@@ -119,10 +119,7 @@ def explainer(
 ) -> Explainer:
     """How the maps of `model` are made for inputs like `x`, a few of them as it takes them.
 
-    Raises
-    ------
-    InputError
-        Without captum, and for inputs of a kind that has no maps.
+    `InputError` without captum, and for inputs of a kind that has no maps.
     """
     attr = _captum()
     x = _moved(x, model)
@@ -172,24 +169,20 @@ def _of_tokens(
     pad = pad if isinstance(pad, int) else layer.padding_idx or 0
 
     def forward(ids: Tensor, *others: Tensor) -> Tensor:
-        if key is None:
-            return model(ids)
-        return model({key: ids, **dict(zip(names, others, strict=True))})
+        return model(ids if key is None else dict(zip([key, *names], (ids, *others), strict=True)))
 
     method = attr.LayerIntegratedGradients(forward, layer)
 
     def maps(x: Inputs, target: Tensor) -> Tensor:
-        ids = x if isinstance(x, Tensor) else x[str(key)]
-        others = tuple(x[name] for name in names) if isinstance(x, Mapping) else ()
-        text = ids != PAD
-        if isinstance(x, Mapping) and "attention_mask" in x:
-            text = text & (x["attention_mask"] != 0)
+        named = x if isinstance(x, Mapping) else {str(key): x}
+        ids = named[str(key)]
+        text = (ids != PAD) & (named.get("attention_mask", torch.ones_like(ids)) != 0)
         words = text & ~torch.isin(ids, torch.tensor(sorted(special), device=ids.device))
         parts: Tensor = method.attribute(
             ids,
             baselines=torch.where(words, pad, ids),
             target=target,
-            additional_forward_args=others or None,
+            additional_forward_args=tuple(named[name] for name in names) or None,
             n_steps=steps,
             internal_batch_size=max(_AT_ONCE, len(ids)),
         )

@@ -33,10 +33,7 @@ def picture_layer(model: nn.Module, x: Tensor) -> tuple[str, nn.Module | None]:
 def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
     """The embedding that takes token ids, and the key of the ids where inputs are a dict.
 
-    Raises
-    ------
-    InputError
-        When no embedding is given the inputs, or one of them.
+    `InputError` when no embedding is given the inputs, or one of them.
     """
     named: list[tuple[str | None, Tensor]] = (
         [(None, x)] if isinstance(x, Tensor) else [(key, x[key]) for key in x]

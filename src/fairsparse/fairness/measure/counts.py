@@ -58,13 +58,9 @@ def cell_names(
     kind: Kind, class_names: Sequence[str], group_names: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the names of the cells of `kind`, in the order of `fold`."""
-    match kind:
-        case "all":
-            return ("all",)
-        case "class":
-            return tuple(class_names)
-        case "group":
-            return tuple(group_names)
+    plain: dict[str, Sequence[str]] = {"all": ("all",), "class": class_names, "group": group_names}
+    if kind in plain:
+        return tuple(plain[kind])
     first = 1 if kind == "outcome x group" and len(class_names) == 2 else 0
     return tuple(f"{c} | {g}" for c in class_names[first:] for g in group_names)
 

@@ -82,19 +82,11 @@ class Outcomes:
         class_names: Sequence[str],
         group_names: Sequence[str] = (),
     ) -> Outcomes:
-        """Check codes and put them together.
+        """Check codes (N,) and put them together.
 
-        Parameters
-        ----------
-        predictions : sequence of (N,)
-            Predicted classes of each model, ``0 .. C-1``.
-        y, group : (N,)
-            True classes; groups ``0 .. G-1``, -1 where unknown.
-
-        Raises
-        ------
-        InputError
-            Without examples, for lengths that differ, and for codes without a name.
+        Classes that each model predicts, and true ones, are ``0 .. C-1``; groups ``0 .. G-1``, -1
+        where unknown. `InputError` without examples, for lengths that differ, and for codes
+        without a name.
         """
         n = len(y)
         true = as_codes("true classes", y, n, class_names)

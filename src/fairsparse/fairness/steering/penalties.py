@@ -164,13 +164,8 @@ def directions(rates: Tensor, counts: Tensor) -> Tensor:
     The distance from the mean of the groups, divided by the largest such distance: with two groups
     the lower one gets 1 and the higher one -1. All are 0 while the variance of the rates is no
     more than sampling gives; with two groups, while they differ by less than one standard error.
-
-    Parameters
-    ----------
-    rates : Tensor, shape (G,)
-        Of predicting class 1; NaN, for a group without examples, counts nowhere and stays.
-    counts : Tensor, shape (G,)
-        Examples behind each rate.
+    Rates (G,) are of predicting class 1; NaN, for a group without examples, counts nowhere and
+    stays. `counts` (G,) are the examples behind each rate.
     """
     result = torch.zeros_like(rates)
     seen = ~rates.isnan()
@@ -186,7 +181,7 @@ def directions(rates: Tensor, counts: Tensor) -> Tensor:
 def directed_term(
     logits: Tensor, index: Tensor, push: Tensor, share: Tensor, form: PushForm = "logistic"
 ) -> Tensor:
-    """Mean cost of the groups' logits, each pushed its own way: a scalar [1]_.
+    """Mean cost of the groups' logits (B, 2), each pushed its own way: a scalar [1]_.
 
     ``1/B sum_i |d_g| phi(sign(d_g) z_i) / P_g`` over the examples i of the groups g, with z the
     logit of class 1 against class 0. Over many batches a group's part averages to ``|d_g|`` times
@@ -196,10 +191,9 @@ def directed_term(
     ----------
     index : Tensor of int64, shape (B,)
         Group of each example; -1 where it counts in none.
-    push : Tensor, shape (G,)
-        d, such as `directions` gives; positive pushes up.
-    share : Tensor, shape (G,)
-        P, the share of all training examples that are in the group.
+    push, share : Tensor, shape (G,)
+        d, such as `directions` gives, where positive pushes up; P, the group's share of all
+        training examples.
     form : {"logistic", "linear", "hinge"}
         The cost phi(u): ``-log sigmoid(u)``, ``-u`` or ``max(0, 1 - u)``.
 

@@ -16,13 +16,9 @@ from fairsparse.registry import listing
 class Spread:
     """Accuracy and inequality over cells on one split.
 
-    Attributes
-    ----------
-    variance, range : float
-        Population variance and maximum minus minimum of the cells' statistic, averaged over
-        families: over class cells these are CWV and MCD.
-    means, counts : Tensor, shape (K,)
-        Statistic and number of examples of each cell.
+    ``variance`` and ``range`` are the population variance and maximum minus minimum of the cells'
+    statistic, averaged over families: over class cells these are CWV and MCD. ``means`` and
+    ``counts`` (K,) are the statistic and the number of examples of each cell.
     """
 
     accuracy: float
@@ -35,10 +31,7 @@ class Spread:
 def spread(cells: Cells, predictions: Predictions) -> Spread:
     """Measure `Spread` from predictions.
 
-    Raises
-    ------
-    InputError
-        When a cell has no examples: its statistic would be an invention.
+    `InputError` when a cell has no examples: its statistic would be an invention.
     """
     logits, y, group = predictions
     index = cells.index(y, group)
