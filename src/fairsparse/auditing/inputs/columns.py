@@ -25,10 +25,11 @@ import pyarrow.parquet
 
 from fairsparse.auditing.inputs.contents import (
     Coded,
-    Coder,
     Contents,
     ReducedScores,
+    coded,
     coded_groups,
+    encoded,
     of_network,
     reduced,
     together,
@@ -137,15 +138,15 @@ def _table(
 ) -> Contents:
     """What pieces of a table say of their rows, or of `n` where it has no column."""
     labels = (columns.truth, columns.prediction, *wanted.groups)
-    coders = {name: Coder() for name in labels if name in wanted.names}
+    pieces: dict[str, list[Any]] = {name: [] for name in labels if name in wanted.names}
     ids: list[Any] = []
     classes = tuple(name.removeprefix(columns.score) for name in wanted.scores)
     scores: list[ReducedScores] = []
     rows = 0
     for batch in batches:
         rows += batch.num_rows
-        for name, coder in coders.items():
-            coder.add(batch.column(name))
+        for name in pieces:
+            pieces[name].append(encoded(batch.column(name)))
         if columns.id in wanted.names:
             ids.append(batch.column(columns.id))
         if wanted.scores:
@@ -153,12 +154,12 @@ def _table(
                 batch.column(c).cast(pa.float32()).to_numpy(zero_copy_only=False)
                 for c in wanted.scores
             ]
-            said = coders.get(columns.prediction)
-            chosen = None if said is None else said.last().recoded(classes)
+            said = pieces.get(columns.prediction)
+            chosen = coded(said[-1:]).recoded(classes) if said else None
             scores.append(reduced(np.stack(parts, axis=1), chosen))
     if not (rows or n):
         raise InputError(f"{path}: holds no rows")
-    done = {name: coder.done() for name, coder in coders.items()}
+    done = {name: coded(column) for name, column in pieces.items()}
     return Contents(
         path,
         rows or n,
@@ -171,20 +172,15 @@ def _table(
     )
 
 
-def _whole(column: Any) -> bool:
-    """Whether all texts are whole numbers that 64 bits hold; small and fast for many of them."""
-    return bool(pc.all(pc.match_substring_regex(column, r"^-?[0-9]{1,18}$")).as_py())
-
-
 def _ids(path: str, parts: list[Any]) -> pd.Index:
     column = pa.chunked_array(parts)
     if column.null_count:
         raise InputError(f"{path}: {column.null_count:,} rows have no id; give each row one")
     if not pa.types.is_integer(column.type):
         column = column.cast(pa.string())
-        numbers = pc.cast(column, pa.int64()) if _whole(column) else None
-        if numbers is not None and pc.all(pc.equal(pc.cast(numbers, pa.string()), column)).as_py():
-            column = numbers  # 007 is not 7, and stays text
+        # whole numbers of 64 bits are small and fast; 007 is not 7, and stays text
+        if pc.all(pc.match_substring_regex(column, r"^(0|-?[1-9][0-9]{0,17})$")).as_py():
+            column = pc.cast(column, pa.int64())
     index = pd.Index(column.to_pandas())
     if not index.is_unique:
         twice = index[index.duplicated()].unique()

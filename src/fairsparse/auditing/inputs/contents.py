@@ -71,31 +71,25 @@ class Contents:
     attributes: dict[str, Coded] = field(default_factory=dict)
 
 
-class Coder:
-    """Collects a column as codes of the distinct values seen so far."""
+def encoded(column: Any) -> Any:
+    """An arrow column with each distinct value once."""
+    return column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
 
-    def __init__(self) -> None:
-        self.position: dict[Any, int] = {}
-        self.parts: list[Array] = []
 
-    def add(self, column: Any) -> None:
-        if not pa.types.is_dictionary(column.type):
-            column = pc.dictionary_encode(column)
+def coded(pieces: Sequence[Any]) -> Coded:
+    """A column of labels in encoded pieces."""
+    position: dict[str, int] = {}
+    codes = []
+    for piece in pieces:
         table = [
             UNKNOWN
             if v is None or v != v or v == ""
-            else self.position.setdefault(text(v), len(self.position))
-            for v in column.dictionary.to_pylist()
+            else position.setdefault(text(v), len(position))
+            for v in piece.dictionary.to_pylist()
         ]
-        codes = column.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
-        self.parts.append(np.array([*table, UNKNOWN], np.int32)[codes])
-
-    def last(self) -> Coded:
-        """What was added last."""
-        return Coded(self.parts[-1], tuple(self.position))
-
-    def done(self) -> Coded:
-        return Coded(np.concatenate(self.parts), tuple(self.position))
+        indices = piece.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
+        codes.append(np.array([*table, UNKNOWN], np.int32)[indices])
+    return Coded(np.concatenate(codes), tuple(position))
 
 
 def reduced(scores: Array, chosen: Array | None = None) -> ReducedScores:

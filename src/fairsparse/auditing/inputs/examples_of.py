@@ -88,12 +88,7 @@ def of_task(task: Task, attributes: Sequence[str] | None = None) -> ModelInputs:
     y = Coded(split.y.numpy().astype(np.int32), task.class_names)
     place, classes = f"{task.name}, test split", task.class_names
     about = Contents(place, len(split), truth=y, classes=classes, attributes=groups)
-
-    def batch(rows: Array) -> Inputs:
-        x: Inputs = split.batch(torch.from_numpy(rows)).x
-        return x
-
-    return ModelInputs(about, batch, task_viewer(task))
+    return ModelInputs(about, lambda rows: split.batch(torch.from_numpy(rows)).x, task_viewer(task))
 
 
 def task_viewer(task: Task) -> Callable[[int], Array | str] | None:

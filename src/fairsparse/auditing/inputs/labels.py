@@ -134,6 +134,6 @@ def sorted_codes(codes: Array, labels: Sequence[str]) -> tuple[Array, tuple[str,
 
 def group_codes(values: Any) -> tuple[Array, tuple[str, ...]]:
     """Codes of groups, -1 where unknown, and their names."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-    codes, labels = pd.factorize(pd.Series(array))
+    series = pd.Series(as_array(values) if isinstance(values, Tensor) else values)
+    codes, labels = pd.factorize(series)
     return sorted_codes(codes, [text(label) for label in labels])

@@ -156,13 +156,8 @@ def _matched(path: str, wanted: list[str], x: Inputs) -> list[Tensor]:
 
 
 _TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(uint8)": np.uint8,
-    "tensor(bool)": np.bool_,
+    f"tensor({name})": np.dtype("float32" if name == "float" else name)
+    for name in ("float", "double", "float16", "int64", "int32", "uint8", "bool")
 }
 
 
