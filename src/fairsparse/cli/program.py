@@ -123,7 +123,7 @@ def search(
     end(where / state["confirmation"]["run"])
 
 
-for command, example in COMMANDS:
+for command, example in COMMANDS.items():
     app.command(epilog=f"Example: [bold]{example}[/bold]")(command)
 
 
