@@ -165,11 +165,11 @@ def read_document(path: str | Path) -> Document:
         raise InputError(f"{path}: {where}: {first['msg']}; run the audit again") from None
 
 
-def safe(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table whose texts no spreadsheet takes for a formula: those get a leading apostrophe.
+def safe_csv(frame: pd.DataFrame) -> str:
+    """A table as CSV; texts that spreadsheets take for a formula get a leading apostrophe.
 
-    >>> safe(pd.DataFrame({"cell": ["=1+1", "a"], "n": [1, 2]}))["cell"].tolist()
-    ["'=1+1", 'a']
+    >>> safe_csv(pd.DataFrame({"cell": ["=1+1", "a"], "n": [1, 2]})).split()
+    ['cell,n', "'=1+1,1", 'a,2']
     """
     done = frame.copy()
     for name in done.columns:
@@ -177,9 +177,4 @@ def safe(frame: pd.DataFrame) -> pd.DataFrame:
             text = done[name].astype(str)
             risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
             done[name] = text.where(~risky, "'" + text)
-    return done
-
-
-def safe_csv(frame: pd.DataFrame) -> str:
-    """A table as CSV that spreadsheets can open."""
-    return safe(frame).to_csv(index=False)
+    return done.to_csv(index=False)

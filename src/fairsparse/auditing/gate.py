@@ -19,7 +19,7 @@ import datetime
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,7 @@ from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.core import InputError
 from fairsparse.registry import nearest
 
-OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-}
+OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 WORST = {"worst_drop": ("drop", "high"), "worst_extra_drop": ("excess_drop", "excess_high")}
 """Finding -> the columns of its value and of its upper bound."""
 _RULE = re.compile(r"\s*(?P<finding>.+?)\s*(?P<operator><=|>=|<|>)\s*(?P<limit>[-+.\deE]+)\s*")

@@ -35,15 +35,11 @@ class WeightedMean(NamedTuple):
 class Agreement:
     """Correlations of heat maps with those of a reference.
 
-    Attributes
-    ----------
-    examples : DataFrame
-        A row for each example, in order: its class ``y``, its groups, and the correlation of each
-        network's map with the reference's, in a column of the network's name.
-    cells : DataFrame
-        A row for each network and cell: ``n`` examples, how many of them have no correlation
-        because a map is ``constant``, their mean ``correlation`` with its interval, and ``shift``,
-        which is 1 less the correlation.
+    ``examples`` has a row for each example, in order: its class ``y``, its groups, and the
+    correlation of each network's map with the reference's, in a column of the network's name.
+    ``cells`` has a row for each network and cell: ``n`` examples, how many of them have no
+    correlation because a map is ``constant``, their mean ``correlation`` with its interval, and
+    ``shift``, which is 1 less the correlation.
     """
 
     examples: pd.DataFrame

@@ -42,23 +42,13 @@ class Shown:
 class Explanation:
     """Heat maps of three networks, how alike they are and for whom, and the line to another run.
 
-    Parameters
-    ----------
-    run, other : str
-        Where the run was read from, and the one at the other end of the line; empty without one.
-    method : str
-        How the maps were made.
-    agreement : Agreement
-        Of a sample of the test split, with the dense network's maps.
-    difference : WeightedMean
-        By how much the pruned network's maps correlate more with the dense one's than those under
-        the random mask do; where both have a correlation.
-    index, weights : ndarray, shape (n,)
-        Rows of the sample in the test split, and how many examples each stands for.
-    flips, shown : int, sequence of Shown
-        How many test examples the dense network gets right and the pruned one wrong; some of them.
-    transform : callable, optional
-        Of the test split; it may know the names of features, or the words of tokens.
+    ``run`` and ``other`` are where the runs were read from, the latter empty without a line;
+    ``method`` says how maps were made. The agreement is that of a sample of the test split with the
+    dense network's maps: of its rows ``index`` (n,), each of which stands for ``weights`` (n,)
+    examples. ``difference`` is by how much the pruned network's maps correlate more with the dense
+    one's than those under the random mask do, where both have a correlation; ``flips`` are the test
+    examples that the dense network gets right and the pruned one wrong, of which some are shown.
+    The ``transform`` is the test split's, and may know names of features, or words of tokens.
     """
 
     run: str

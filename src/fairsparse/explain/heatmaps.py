@@ -121,7 +121,10 @@ def explainer(
 
     `InputError` without captum, and for inputs of a kind that has no maps.
     """
-    attr = _captum()
+    try:
+        attr = importlib.import_module("captum.attr")
+    except ImportError:
+        raise InputError('heat maps need captum: pip install "fairsparse[explain]"') from None
     x = _moved(x, model)
     if isinstance(x, Mapping) or not x.is_floating_point():
         return _of_tokens(attr, model, x, special, steps)
@@ -193,13 +196,6 @@ def _of_tokens(
         " in place of every token but the special ones",
         maps,
     )
-
-
-def _captum() -> Any:
-    try:
-        return importlib.import_module("captum.attr")
-    except ImportError:
-        raise InputError('heat maps need captum: pip install "fairsparse[explain]"') from None
 
 
 @contextmanager

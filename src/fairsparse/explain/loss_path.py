@@ -23,14 +23,10 @@ from fairsparse.training import Recipe, Trainer
 
 @dataclass(frozen=True)
 class Line:
-    """Loss and error of the networks between two.
+    """Loss and error of the networks between two, each (P,).
 
-    Attributes
-    ----------
-    at : ndarray of float, shape (P,)
-        From 0, the first network, to 1, the second.
-    loss, error : ndarray of float, shape (P,)
-        Mean cross-entropy; share of wrong predictions, in [0, 1].
+    ``at`` goes from 0, the first network, to 1, the second; ``loss`` is the mean cross-entropy,
+    ``error`` the share of wrong predictions, in [0, 1].
     """
 
     at: Array

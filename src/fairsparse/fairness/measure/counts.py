@@ -67,15 +67,10 @@ def cell_names(
 
 @dataclass(frozen=True)
 class Counts:
-    """What all metrics need to know about one model; leading axes are resamples.
+    """What all metrics need to know about one model, int (..., G', C); leading axes are resamples.
 
-    Parameters
-    ----------
-    n, correct, predicted : ndarray of int, shape (..., G', C)
-        Examples of a group and true class; those of them predicted correctly; examples of a group
-        predicted as a class.
-    groups : int
-        Number of named groups; the rows after them are not compared.
+    Examples of a group and true class; those of them predicted correctly; examples of a group
+    predicted as a class. Rows after the named ``groups`` are not compared.
     """
 
     n: Array
@@ -87,11 +82,6 @@ class Counts:
     def of(cls, table: Array, groups: int) -> Counts:
         """Reduce confusion tables (..., G', C, C) to the counts."""
         return cls(table.sum(-1), np.diagonal(table, axis1=-2, axis2=-1), table.sum(-2), groups)
-
-    @property
-    def grouped(self) -> bool:
-        """Whether there are groups to compare, that is, two."""
-        return self.groups >= 2
 
     def accuracy(self, kind: Kind) -> Array:
         """Accuracy in each cell of `kind`, (..., K)."""

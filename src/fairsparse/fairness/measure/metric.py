@@ -173,5 +173,5 @@ def evaluate(registry: Registry[Metric], *counts: Counts) -> dict[str, Array]:
     return {
         name: registry[name].function(*counts)
         for name in registry
-        if counts[0].grouped or not registry[name].needs_groups
+        if counts[0].groups >= 2 or not registry[name].needs_groups
     }

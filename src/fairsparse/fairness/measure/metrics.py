@@ -215,16 +215,10 @@ def plain(value: Any) -> Any:
 class FairnessReport:
     """What one model's predictions measure.
 
-    Parameters
-    ----------
-    n, n_unknown : int
-        Examples, and those of them whose group is unknown though groups are named.
-    values : dict
-        Metric name -> value; accuracies and rates are fractions; NaN where undefined.
-    undefined : dict
-        Name of a metric that is NaN -> names of the cells that hold too few examples for it.
-    by_class, by_group, by_cell : tuple of CellAccuracy
-        By class, by named group, and by class x group.
+    ``n_unknown`` of the ``n`` examples are of unknown group though groups are named. ``values`` of
+    metrics are fractions where they are accuracies and rates, and NaN where undefined; for such a
+    metric ``undefined`` names the cells that hold too few examples. Cells are classes, named
+    groups, and classes within groups.
     """
 
     n: int

@@ -53,17 +53,10 @@ class Combinations(NamedTuple):
 class Outcomes:
     """What models predicted for the same examples, which belong to the groups of one attribute.
 
-    Whatever is counted is counted once, when it is first asked for.
-
-    Parameters
-    ----------
-    row : ndarray of int64, shape (N,)
-        Row of each example in tables of G' rows: its group (one row for everyone where none is
-        named), or the row after the named groups, if any group is unknown.
-    true, predicted : ndarray of int64, each (N,)
-        Classes; predicted ones of each model.
-    shape : tuple of int
-        G', C.
+    Whatever is counted is counted once, when it is first asked for. Codes are int64 (N,), predicted
+    classes those of each model. ``row`` is that of an example in tables of ``shape`` (G', C): its
+    group (one row for everyone where none is named), or the row after the named groups, if any
+    group is unknown.
     """
 
     row: Array
@@ -215,13 +208,8 @@ class Outcomes:
 class Confusion:
     """Counts of group, true and predicted class; tables of shards add up.
 
-    Parameters
-    ----------
-    table : ndarray of int64, shape (G', C, C)
-        ``[group, true, predicted]``; the named groups (one row for everyone when there are none),
-        then the unknown group if present.
-    unknown : bool
-        Whether the last row is the unknown group.
+    The table, int64 (G', C, C), is ``[group, true, predicted]``: the named groups (one row for
+    everyone when there are none), then the unknown group if there is an ``unknown`` one.
     """
 
     table: Array

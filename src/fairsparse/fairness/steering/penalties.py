@@ -26,15 +26,10 @@ _LEAST, _MOST = 0.3, 3.0
 def gap_loss(means: Tensor, families: Tensor, kind: FairLoss = "both") -> Tensor:
     """How unequal soft statistics are: a scalar, 0 at equality, averaged over families.
 
-    Parameters
-    ----------
-    means, families : Tensor, shape (K,)
-        Mean soft statistic of each cell, NaN where it is left out, and the family within which it
-        is compared.
-    kind : {"both", "var", "rng"}
-        Variance (soft CWV); smooth range (soft MCD), ``tau log sum exp(s/tau) + tau log sum
-        exp(-s/tau) - 2 tau log K`` with tau 0.05; or both, each divided by its own value so that
-        they enter with equal relative weight.
+    Of each cell (K,) there are the mean soft statistic, NaN where it is left out, and the family
+    within which it is compared. `kind` is the variance (soft CWV); the smooth range (soft MCD),
+    ``tau log sum exp(s/tau) + tau log sum exp(-s/tau) - 2 tau log K`` with tau 0.05; or both, each
+    divided by its own value so that they enter with equal relative weight.
     """
     return torch.stack([_one(s, kind) for s in _by_family(means, families)]).mean()
 
@@ -112,14 +107,9 @@ def proportional_weights(
     counts more than in proportion. The scale is held constant, so the pressure fades as the gap
     closes and training settles instead of driving all cells to one accuracy at any price.
 
-    Parameters
-    ----------
-    means : Tensor, shape (K,)
-        Running statistic of each cell; a cell without a measurement (NaN) weighs 1.
-    strength : Tensor, shape (K,) or ()
-        At 1, a cell one scale below its family's mean weighs twice as much.
-    scale : Tensor, shape (K,)
-        Spread that counts as large, such as `family_scale` of the dense network.
+    The running statistics (K,) are NaN for a cell without a measurement, which weighs 1. At a
+    strength, (K,) or (), of 1, a cell one scale below its family's mean weighs twice as much; the
+    scale (K,) is the spread that counts as large, such as `family_scale` of the dense network.
     """
     weights = torch.ones_like(means)
     for f in families.unique():
