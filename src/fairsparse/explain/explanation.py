@@ -42,25 +42,20 @@ class Shown:
 class Explanation:
     """Heat maps of three networks, how alike they are and for whom, and the line to another run.
 
-    ``run`` and ``other`` are where the runs were read from, the latter empty without a line;
-    ``method`` says how maps were made. The agreement is that of a sample of the test split with the
-    dense network's maps: of its rows ``index`` (n,), each of which stands for ``weights`` (n,)
-    examples. ``difference`` is by how much the pruned network's maps correlate more with the dense
-    one's than those under the random mask do, where both have a correlation; ``flips`` are the test
-    examples that the dense network gets right and the pruned one wrong, of which some are shown.
-    The ``transform`` is the test split's, and may know names of features, or words of tokens.
+    ``difference`` is by how much the pruned network's maps correlate more with the dense one's than
+    those under the random mask do; where both have a correlation.
     """
 
-    run: str
+    run: str  # where it was read from
     record: Record
-    method: str
-    agreement: Agreement
+    method: str  # how the maps were made
+    agreement: Agreement  # of a sample of the test split, with the dense network's maps
     difference: WeightedMean
-    index: Array
-    weights: Array
-    flips: int
-    shown: Sequence[Shown]
-    transform: Transform | None
+    index: Array  # (n,), the rows of the sample in the test split
+    weights: Array  # (n,), how many examples each of them stands for
+    flips: int  # test examples that the dense network gets right and the pruned one wrong
+    shown: Sequence[Shown]  # some of these
+    transform: Transform | None  # of the test split; may know names of features, words of tokens
     seed: int
-    other: str = ""
+    other: str = ""  # where the run at the other end of the line was read from
     line: Line | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,11 +63,7 @@ def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
 
 def _run(model: nn.Module, x: Inputs, see: Callable[[str, nn.Module, Any, Any], None]) -> None:
     """Run the network once in evaluation mode and show each module with its input and output."""
-
-    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda module, inputs, output: see(name, module, inputs, output)
-
-    hooks = [m.register_forward_hook(hook(name)) for name, m in model.named_modules()]
+    hooks = [m.register_forward_hook(partial(see, name)) for name, m in model.named_modules()]
     training = model.training
     model.eval()
     try:
