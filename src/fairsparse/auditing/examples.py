@@ -23,28 +23,14 @@ from fairsparse.fairness.measure.counts import Array
 
 @dataclass(frozen=True)
 class Settings:
-    """What an audit was asked for.
+    """What an audit was asked for."""
 
-    Parameters
-    ----------
-    margin : float
-        A cell is "no worse" where its drop is shown to be below this.
-    depth : int
-        Of how many sensitive attributes at most groups are crossed.
-    least : int
-        Cells with fewer examples are shown and not tested.
-    resamples, seed : int
-        Of intervals and tests that draw.
-    alpha : float
-        Of adjusted p-values.
-    """
-
-    margin: float = 0.01
-    depth: int = 2
-    least: int = 30
-    resamples: int = 2000
-    seed: int = 0
-    alpha: float = 0.05
+    margin: float = 0.01  # a cell is "no worse" where its drop is shown to be below this
+    depth: int = 2  # of how many sensitive attributes at most groups are crossed
+    least: int = 30  # cells with fewer examples are shown and not tested
+    resamples: int = 2000  # of intervals and tests that draw
+    seed: int = 0  # of these draws
+    alpha: float = 0.05  # of adjusted p-values
 
     def __post_init__(self) -> None:
         for name, fits, allowed in (

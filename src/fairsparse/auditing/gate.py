@@ -39,20 +39,16 @@ _RULE = re.compile(r"\s*(?P<finding>.+?)\s*(?P<operator><=|>=|<|>)\s*(?P<limit>[
 
 @dataclass(frozen=True)
 class PolicyRule:
-    """One rule of a policy, whose text stands at a line of the file.
+    """One rule of a policy."""
 
-    It holds for one candidate, or for every candidate where that is None; ``until`` is the last
-    day of its exemption, which has a reason.
-    """
-
-    text: str
+    text: str  # as the policy has it
     finding: str
     operator: str
     limit: float
-    candidate: str | None
-    until: datetime.date | None
-    reason: str
-    line: int
+    candidate: str | None  # the one it holds for; None for every candidate
+    until: datetime.date | None  # last day of its exemption
+    reason: str  # of the exemption
+    line: int  # of the policy file
 
 
 @dataclass(frozen=True)

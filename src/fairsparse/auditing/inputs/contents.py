@@ -55,20 +55,16 @@ class ReducedScores:
 
 @dataclass(frozen=True)
 class Contents:
-    """One model's predictions as a file holds them.
-
-    ``ids`` are a pandas Index, ``classes`` those of the scores, and ``attributes`` the other
-    columns of labels that were asked for.
-    """
+    """One model's predictions as a file holds them."""
 
     path: str
     n: int
-    ids: Any = None
+    ids: Any = None  # a pandas Index
     truth: Coded | None = None
     prediction: Coded | None = None
     scores: ReducedScores | None = None
-    classes: tuple[str, ...] = ()
-    attributes: dict[str, Coded] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()  # of the scores
+    attributes: dict[str, Coded] = field(default_factory=dict)  # other columns, as asked for
 
 
 def encoded(column: Any) -> Any:

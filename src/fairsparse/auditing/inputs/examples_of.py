@@ -24,16 +24,11 @@ FILES = (*READERS, *MODEL_FILES)
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """Examples that models can be run on.
+    """Examples that models can be run on."""
 
-    ``about`` holds their ids, true classes and groups as far as known, and no predictions;
-    ``batch`` gives the inputs in rows, int64 (B,), as models take them; ``show`` what a person can
-    look at in a row: uint8 pixels (H, W, 3), or a text.
-    """
-
-    about: Contents
-    batch: Callable[[Array], Inputs]
-    show: Callable[[int], Array | str] | None = None
+    about: Contents  # their ids, true classes and groups, as far as known; no predictions
+    batch: Callable[[Array], Inputs]  # from rows, int64 (B,), to their inputs as models take them
+    show: Callable[[int], Array | str] | None = None  # of a row: uint8 pixels (H, W, 3), or a text
 
     def viewer(self, rows: Array) -> Callable[[int], Array | str] | None:
         """`show` for examples that are in these rows, by their position."""

@@ -21,19 +21,14 @@ from fairsparse.registry import listing
 
 @dataclass(frozen=True)
 class Joined:
-    """Models on the same examples, by name.
-
-    Their predictions are int64 (N,); ``confidence``, float32 (N,), is the probability that a model
-    gives to what it predicts, of those that tell. ``rows`` (N,) tell where in the inputs, else in
-    the first file, each example is; notes what did not match, and how files were read.
-    """
+    """Models on the same examples, by name."""
 
     examples: Examples
-    predicted: dict[str, Array]
-    confidence: dict[str, Array]
-    rows: Array
-    ids: Any
-    notes: tuple[str, ...]
+    predicted: dict[str, Array]  # int64 (N,)
+    confidence: dict[str, Array]  # float32 (N,), in what they predict, of those models that tell
+    rows: Array  # int64 (N,), where in the inputs, else in the first file, each example is
+    ids: Any  # a pandas Index, or None
+    notes: tuple[str, ...]  # what did not match, and how files were read
 
     @property
     def labels(self) -> list[str]:
