@@ -23,15 +23,11 @@ from fairsparse.training import Recipe, Trainer
 
 @dataclass(frozen=True)
 class Line:
-    """Loss and error of the networks between two, each (P,).
+    """Loss and error of the networks between two, each (P,)."""
 
-    ``at`` goes from 0, the first network, to 1, the second; ``loss`` is the mean cross-entropy,
-    ``error`` the share of wrong predictions, in [0, 1].
-    """
-
-    at: Array
-    loss: Array
-    error: Array
+    at: Array  # from 0, the first network, to 1, the second
+    loss: Array  # mean cross-entropy
+    error: Array  # share of wrong predictions, in [0, 1]
 
     @property
     def barrier(self) -> float:

@@ -15,18 +15,13 @@ Function: TypeAlias = Callable[..., Array]
 
 
 class Unit(NamedTuple):
-    """How values are printed.
+    """How values are printed."""
 
-    ``value`` and ``change`` are the units of values and of their differences, empty for plain
-    numbers; values are multiplied by ``scale`` and have ``digits`` after the point. Where there is
-    room for one digit after the point, they are multiplied by ``narrow``.
-    """
-
-    value: str
-    change: str
-    scale: float
-    digits: int
-    narrow: float
+    value: str  # the unit of values, empty for plain numbers
+    change: str  # that of their differences
+    scale: float  # what values are multiplied by
+    digits: int  # after the point
+    narrow: float  # what they are multiplied by where there is room for one digit after the point
 
 
 PERCENT = Unit("%", "points", 100, 2, 100)

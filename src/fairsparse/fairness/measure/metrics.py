@@ -213,21 +213,15 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class FairnessReport:
-    """What one model's predictions measure.
-
-    ``n_unknown`` of the ``n`` examples are of unknown group though groups are named. ``values`` of
-    metrics are fractions where they are accuracies and rates, and NaN where undefined; for such a
-    metric ``undefined`` names the cells that hold too few examples. Cells are classes, named
-    groups, and classes within groups.
-    """
+    """What one model's predictions measure."""
 
     n: int
-    n_unknown: int
-    values: dict[str, float]
-    undefined: dict[str, tuple[str, ...]]
+    n_unknown: int  # whose group is unknown though groups are named
+    values: dict[str, float]  # by metric; accuracies and rates are fractions; NaN where undefined
+    undefined: dict[str, tuple[str, ...]]  # metric that is NaN -> cells with too few examples
     by_class: tuple[CellAccuracy, ...]
     by_group: tuple[CellAccuracy, ...]
-    by_cell: tuple[CellAccuracy, ...]
+    by_cell: tuple[CellAccuracy, ...]  # class x group
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON can hold it, NaN as None."""

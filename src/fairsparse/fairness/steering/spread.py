@@ -14,18 +14,13 @@ from fairsparse.registry import listing
 
 @dataclass(frozen=True)
 class Spread:
-    """Accuracy and inequality over cells on one split.
+    """Accuracy and inequality over cells on one split."""
 
-    ``variance`` and ``range`` are the population variance and maximum minus minimum of the cells'
-    statistic, averaged over families: over class cells these are CWV and MCD. ``means`` and
-    ``counts`` (K,) are the statistic and the number of examples of each cell.
-    """
-
-    accuracy: float
-    variance: float
-    range: float
-    means: Tensor
-    counts: Tensor
+    accuracy: float  # over all examples
+    variance: float  # population variance of cells, averaged over families; of classes, CWV
+    range: float  # maximum minus minimum of cells, averaged likewise; of classes, MCD
+    means: Tensor  # (K,), the statistic of each cell
+    counts: Tensor  # (K,), the number of examples of each cell
 
 
 def spread(cells: Cells, predictions: Predictions) -> Spread:
