@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -264,18 +264,12 @@ def gate(
         raise typer.Exit(1)
 
 
-COMMANDS = (
-    (
-        audit,
-        "fairsparse audit --reference dense.csv --candidate pruned=pruned.csv --groups people.csv"
-        " --out audit",
-    ),
-    (
-        exemplars,
-        "fairsparse exemplars --reference dense0.csv --reference dense1.csv --candidate pruned0.csv"
-        " --candidate pruned1.csv --groups people.csv",
-    ),
-    (explain, "fairsparse explain runs/my/ballot-0.9-seed0 --out explain"),
-    (gate, "fairsparse gate audit/audit.json --policy policy.yaml"),
-)
+COMMANDS: dict[Callable[..., None], str] = {
+    audit: "fairsparse audit --reference dense.csv --candidate pruned=pruned.csv"
+    " --groups people.csv --out audit",
+    exemplars: "fairsparse exemplars --reference dense0.csv --reference dense1.csv"
+    " --candidate pruned0.csv --candidate pruned1.csv --groups people.csv",
+    explain: "fairsparse explain runs/my/ballot-0.9-seed0 --out explain",
+    gate: "fairsparse gate audit/audit.json --policy policy.yaml",
+}
 """Each with its example, in the order of the help."""
