@@ -170,9 +170,7 @@ def _majority(row: dict[str, Any], role: str) -> tuple[str, str]:
 def _cells(cells: Sequence[Cell]) -> list[Table]:
     columns = [
         Column("exemplars", lambda c: f"{c['exemplars']:,}"),
-        Column(
-            "share", lambda c: table.estimate(c["share"], c["share_low"], c["share_high"], percent)
-        ),
+        Column("share", lambda c: table.estimate(c, percent, "share", "share_")),
         Column("times elsewhere's", lambda c: phrases.number(c["ratio"], ".2f")),
         Column("adjusted p", lambda c: phrases.p_value(c["p_adjusted"])),
     ]

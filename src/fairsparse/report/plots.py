@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fairsparse.record import LayerRow
 from fairsparse.report import phrases
 from fairsparse.report.table import Cell
 
@@ -203,7 +204,7 @@ def cell_changes(cells: Sequence[Cell], models: tuple[str, str], caption: str) -
     return plot("cells", 1.1 + 0.24 * len(cells), caption, draw, more)
 
 
-def layers(layers: Sequence[dict[str, Any]], caption: str, more: str) -> Plot:
+def layers(layers: Sequence[LayerRow], caption: str, more: str) -> Plot:
     """Sparsity of each layer, in the network's order; named while the names fit."""
 
     def draw(figure: Figure) -> None:

@@ -73,15 +73,13 @@ def estimates(row: Mapping[Any, Any]) -> dict[str, Any]:
 
     A degradation has the candidate alone.
     """
-    roles = (
-        ("candidate",) if row["measure"] in DEGRADATIONS else ("reference", "candidate", "change")
-    )
-    ends: dict[str, Any] = {
+    alone = row["measure"] in DEGRADATIONS
+    estimates: dict[str, Any] = {
         role: {"value": row[role], "low": row[f"{role}_low"], "high": row[f"{role}_high"]}
-        for role in roles
+        for role in (["candidate"] if alone else ["reference", "candidate", "change"])
     }
-    ends["candidate"] |= {"floor": row.get("floor"), "how": row["how"]}
-    return ends
+    estimates["candidate"] |= {"floor": row.get("floor"), "how": row["how"]}
+    return estimates | {"p_adjusted": row["p_adjusted"]}
 
 
 def _overall(audit: Audit, candidate: str, measures: pd.DataFrame) -> str:

@@ -16,12 +16,13 @@ from fairsparse.checkpoint import write_json, write_text
 from fairsparse.explain.agreement import ALL
 from fairsparse.explain.explanation import PRUNED, RANDOM, Explanation
 from fairsparse.explain.loss_path import Line
+from fairsparse.record import Record
 from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit.sentences import cells
 from fairsparse.report.explain import pictures
 from fairsparse.report.explain.sentences import method, paragraphs
 from fairsparse.report.page import Part, render, section, words
-from fairsparse.report.phrases import Record, number
+from fairsparse.report.phrases import number
 from fairsparse.report.plots import AFTER, BEFORE, MOST_CELLS, MUTED
 from fairsparse.report.table import Cell, Column, Entry, Table
 
@@ -52,10 +53,10 @@ def document(explanation: Explanation) -> dict[str, Any]:
         "format": FORMAT,
         "fairsparse": __version__,
         "run": explanation.run,
-        "data": {key: record["data"][key] for key in ("name", "fingerprint")},
+        "data": {key: record.data[key] for key in ("name", "fingerprint")},
         "network": phrases.model_name(record),
-        "method": record["method"]["name"],
-        "sparsity": record["sparsity"]["measured"],
+        "method": record.method.name,
+        "sparsity": record.sparsity.measured,
         "maps": explanation.method,
         "seed": explanation.seed,
         "sample": len(explanation.index),
@@ -88,10 +89,10 @@ def document(explanation: Explanation) -> dict[str, Any]:
 def html(explanation: Explanation) -> str:
     """The report: one file without outside parts and without scripts."""
     record, both = explanation.record, _both(explanation.agreement.cells)
-    reached = phrases.sparsity(record["sparsity"]["measured"])
+    reached = phrases.sparsity(record.sparsity.measured)
     return render(
-        f"{phrases.model_name(record)} on {record['data']['name']}: what it looks at",
-        f"Heat maps before and after {record['method']['name']}, {reached} sparse.",
+        f"{phrases.model_name(record)} on {record.data.name}: what it looks at",
+        f"Heat maps before and after {record.method.name}, {reached} sparse.",
         section("", *words(paragraphs(explanation)), _correlations(both)),
         section("What the networks look at", *pictures.examples(explanation)),
         section("From one pruned network to another", *_valley(explanation)),
@@ -124,7 +125,7 @@ def _tables(both: Sequence[Cell]) -> list[Table]:
 
 
 def _correlation(row: Cell) -> Entry:
-    return table.estimate(row["correlation"], row["low"], row["high"], lambda v: number(v, ".3f"))
+    return table.estimate(row, lambda value: number(value, ".3f"), "correlation")
 
 
 def _correlations(both: Sequence[Cell]) -> Part:
@@ -211,16 +212,16 @@ def _draw(figure: Figure, line: Line, names: Sequence[str]) -> None:
 
 def _facts(explanation: Explanation) -> Table:
     record: Record = explanation.record
-    data, method, size = record["data"], record["method"], record["sparsity"]
+    data, method, size = record.data, record.method, record.sparsity
     sampled = f"{len(explanation.index):,} of them sampled"
     return table.facts(
         [
             ("run", explanation.run),
             *([("line to", explanation.other)] if explanation.other else []),
-            ("data", f"{data['name']}, fingerprint {data['fingerprint']}"),
-            ("test examples", f"{data['sizes']['test']:,}, {sampled}"),
-            ("method", f"{method['name']}: {method['summary']}"),
-            ("weights left", f"{size['kept']:,} of {size['total']:,}"),
+            ("data", f"{data.name}, fingerprint {data.fingerprint}"),
+            ("test examples", f"{data.sizes['test']:,}, {sampled}"),
+            ("method", f"{method.name}: {method.summary}"),
+            ("weights left", f"{size.kept:,} of {size.total:,}"),
             ("maps", explanation.method),
             ("seed", str(explanation.seed)),
         ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fairsparse.auditing.examples import Settings
+from fairsparse.record import AuditPart, Record
 from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit.page import contrast
 from fairsparse.report.audit.sentences import how
 from fairsparse.report.page import Block, Part, render, section, settings, words
-from fairsparse.report.phrases import Record, number, percent
+from fairsparse.report.phrases import number, percent
 from fairsparse.report.run import tables
 from fairsparse.report.run.sentences import budget, run_paragraphs, tolerance
 from fairsparse.report.run.tables import MODELS
@@ -24,9 +23,9 @@ _STATUS = {
 
 def run_report(record: Record) -> str:
     """Return the report of one run, from its record, as a self-contained HTML text."""
-    reached = phrases.sparsity(record["sparsity"]["measured"])
-    method, data, status = record["method"], record["data"], record["status"]
-    what = "dense" if phrases.is_dense(record) else f"{method['name']}, {reached} sparse"
+    reached = phrases.sparsity(record.sparsity.measured)
+    method, data, status = record.method, record.data, record.status
+    what = "dense" if phrases.is_dense(record) else f"{method.name}, {reached} sparse"
     outcome = f"{status}, {_STATUS.get(status, 'see the method')}"
     inequality = (
         f"What is to be equal: {phrases.equality(record)}.",
@@ -35,10 +34,10 @@ def run_report(record: Record) -> str:
         tables.controls(record),
     )
     return render(
-        f"{phrases.model_name(record)} on {data['name']}: {what}",
-        f"{method['summary'].rstrip('.')}. Seed {record['seed']}.",
+        f"{phrases.model_name(record)} on {data.name}: {what}",
+        f"{method.summary.rstrip('.')}. Seed {record.seed}.",
         section("", *words(run_paragraphs(record)), _tiles(record), _cell_plot(record)),
-        *contrast(inequality, record["audit"]["cells"], MODELS, "record.json"),
+        *contrast(inequality, record.audit.cells, MODELS, "record.json"),
         section(
             "Where the weights went",
             _layer_plot(record),
@@ -52,25 +51,25 @@ def run_report(record: Record) -> str:
             f"Status: {outcome}. {tolerance(record)} {budget(record)}",
             tables.validation(record),
         ),
-        section("How this was found", *_method(record["audit"])),
+        section("How this was found", *_method(record.audit)),
         section(
             "Data, settings, environment",
-            data["notes"],
+            data.notes,
             tables.run_facts(record),
-            settings("Full configuration", record["config"]),
+            settings("Full configuration", record.config),
         ),
-        version=record["fairsparse"],
+        version=record.fairsparse,
     )
 
 
-def _method(audit: dict[str, Any]) -> list[str]:
-    asked = Settings(resamples=audit["resamples"], seed=audit["seed"])
+def _method(audit: AuditPart) -> list[str]:
+    asked = Settings(resamples=audit.resamples, seed=audit.seed)
     family = "The tests of this run are those of an audit of it."
-    return how(audit["n"], asked, ("the dense network", "the sparse network"), family)
+    return how(audit.n, asked, ("the dense network", "the sparse network"), family)
 
 
 def _tiles(record: Record) -> Block:
-    metrics, size, cost = record["audit"]["metrics"], record["sparsity"], record["cost"]
+    metrics, size, cost = record.audit.metrics, record.sparsity, record.cost
     tiles = []
     for metric in dict.fromkeys(["accuracy", phrases.notion(record).gap]):
         if metric not in metrics:
@@ -80,10 +79,10 @@ def _tiles(record: Record) -> Block:
         if not phrases.is_dense(record):
             beside += f"; dense {form(metrics[metric]['reference']['value'])}"
         tiles.append((name[0].upper() + name[1:], form(value["value"]), beside))
-    left = f"{size['kept']:,} of {size['total']:,} weights left"
-    tiles.append(("Sparsity", phrases.sparsity(size["measured"]), left))
-    steps = f"{cost['steps']:,} steps in all, relative to dense training"
-    tiles.append(("Training steps", tables.ratio(cost["steps"], cost["dense_steps"]), steps))
+    left = f"{size.kept:,} of {size.total:,} weights left"
+    tiles.append(("Sparsity", phrases.sparsity(size.measured), left))
+    steps = f"{cost.steps:,} steps in all, relative to dense training"
+    tiles.append(("Training steps", tables.ratio(cost.steps, cost.dense_steps), steps))
     return Block("tiles", tiles)
 
 
@@ -107,17 +106,17 @@ def _cell_plot(record: Record) -> Part:
 
 
 def _layer_plot(record: Record) -> Part:
-    layers = record["model"]["layers"]
+    layers = record.model.layers
     each = [1 - layer["kept"] / layer["total"] for layer in layers]
     caption = (
         f"Sparsity of each prunable layer, from {phrases.sparsity(min(each))} to"
-        f" {phrases.sparsity(max(each))}; {phrases.sparsity(record['sparsity']['measured'])} in all"
+        f" {phrases.sparsity(max(each))}; {phrases.sparsity(record.sparsity.measured)} in all"
     )
     return plots.layers(layers, caption, f"{phrases.plural(len(layers), 'layer')}.")
 
 
 def _training(record: Record) -> list[Part]:
-    history = record["history"]
+    history = record.history
     if not history:
         return ["No training was recorded."]
     last = history[-1]

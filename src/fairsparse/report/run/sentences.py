@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from fairsparse.fairness.steering.budget import MEASURES, Budget
+from fairsparse.record import Record
 from fairsparse.report import phrases
 from fairsparse.report.audit.sentences import behind
-from fairsparse.report.phrases import SPACE, Record, bounded, percent, points, signed
+from fairsparse.report.phrases import SPACE, bounded, percent, points, signed
 
 
 def run_paragraphs(record: Record) -> list[str]:
@@ -27,10 +31,10 @@ def run_paragraphs(record: Record) -> list[str]:
 
 
 def _cost(record: Record) -> str:
-    accuracy = record["audit"]["metrics"]["accuracy"]
+    accuracy = record.audit.metrics["accuracy"]
     change = accuracy["change"]
     text = (
-        f"On the {record['audit']['n']:,} test examples accuracy was"
+        f"On the {record.audit.n:,} test examples accuracy was"
         f" {percent(accuracy['reference']['value'])} before and is"
         f" {percent(accuracy['candidate']['value'])} after, a change of {bounded(change, signed)}."
     )
@@ -38,24 +42,24 @@ def _cost(record: Record) -> str:
 
 
 def _done(record: Record) -> str:
-    size, name = record["sparsity"], record["method"]["name"]
-    reached = f"{phrases.sparsity(size['measured'])} of the prunable weights of"
+    size, name = record.sparsity, record.method.name
+    reached = f"{phrases.sparsity(size.measured)} of the prunable weights of"
     text = (
         f"The method {name} removed {reached} {phrases.model_name(record)}, trained on"
-        f" {record['data']['name']}: {size['kept']:,} of {size['total']:,} are left."
+        f" {record.data.name}: {size.kept:,} of {size.total:,} are left."
     )
-    if round(size["asked"] * size["total"]) != size["total"] - size["kept"]:
-        text += f" Asked for were {phrases.sparsity(size['asked'])}."
+    if round(size.asked * size.total) != size.total - size.kept:
+        text += f" Asked for were {phrases.sparsity(size.asked)}."
     return text
 
 
 def _dense(record: Record) -> str:
     cells = [c for c in phrases.cells_of(record) if phrases.defined(c["candidate"])]
     text = (
-        f"This is the dense {phrases.model_name(record)} on {record['data']['name']}, with which"
+        f"This is the dense {phrases.model_name(record)} on {record.data.name}, with which"
         " sparse networks are compared; no weight was removed. On the"
-        f" {record['audit']['n']:,} test examples its accuracy is"
-        f" {bounded(record['audit']['metrics']['accuracy']['candidate'], percent)}."
+        f" {record.audit.n:,} test examples its accuracy is"
+        f" {bounded(record.audit.metrics['accuracy']['candidate'], percent)}."
     )
     if not cells:
         return text
@@ -80,14 +84,14 @@ _VERDICTS = {
 
 def _gap(record: Record) -> str:
     metric = phrases.notion(record).gap
-    estimates = record["audit"]["metrics"][metric]
+    estimates: Mapping[str, Any] = record.audit.metrics[metric]
     before, after, change = (estimates[key] for key in ("reference", "candidate", "change"))
     form, shift = phrases.value_form(metric), phrases.change_form(metric)
     meaning = phrases.about(metric).summary.rstrip(".")
     name = f"{phrases.label(metric)} ({meaning[0].lower()}{meaning[1:]})"
     name = name[0].upper() + name[1:]
     if not phrases.defined(change["value"]):
-        names = record["audit"]["candidate"]["undefined"].get(metric, [])
+        names = record.audit.candidate["undefined"].get(metric, [])
         return f"{name} is {phrases.lacking(names)}."
     now = f"{name} is {bounded(after, form)}"
     outside = after["high"] is not None and after["value"] > after["high"]
@@ -105,14 +109,14 @@ def _gap(record: Record) -> str:
 
 def given_up(record: Record) -> str:
     """Which classes are hardly predicted any more, which makes gaps small; empty where none is."""
-    dense, sparse = (np.array(record["counts"][role]).sum(0) for role in ("dense", "sparse"))
+    dense, sparse = (np.array(record.counts[role]).sum(0) for role in ("dense", "sparse"))
     true, now, before = sparse.sum(1), sparse.sum(0), dense.sum(0)  # (C,)
     lost = [c for c in range(len(true)) if now[c] < _HARDLY * true[c]]
     if not lost:
         return ""
     c = min(lost, key=lambda i: now[i] / true[i])
     text = (
-        f"The class “{record['data']['class_names'][c]}” is hardly predicted: for {now[c]:,} of"
+        f"The class “{record.data.class_names[c]}” is hardly predicted: for {now[c]:,} of"
         f" {true.sum():,} test examples, of which {true[c]:,} belong to it"
     )
     if not phrases.is_dense(record):
@@ -127,21 +131,22 @@ def given_up(record: Record) -> str:
 
 def tolerance(record: Record) -> str:
     """Whether the accuracy a method promised to keep on validation was kept."""
-    dense, sparse = (record["validation"][role]["accuracy"] for role in ("dense", "sparse"))
-    allowed = record["method"]["options"].get("tolerance")
+    dense, sparse = (record.validation[role]["accuracy"] for role in ("dense", "sparse"))
+    allowed = record.method.options.get("tolerance")
     seen = f"on validation, accuracy went from {percent(dense)} to {percent(sparse)}"
-    if record["status"] == "collapsed":
+    if record.status == "collapsed":
         return f"The network collapsed: {seen}."
     if allowed is None:
         return f"The method promises no limit on the loss of accuracy; {seen}."
-    met = "was not met" if record["status"] == "eps_infeasible" else "was met"
+    met = "was not met" if record.status == "eps_infeasible" else "was met"
     return f"The tolerance, a loss of at most {points(allowed)}, {met}: {seen}."
 
 
 def budget(record: Record) -> str:
     """Whether the network kept a fairness budget on validation; empty where there was none."""
-    limit, reached = record["method"]["options"].get("budget"), record["sparsity"]["measured"]
-    last = next((r for r in record["rounds"] if limit and r["sparsity"] == reached), None)
+    limit: dict[str, Any] = record.method.options.get("budget") or {}
+    reached = record.sparsity.measured
+    last = next((r for r in record.rounds if limit and r["sparsity"] == reached), None)
     if last is None:
         return ""
     name = (MEASURES[limit["measure"]].__doc__ or "").rstrip(".").partition(",")[0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fairsparse.record import Record
 from fairsparse.report import phrases, table
 from fairsparse.report.page import Section, note, render, section, settings, words
-from fairsparse.report.phrases import Number, Record, number
+from fairsparse.report.phrases import Number, number
 from fairsparse.report.run.tables import control_metrics, control_name, run_facts
 from fairsparse.report.sweep import plots, sentences
 from fairsparse.report.sweep.sweep import Mean, Row, Sweep, cell_means, flat, gather, shared
@@ -30,10 +31,10 @@ def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None
         Without records, and for several data sets, models or notions of equality.
     """
     sweep, record = gather(records), records[0]
-    data, config = record["data"], shared([r["config"] for r in records])
+    data, config = record.data, shared([r.config for r in records])
     compared = phrases.plural(len(sweep.labels), "method")
     return render(
-        f"{phrases.model_name(record)} on {data['name']}: {compared} compared",
+        f"{phrases.model_name(record)} on {data.name}: {compared} compared",
         f"{phrases.plural(len(records), 'run')}: {phrases.listing(sweep.labels)}.",
         section(
             "",
@@ -47,12 +48,12 @@ def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None
         section("Single runs", _single_runs(records, links or {})),
         section(
             "Data, settings, environment",
-            data["notes"],
+            data.notes,
             run_facts(record, several=True),
             settings("Settings that all runs share", config),
             *(settings(f"Options of {label}", some) for label, some in sweep.options.items()),
         ),
-        version=record["fairsparse"],
+        version=record.fairsparse,
     )
 
 
@@ -82,7 +83,7 @@ def _mean(mean: Mean, metric: str) -> Entry:
     form = phrases.value_form(metric)
     if mean.n == 1 and phrases.defined(mean.value):
         return form(mean.value), "-"
-    return table.estimate(mean.value, mean.low, mean.high, form)
+    return table.estimate(mean._asdict(), form)
 
 
 def _mean_column(metric: str) -> Column:
@@ -91,7 +92,7 @@ def _mean_column(metric: str) -> Column:
 
 def _sparsity(row: Row) -> Entry:
     """The sparsity asked for, and what was reached where it differs."""
-    reached = {run["sparsity"]["measured"] for run in row.runs.values()}
+    reached = {run.sparsity.measured for run in row.runs.values()}
     asked = phrases.sparsity(row.sparsity)
     if all(abs(value - row.sparsity) < 5e-4 for value in reached):
         return asked
@@ -103,7 +104,7 @@ def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
     metrics = sentences.main_metrics(records[0])
 
     def feasible(row: Row) -> str:
-        kept = sum(run["status"] == "feasible" for run in row.runs.values())
+        kept = sum(run.status == "feasible" for run in row.runs.values())
         return f"{kept} of {len(row.runs)}"
 
     columns = [
@@ -113,7 +114,7 @@ def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
         Column("feasible", feasible),
         *map(_mean_column, metrics),
     ]
-    n = phrases.size(run["audit"]["n"] for run in records)
+    n = phrases.size(run.audit.n for run in records)
     rows = table.of(f"On the test split ({n} examples): mean over seeds", sweep.rows, columns)
     means = [_mean(sweep.dense_mean(metric), metric) for metric in metrics]
     dense: list[Entry] = ["dense", phrases.sparsity(0), str(len(sweep.dense)), phrases.DASH, *means]
@@ -122,7 +123,7 @@ def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
 
 def _degradation(sweep: Sweep, record: Record) -> Table:
     """Method x sparsity: how unequally the drop in accuracy falls, means over seeds."""
-    metrics = phrases.ordered(record["audit"]["degradation"])
+    metrics = phrases.ordered(record.audit.degradation)
     columns = [_METHOD, _SPARSITY, *map(_mean_column, metrics)]
     caption = "How unequally the drop in accuracy falls: mean over seeds"
     return table.of(caption, sweep.rows, columns, most_open=0)
@@ -134,7 +135,8 @@ def _controls(sweep: Sweep, record: Record) -> Table:
     rows: list[list[Entry]] = []
 
     def add(row: Row, network: str, label: str, sparsity: Entry) -> None:
-        runs = [run["controls"] for run in row.runs.values() if run.get("controls")]
+        controls: Iterable[Mapping[str, Any]] = (run.controls for run in row.runs.values())
+        runs = [some for some in controls if some]
         for control in runs[0] if runs else ():
             corrected = [run[control] for run in runs if control in run]
             means = [
@@ -156,7 +158,7 @@ def _variants(sweep: Sweep) -> Table:
     """The options in which the numbered variants of a method differ."""
     rows: list[list[Entry]] = []
     flats = {label: flat(options) for label, options in sweep.options.items()}
-    methods = {row.label: next(iter(row.runs.values()))["method"]["name"] for row in sweep.rows}
+    methods = {row.label: next(iter(row.runs.values())).method.name for row in sweep.rows}
     for label, mine in flats.items():
         others = [flats[other] for other in flats if methods[other] == methods[label]]
         names = list(dict.fromkeys(name for other in others for name in other))
@@ -190,14 +192,14 @@ def _cost(sweep: Sweep) -> Table:
         return Mean.of(map(value, row.runs.values())).value
 
     def steps(run: Record) -> Number:
-        return run["cost"]["steps"] / run["cost"]["dense_steps"]
+        return run.cost.steps / run.cost.dense_steps
 
     def seconds(run: Record) -> Number:
-        return run["timings"]["total"]
+        return run.timings["total"]
 
     def time(run: Record) -> Number:
-        dense = run["timings"].get("dense")
-        return run["timings"]["total"] / dense if dense else None
+        dense = run.timings.get("dense")
+        return run.timings["total"] / dense if dense else None
 
     columns = [
         _METHOD,
@@ -221,14 +223,14 @@ def _single_runs(records: Sequence[Record], links: Mapping[str, str]) -> Table:
 
     def of(metric: str) -> Callable[[Record], Entry]:
         form = phrases.value_form(metric)
-        return lambda run: table.estimated(run["audit"]["metrics"][metric]["candidate"], form)
+        return lambda run: table.estimate(run.audit.metrics[metric]["candidate"], form)
 
     gap = phrases.notion(records[0]).gap
     columns = [
         Column("run", name),
-        Column("sparsity", lambda run: phrases.sparsity(run["sparsity"]["measured"])),
-        Column("seed", lambda run: str(run["seed"])),
-        Column("status", lambda run: run["status"], text=True),
+        Column("sparsity", lambda run: phrases.sparsity(run.sparsity.measured)),
+        Column("seed", lambda run: str(run.seed)),
+        Column("status", lambda run: run.status, text=True),
         Column("accuracy", of("accuracy")),
         Column(phrases.label(gap), of(gap)),
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairsparse.fairness.measure.metrics import METRICS
+from fairsparse.record import Record
 from fairsparse.report import phrases
-from fairsparse.report.phrases import SPACE, Record, between, percent
+from fairsparse.report.phrases import SPACE, between, percent
 from fairsparse.report.sweep.sweep import Row, Sweep, paired
 
 _MEANS = (
@@ -18,7 +19,7 @@ _MEANS = (
 
 def main_metrics(record: Record) -> list[str]:
     """The metrics of the main table, the notion's own gap among them."""
-    ordered = phrases.ordered(record["audit"]["metrics"])
+    ordered = phrases.ordered(record.audit.metrics)
     listed = [metric for metric in ordered if "sweep" in phrases.about(metric).listed]
     return list(dict.fromkeys([*listed, phrases.notion(record).gap]))
 
@@ -27,13 +28,13 @@ def note(records: Sequence[Record]) -> str:
     """What means over seeds are, how many examples groups have, and what is undefined."""
     sizes: dict[str, set[int]] = {}
     for record in records:
-        for cell in record["audit"]["cells"]:
+        for cell in record.audit.cells:
             if cell["kind"] == "group":
                 sizes.setdefault(cell["name"], set()).add(cell["n"])
     groups = ", ".join(f"{name} n{SPACE}={SPACE}{phrases.size(n)}" for name, n in sizes.items())
     texts = [_MEANS, f"Groups: {groups}."] if groups else [_MEANS]
     for metric in main_metrics(records[0]):
-        undefined = [r["audit"]["candidate"]["undefined"].get(metric, []) for r in records]
+        undefined = [r.audit.candidate["undefined"].get(metric, []) for r in records]
         names = list(dict.fromkeys(name for run in undefined for name in run))
         if names:
             texts.append(f"{phrases.label(metric)} is {phrases.lacking(names)}.")
@@ -42,7 +43,7 @@ def note(records: Sequence[Record]) -> str:
 
 def paragraphs(sweep: Sweep, record: Record) -> list[str]:
     """Plain words about many runs, a few short paragraphs."""
-    model, data = phrases.model_name(record), record["data"]["name"]
+    model, data = phrases.model_name(record), record.data.name
     gap = phrases.notion(record).gap
     text = (
         f"{phrases.plural(len(sweep.labels), 'method')} at"

@@ -11,7 +11,8 @@ import numpy as np
 from scipy import stats
 
 from fairsparse.core import InputError
-from fairsparse.report.phrases import Number, Record, cells_of, is_dense, model_name
+from fairsparse.record import Record
+from fairsparse.report.phrases import Number, cells_of, is_dense, model_name
 
 DENSE = "dense"
 
@@ -61,10 +62,10 @@ class Row:
 
     def values(self, metric: str) -> dict[int, Number]:
         """A metric on the test split, or a degradation metric, by seed."""
-        audits = [(seed, run["audit"]) for seed, run in self.runs.items()]
-        if metric in audits[0][1]["degradation"]:
-            return {seed: audit["degradation"][metric]["value"] for seed, audit in audits}
-        return {seed: audit["candidate"]["values"].get(metric) for seed, audit in audits}
+        audits = [(seed, run.audit) for seed, run in self.runs.items()]
+        if metric in audits[0][1].degradation:
+            return {seed: audit.degradation[metric]["value"] for seed, audit in audits}
+        return {seed: audit.candidate["values"].get(metric) for seed, audit in audits}
 
     def mean(self, metric: str) -> Mean:
         """Mean of a metric over the seeds."""
@@ -117,9 +118,9 @@ def gather(records: Sequence[Record]) -> Sweep:
     if not records:
         raise InputError("a comparison report needs at least one record, got none")
     kinds = {
-        "data sets": {r["data"]["name"] for r in records},
+        "data sets": {r.data.name for r in records},
         "models": {model_name(r) for r in records},
-        "fairness notions": {r["cells"] for r in records},
+        "fairness notions": {r.cells for r in records},
     }
     for what, names in kinds.items():
         if len(names) > 1:
@@ -132,12 +133,12 @@ def gather(records: Sequence[Record]) -> Sweep:
     dense: dict[int, dict[str, Number]] = {}
     options: dict[str, dict[str, Any]] = {}
     for record, label in zip(records, labels, strict=True):
-        dense.setdefault(record["seed"], record["audit"]["reference"]["values"])
+        dense.setdefault(record.seed, record.audit.reference["values"])
         if is_dense(record):
             continue
-        asked = record["sparsity"]["asked"]
+        asked = record.sparsity.asked
         row = rows.setdefault((label, asked), Row(label, asked, {}))
-        row.runs[record["seed"]] = record
+        row.runs[record.seed] = record
         options[label] = _options(record)
     first = list(dict.fromkeys(labels))
     ordered = sorted(rows.values(), key=lambda row: (first.index(row.label), row.sparsity))
@@ -145,7 +146,7 @@ def gather(records: Sequence[Record]) -> Sweep:
 
 
 def _options(record: Record) -> dict[str, Any]:
-    return {k: v for k, v in record["method"]["options"].items() if k != "sparsity"}
+    return {k: v for k, v in record.method.options.items() if k != "sparsity"}
 
 
 def _labels(records: Sequence[Record]) -> list[str]:
@@ -153,7 +154,7 @@ def _labels(records: Sequence[Record]) -> list[str]:
     seen: dict[str, list[dict[str, Any]]] = {}
     labels = []
     for record in records:
-        name, options = record["method"]["name"], _options(record)
+        name, options = record.method.name, _options(record)
         variants = seen.setdefault(name, [])
         if options not in variants:
             variants.append(options)
