@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
 from fairsparse.auditing.examples import Settings
-from fairsparse.record import AuditPart, Record
+from fairsparse.record import Record
 from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit.page import contrast
 from fairsparse.report.audit.sentences import how
 from fairsparse.report.page import Block, Part, render, section, settings, words
 from fairsparse.report.phrases import number, percent
+from fairsparse.report.plots import AFTER, BEFORE, INK, MUTED, Plot
 from fairsparse.report.run import tables
 from fairsparse.report.run.sentences import budget, run_paragraphs, tolerance
 from fairsparse.report.run.tables import MODELS
@@ -26,6 +34,9 @@ def run_report(record: Record) -> str:
     reached = phrases.sparsity(record.sparsity.measured)
     method, data, status = record.method, record.data, record.status
     what = "dense" if phrases.is_dense(record) else f"{method.name}, {reached} sparse"
+    audit, whose = record.audit, ("the dense network", "the sparse network")
+    asked = Settings(resamples=audit.resamples, seed=audit.seed)
+    family = "The tests of this run are those of an audit of it."
     outcome = f"{status}, {_STATUS.get(status, 'see the method')}"
     inequality = (
         f"What is to be equal: {phrases.equality(record)}.",
@@ -33,17 +44,13 @@ def run_report(record: Record) -> str:
         tables.degradation(record),
         tables.controls(record),
     )
+    weights = (tables.layers(record), tables.rounds(record))
     return render(
         f"{phrases.model_name(record)} on {data.name}: {what}",
         f"{method.summary.rstrip('.')}. Seed {record.seed}.",
         section("", *words(run_paragraphs(record)), _tiles(record), _cell_plot(record)),
         *contrast(inequality, record.audit.cells, MODELS, "record.json"),
-        section(
-            "Where the weights went",
-            _layer_plot(record),
-            tables.layers(record),
-            tables.rounds(record),
-        ),
+        section("Where the weights went", _layer_plot(record), *weights),
         section("Training", *_training(record)),
         section(
             "Cost and outcome",
@@ -51,7 +58,7 @@ def run_report(record: Record) -> str:
             f"Status: {outcome}. {tolerance(record)} {budget(record)}",
             tables.validation(record),
         ),
-        section("How this was found", *_method(record.audit)),
+        section("How this was found", *how(audit.n, asked, whose, family)),
         section(
             "Data, settings, environment",
             data.notes,
@@ -62,18 +69,12 @@ def run_report(record: Record) -> str:
     )
 
 
-def _method(audit: AuditPart) -> list[str]:
-    asked = Settings(resamples=audit.resamples, seed=audit.seed)
-    family = "The tests of this run are those of an audit of it."
-    return how(audit.n, asked, ("the dense network", "the sparse network"), family)
-
-
 def _tiles(record: Record) -> Block:
     metrics, size, cost = record.audit.metrics, record.sparsity, record.cost
     tiles = []
-    for metric in dict.fromkeys(["accuracy", phrases.notion(record).gap]):
-        if metric not in metrics:
-            continue
+    for metric in [
+        m for m in dict.fromkeys(["accuracy", phrases.notion(record).gap]) if m in metrics
+    ]:
         value, form = metrics[metric]["candidate"], phrases.value_form(metric)
         name, beside = phrases.label(metric), phrases.interval(value, form)
         if not phrases.is_dense(record):
@@ -105,14 +106,28 @@ def _cell_plot(record: Record) -> Part:
     return plots.cell_changes(cells, MODELS, caption)
 
 
-def _layer_plot(record: Record) -> Part:
+def _layer_plot(record: Record) -> Plot:
+    """Sparsity of each layer, in the network's order; named while the names fit."""
     layers = record.model.layers
-    each = [1 - layer["kept"] / layer["total"] for layer in layers]
-    caption = (
-        f"Sparsity of each prunable layer, from {phrases.sparsity(min(each))} to"
-        f" {phrases.sparsity(max(each))}; {phrases.sparsity(record.sparsity.measured)} in all"
-    )
-    return plots.layers(layers, caption, f"{phrases.plural(len(layers), 'layer')}.")
+    gone = [1 - layer["kept"] / layer["total"] for layer in layers]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        at = range(1, len(layers) + 1)
+        axes.bar(at, [100 * share for share in gone], color=AFTER, width=0.5)
+        axes.set_xlim(0.4, max(len(layers), 10) + 0.6)  # few layers make no walls of ink
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("sparsity, %")
+        axes.grid(visible=False, axis="x")
+        if len(layers) <= 24:
+            names = [plots.short(layer["name"], 22) for layer in layers]
+            axes.set_xticks(at, names, rotation=40, ha="right")
+        else:
+            axes.set_xlabel("layer, from input to output")
+
+    low, high, overall = map(phrases.sparsity, (min(gone), max(gone), record.sparsity.measured))
+    caption = f"Sparsity of each prunable layer, from {low} to {high}; {overall} in all"
+    return plots.plot("layers", 2.6, caption, draw, f"{phrases.plural(len(layers), 'layer')}.")
 
 
 def _training(record: Record) -> list[Part]:
@@ -128,4 +143,39 @@ def _training(record: Record) -> list[Part]:
         f"{phrases.plural(len(history), 'epoch')}; at the end, loss {number(last['loss'], '.3f')},"
         f" accuracy {percent(last['accuracy'], 1)}, worst cell {percent(last['worst'], 1)}."
     )
-    return [plots.training(history, caption, more), tables.stages(record)]
+    plot = plots.plot("training", 3.8, caption, lambda figure: _draw(figure, history), more)
+    return [plot, tables.stages(record)]
+
+
+def _draw(figure: Figure, history: Sequence[dict[str, Any]]) -> None:
+    """Loss, accuracy and worst cell over all epochs, one stage after the other."""
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    curves = [
+        (top, "loss", 1, INK, "-"),
+        (bottom, "accuracy", 100, BEFORE, "-"),
+        (bottom, "worst", 100, AFTER, "--"),
+    ]
+    end, starts = 0, []
+    for name, stage in groupby(history, key=lambda epoch: epoch["stage"]):
+        epochs, start = list(stage), end
+        end += len(epochs)
+        starts.append((start, name))
+        mark = "o" if len(epochs) == 1 else ""  # a line through one point is invisible
+        for axes, key, scale, colour, line in curves:
+            values = plots.floats((epoch[key] for epoch in epochs), scale)
+            look: dict[str, Any] = {"color": colour, "linestyle": line, "marker": mark}
+            axes.plot(range(start + 1, end + 1), values, **look, markersize=3)
+    for axes in (top, bottom):
+        for start, _ in starts[1:]:
+            axes.axvline(start + 0.5, color=MUTED, linewidth=0.7, linestyle=":")
+    for start, name in starts if len(starts) <= 8 else []:
+        look = {"fontsize": 7, "color": MUTED, "va": "bottom"}
+        at = (start + 0.7, 1.0)
+        top.annotate(plots.short(name, 18), at, xycoords=("data", "axes fraction"), **look)
+    top.set_xlim(0.5, max(len(history), 2) + 0.5)  # one epoch leaves room for its name too
+    top.set_ylabel("loss")
+    bottom.set_ylabel("accuracy, %")
+    bottom.set_xlabel("epoch, all stages in a row")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    names = ["accuracy", "worst cell"]
+    figure.legend(bottom.lines[:2], names, loc="outside lower right", ncols=2)
