@@ -12,8 +12,8 @@ from fairsparse.report.page import Section, note, render, section, settings, wor
 from fairsparse.report.phrases import Number, number
 from fairsparse.report.run.tables import control_metrics, control_name, run_facts
 from fairsparse.report.sweep import plots, sentences
-from fairsparse.report.sweep.sweep import Mean, Row, Sweep, cell_means, flat, gather, shared
-from fairsparse.report.table import Column, Entry, Table
+from fairsparse.report.sweep.sweep import DENSE, Mean, Row, Sweep, cell_means, flat, gather, shared
+from fairsparse.report.table import Cell, Column, Entry, Table
 
 _METHOD = Column("method", lambda row: row.label)
 _SPARSITY = Column("sparsity", lambda row: _sparsity(row))
@@ -31,10 +31,9 @@ def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None
         Without records, and for several data sets, models or notions of equality.
     """
     sweep, record = gather(records), records[0]
-    data, config = record.data, shared([r.config for r in records])
     compared = phrases.plural(len(sweep.labels), "method")
     return render(
-        f"{phrases.model_name(record)} on {data.name}: {compared} compared",
+        f"{phrases.model_name(record)} on {record.data.name}: {compared} compared",
         f"{phrases.plural(len(records), 'run')}: {phrases.listing(sweep.labels)}.",
         section(
             "",
@@ -48,9 +47,9 @@ def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None
         section("Single runs", _single_runs(records, links or {})),
         section(
             "Data, settings, environment",
-            data.notes,
+            record.data.notes,
             run_facts(record, several=True),
-            settings("Settings that all runs share", config),
+            settings("Settings that all runs share", shared([run.config for run in records])),
             *(settings(f"Options of {label}", some) for label, some in sweep.options.items()),
         ),
         version=record.fairsparse,
@@ -60,7 +59,7 @@ def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None
 def _compared(sweep: Sweep, record: Record) -> list[Section]:
     notion, highest = phrases.notion(record), sweep.sparsities[-1]
     rows, level = sweep.at(highest), phrases.sparsity(highest)
-    means = cell_means(rows)
+    means, labels = cell_means(rows), [row.label for row in rows]
     caption = f"Accuracy of each {notion.audited_kind} at {level} sparsity, mean over seeds"
     return [
         section(
@@ -71,8 +70,8 @@ def _compared(sweep: Sweep, record: Record) -> list[Section]:
         ),
         section(
             f"Who is served how well at {level} sparsity",
-            plots.cell_accuracies(sweep, rows, means, caption),
-            _cells(notion.audited_kind, means, rows, level),
+            plots.cell_accuracies(sweep, labels, means, caption),
+            _cells(notion.audited_kind, means, labels, level),
         ),
         section("Cost", _cost(sweep)),
     ]
@@ -169,17 +168,16 @@ def _variants(sweep: Sweep) -> Table:
     return Table(caption, ["method", "options"], rows, text=(1,))
 
 
-def _cells(kind: str, means: Sequence[Mapping[str, Any]], rows: Sequence[Row], level: str) -> Table:
+def _cells(kind: str, means: Sequence[Cell], labels: Sequence[str], level: str) -> Table:
     """Accuracy of every cell at one sparsity, dense and every method."""
 
-    def accuracy(i: int, row: Row) -> Column:
-        return Column(row.label, lambda cell: _mean(cell["rows"][i], "accuracy"))
+    def accuracy(label: str) -> Column:
+        return Column(label, lambda cell: _mean(cell["means"][label], "accuracy"))
 
     columns = [
         Column(kind, lambda cell: cell["name"]),
         Column("n", lambda cell: phrases.size(cell["sizes"])),
-        Column("dense", lambda cell: _mean(cell["dense"], "accuracy")),
-        *(accuracy(i, row) for i, row in enumerate(rows)),
+        *map(accuracy, (DENSE, *labels)),
     ]
     caption = f"Accuracy by {kind} at {level} sparsity: mean over seeds"
     return table.of(caption, means, columns, table.FOLD)
@@ -188,14 +186,8 @@ def _cells(kind: str, means: Sequence[Mapping[str, Any]], rows: Sequence[Row], l
 def _cost(sweep: Sweep) -> Table:
     """Steps and seconds of whole runs, relative to the dense training in them."""
 
-    def mean(row: Row, value: Callable[[Record], Number]) -> float:
-        return Mean.of(map(value, row.runs.values())).value
-
-    def steps(run: Record) -> Number:
-        return run.cost.steps / run.cost.dense_steps
-
-    def seconds(run: Record) -> Number:
-        return run.timings["total"]
+    def mean(value: Callable[[Record], Number], spec: str, unit: str) -> Callable[[Row], str]:
+        return lambda row: number(Mean.of(map(value, row.runs.values())).value, spec, unit)
 
     def time(run: Record) -> Number:
         dense = run.timings.get("dense")
@@ -204,9 +196,9 @@ def _cost(sweep: Sweep) -> Table:
     columns = [
         _METHOD,
         Column("sparsity", lambda row: phrases.sparsity(row.sparsity)),
-        Column("steps", lambda row: number(mean(row, steps), ".2f", "x")),
-        Column("time", lambda row: number(mean(row, time), ".2f", "x")),
-        Column("seconds", lambda row: number(mean(row, seconds), ",.1f", "s")),
+        Column("steps", mean(lambda run: run.cost.steps / run.cost.dense_steps, ".2f", "x")),
+        Column("time", mean(time, ".2f", "x")),
+        Column("seconds", mean(lambda run: run.timings["total"], ",.1f", "s")),
     ]
     caption = (
         "Whole runs, dense training included, relative to the dense training; means over seeds"
