@@ -30,12 +30,11 @@ _CONFIDENCE = (
 
 def write(audit: Audit, folder: Path) -> Path:
     """Write report.html, audit.json, summary.md, model_card.md and the tables as CSV."""
-    write_text(folder / "measures.csv", safe_csv(audit.measures))
-    write_text(folder / "cells.csv", safe_csv(audit.cells))
+    (folder / "calibration.csv").unlink(missing_ok=True)  # of an earlier audit
     if len(audit.calibration):
         write_text(folder / "calibration.csv", safe_csv(audit.calibration))
-    else:
-        (folder / "calibration.csv").unlink(missing_ok=True)  # of an earlier audit
+    write_text(folder / "measures.csv", safe_csv(audit.measures))
+    write_text(folder / "cells.csv", safe_csv(audit.cells))
     write_text(folder / "summary.md", summary(audit))
     write_text(folder / "model_card.md", model_card(audit))
     write_text(folder / "report.html", html(audit))
@@ -130,15 +129,10 @@ def _ranking(audit: Audit) -> Table:
         measures, cells = sentences.of_candidate(audit, name)
         accuracy = measures[measures["measure"] == "accuracy"].to_dict("records")[0]
         worst = next(iter(sentences.by_excess(cells)), None)
-        rows.append(
-            [
-                name,
-                table.estimate(accuracy, phrases.signed, "change", "change_"),
-                str(sum(cell["finding"] == sentences.LOST_MORE for cell in cells)),
-                (points(worst["excess_drop"]), sentences.name(worst)) if worst else phrases.DASH,
-                sentences.headline(audit, name),
-            ]
-        )
+        change = table.estimate(accuracy, phrases.signed, "change", "change_")
+        lost = str(sum(cell["finding"] == sentences.LOST_MORE for cell in cells))
+        most = (points(worst["excess_drop"]), sentences.name(worst)) if worst else phrases.DASH
+        rows.append([name, change, lost, most, sentences.headline(audit, name)])
     head = ["candidate", "accuracy", "cells that lost more", "largest excess drop", "in words"]
     caption = "Candidates, those first that leave fewest cells behind"
     return Table(caption, head, rows, text=(3, 4))
