@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from fairsparse.auditing.document import safe_csv
 from fairsparse.checkpoint import write_json, write_text
 from fairsparse.explain.agreement import ALL
 from fairsparse.explain.explanation import PRUNED, RANDOM, Explanation
-from fairsparse.explain.loss_path import Line
 from fairsparse.record import Record
 from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit.sentences import cells
@@ -42,8 +42,7 @@ def sampled(explanation: Explanation) -> pd.DataFrame:
     """The sample: rows of the test split, whose they are, and the correlations of their maps."""
     table = explanation.agreement.examples.rename(columns={"y": "class"})
     table.insert(0, "index", explanation.index)
-    table["weight"] = explanation.weights
-    return table
+    return table.assign(weight=explanation.weights)
 
 
 def document(explanation: Explanation) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def document(explanation: Explanation) -> dict[str, Any]:
         "seed": explanation.seed,
         "sample": len(explanation.index),
         "cells": json_rows(explanation.agreement.cells),
-        "difference": json_rows(pd.DataFrame([explanation.difference._asdict()]))[0],
+        "difference": json_rows(pd.DataFrame([explanation.difference]))[0],
         "flips": explanation.flips,
         "shown": [
             {
@@ -69,17 +68,14 @@ def document(explanation: Explanation) -> dict[str, Any]:
                 "class": example.y,
                 "group": example.group,
                 "predicted": {n: name for n, (name, _) in example.predicted.items()},
-                "correlation": json_rows(pd.DataFrame([dict(example.correlation)]))[0],
+                "correlation": json_rows(pd.DataFrame([example.correlation]))[0],
             }
             for example in explanation.shown
         ],
-        "line": None
-        if line is None
-        else {
+        "line": line
+        and {
             "to": explanation.other,
-            "at": line.at.tolist(),
-            "loss": line.loss.tolist(),
-            "error": line.error.tolist(),
+            **{key: values.tolist() for key, values in vars(line).items()},
             "barrier": line.barrier,
             "error_barrier": line.error_barrier,
         },
@@ -113,10 +109,10 @@ def _tables(both: Sequence[Cell]) -> list[Table]:
     constant = Column("constant maps", lambda row: f"{row['constant']:,}")
     networks = [Column("network", lambda row: row["network"]), Column("correlation", _correlation)]
     random = Column(RANDOM, lambda cell: _correlation(cell[RANDOM]))
-    everyone = next(cell for cell in both if cell["kind"] == ALL)
+    (everyone,) = (cell for cell in both if cell["kind"] == ALL)
+    rest = [cell for cell in both if cell["kind"] != ALL]
     title = f"All {everyone['n']:,} sampled examples, with 95 % intervals"
     rows = [everyone[network] for network in (PRUNED, RANDOM)]
-    rest = [cell for cell in both if cell["kind"] != ALL]
     columns = [Column(PRUNED, _correlation), shift, constant, random]
     return [
         table.of(title, rows, [*networks, shift, constant]),
@@ -130,33 +126,31 @@ def _correlation(row: Cell) -> Entry:
 
 def _correlations(both: Sequence[Cell]) -> Part:
     """Mean correlation of each cell with its interval, pruned and under a random mask."""
-    every = [
-        {**c, "name": f"{kind}: {c['name']}"}
+    some = [c for c in table.ranked(both, "correlation") if phrases.defined(c["correlation"])]
+    pictured = every = [
+        {**cell, "name": f"{kind}: {cell['name']}"}
         for kind in ("class", "group")
-        for c in table.ranked(both, "correlation")
-        if c["kind"] == kind and phrases.defined(c["correlation"])
+        for cell in some
+        if cell["kind"] == kind
     ]
-    pictured = (
-        every if len(every) <= MOST_CELLS else table.ranked(every, "correlation")[:MOST_CELLS]
-    )
-    if not pictured:
+    if not every:
         return None
     caption = (
         "Correlation of heat maps with the dense network's: the pruned network, and the dense one"
         " under a random mask of the same sparsity; lines are 95 % intervals"
     )
-    if len(pictured) < len(every):
-        caption += f"; of {len(every)} cells, the {len(pictured)} with the lowest"
-    low = min(pictured, key=lambda c: c["correlation"])
+    if len(every) > MOST_CELLS:
+        pictured = sorted(every, key=itemgetter("correlation"))[:MOST_CELLS]
+        caption += f"; of {len(every)} cells, the {MOST_CELLS} with the lowest"
+    low = min(pictured, key=itemgetter("correlation"))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         kinds = [(RANDOM, BEFORE, "none", 0.12), (PRUNED, AFTER, AFTER, -0.12)]
         for network, colour, face, shift in kinds:
             y = [i + shift for i in range(len(pictured))]
-            values, low, high = (
-                [c[network][key] for c in pictured] for key in ("correlation", "low", "high")
-            )
+            ends = itemgetter("correlation", "low", "high")
+            values, low, high = zip(*(ends(cell[network]) for cell in pictured), strict=True)
             plots.intervals(axes, y, low, high, colour)
             axes.plot(values, y, "o", color=colour, mfc=face, mew=1.5, ms=5, label=network)
         axes.axvline(0, color=MUTED, linewidth=1)
@@ -182,7 +176,6 @@ def _valley(explanation: Explanation) -> list[Part]:
         f"Largest rise above it: loss {number(line.barrier, '.3f')}, error"
         f" {phrases.points(line.error_barrier)}."
     )
-    names = ("this run", "halfway", plots.short(Path(explanation.other).name or "the other", 22))
     columns = [
         Column("share of the other", lambda point: number(point[0], ".2f")),
         Column("loss", lambda point: number(point[1], ".4f")),
@@ -190,39 +183,39 @@ def _valley(explanation: Explanation) -> list[Part]:
     ]
     points = list(zip(line.at, line.loss, line.error, strict=True))
     title = f"Loss and error at {len(points)} points of the line"
-    return [
-        plots.plot("line", 2.9, caption, lambda figure: _draw(figure, line, names), more),
-        table.of(title, points, columns, most_open=0),
-    ]
 
+    def draw(figure: Figure) -> None:
+        ends, between = "straight line between the ends", "networks between the two"
+        dashes: dict[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1, "label": ends}
+        other = plots.short(Path(explanation.other).name or "the other", 22)
+        left, right = figure.subplots(1, 2)
+        for axes, values, what in [
+            (left, line.loss, "loss"),
+            (right, 100 * line.error, "error, %"),
+        ]:
+            axes.plot([0, 1], [values[0], values[-1]], **dashes)
+            axes.plot(line.at, values, color=AFTER, marker="o", markersize=3.5, label=between)
+            axes.set_ylabel(what)
+            axes.set_xticks([0, 0.5, 1], ("this run", "halfway", other))
+            axes.set_ylim(bottom=min(0.0, float(values.min())))
+        plots.legend(figure, left.lines, 2)
 
-def _draw(figure: Figure, line: Line, names: Sequence[str]) -> None:
-    """Loss and error from one network to the other, and the straight lines between their ends."""
-    ends, between = "straight line between the ends", "networks between the two"
-    dashes: dict[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1, "label": ends}
-    left, right = figure.subplots(1, 2)
-    for axes, values, what in ((left, line.loss, "loss"), (right, 100 * line.error, "error, %")):
-        axes.plot([0, 1], [values[0], values[-1]], **dashes)
-        axes.plot(line.at, values, color=AFTER, marker="o", markersize=3.5, label=between)
-        axes.set_ylabel(what)
-        axes.set_xticks([0, 0.5, 1], names)
-        axes.set_ylim(bottom=min(0.0, float(values.min())))
-    plots.legend(figure, left.lines, 2)
+    plot = plots.plot("line", 2.9, caption, draw, more)
+    return [plot, table.of(title, points, columns, most_open=0)]
 
 
 def _facts(explanation: Explanation) -> Table:
     record: Record = explanation.record
     data, method, size = record.data, record.method, record.sparsity
     sampled = f"{len(explanation.index):,} of them sampled"
-    return table.facts(
-        [
-            ("run", explanation.run),
-            *([("line to", explanation.other)] if explanation.other else []),
-            ("data", f"{data.name}, fingerprint {data.fingerprint}"),
-            ("test examples", f"{data.sizes['test']:,}, {sampled}"),
-            ("method", f"{method.name}: {method.summary}"),
-            ("weights left", f"{size.kept:,} of {size.total:,}"),
-            ("maps", explanation.method),
-            ("seed", str(explanation.seed)),
-        ]
-    )
+    rows = [
+        ("run", explanation.run),
+        ("line to", explanation.other),
+        ("data", f"{data.name}, fingerprint {data.fingerprint}"),
+        ("test examples", f"{data.sizes['test']:,}, {sampled}"),
+        ("method", f"{method.name}: {method.summary}"),
+        ("weights left", f"{size.kept:,} of {size.total:,}"),
+        ("maps", explanation.method),
+        ("seed", str(explanation.seed)),
+    ]
+    return table.facts([row for row in rows if row[1]])

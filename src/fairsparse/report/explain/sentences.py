@@ -20,8 +20,7 @@ def paragraphs(explanation: Explanation) -> list[str]:
     flips = phrases.plural(explanation.flips, "test example")
     below = f"; {len(explanation.shown)} of them are below" if explanation.shown else ""
     texts.append(f"The dense network gets {flips} right that the pruned network gets wrong{below}.")
-    line = explanation.line
-    if line is not None:
+    if line := explanation.line:
         texts.append(
             "On the straight line between the two pruned networks the validation loss rises at"
             f" most {number(line.barrier, '.3f')} above the line between its ends, and the"
@@ -39,17 +38,15 @@ def _alike(explanation: Explanation) -> str:
         f" network correlate {_with(pruned)} with those of the dense network; those of the dense"
         f" network under a random mask of the same sparsity {_with(random)}."
     )
-    more = explanation.difference
-    if phrases.defined(more.low):
-        if more.low > 0:
+    value, low, high = explanation.difference[:3]
+    if phrases.defined(low):
+        if low > 0:
             text += " The pruned network's are nearer, by "
-        elif more.high < 0:
+        elif high < 0:
             text += " Those under the random mask are nearer, by "
+            value, low, high = -value, -high, -low
         else:
             text += " The data do not tell which are nearer: the difference is "
-        value = more.value if more.low <= 0 <= more.high else abs(more.value)
-        ends = sorted((more.low, more.high), key=abs)
-        low, high = (more.low, more.high) if more.low <= 0 <= more.high else map(abs, ends)
         text += f"{_two(value)} ({between(low, high, _two)})."
     flat = [int(row["constant"]) for row in (pruned, random)]
     if any(flat):
