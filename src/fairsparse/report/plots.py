@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 import xml.etree.ElementTree as ET
@@ -32,26 +33,14 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names may hold dollar signs
     "font.family": "DejaVu Sans",
     "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": True,
-    "figure.facecolor": "none",
     "grid.color": GRID,
     "grid.linewidth": 0.7,
-    "legend.frameon": False,
     "lines.linewidth": 1.5,
-    "xtick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
+    **dict.fromkeys(("text.color", *(f"{x}.labelcolor" for x in ("axes", "xtick", "ytick"))), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow", "axes.unicode_minus"), True),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
 }
 
 
@@ -134,7 +123,7 @@ def _page_style(text: str) -> str:
 
 def floats(values: Iterable[phrases.Number], scale: float = 1) -> list[float]:
     """Values times `scale`, NaN where there is none."""
-    return [float("nan") if value is None else scale * value for value in values]
+    return [math.nan if value is None else scale * value for value in values]
 
 
 def rows(axes: Axes, names: Iterable[str], sizes: Iterable[str]) -> None:

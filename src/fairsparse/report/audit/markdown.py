@@ -8,13 +8,21 @@ from typing import Any
 import pandas as pd
 
 from fairsparse.auditing.engine import Audit
-from fairsparse.report import phrases
+from fairsparse.report import phrases, table
 from fairsparse.report.audit import sentences
 from fairsparse.report.phrases import between, points
-from fairsparse.report.table import Cell
+from fairsparse.report.table import Column, Entry, Table
 
 _MEASURE = ["measure", "over", "reference", "candidate", "change", "95 % interval", "adjusted p"]
-_CELL = ["cell", "n", "drop", "95 % interval", "excess", "95 % interval", "finding"]
+_CELL = (
+    Column("cell", sentences.name),
+    Column("n", lambda cell: f"{cell['n']:,}"),
+    Column("drop", lambda cell: points(cell["drop"])),
+    Column("95 % interval", lambda cell: between(cell["low"], cell["high"], points)),
+    Column("excess", lambda cell: points(cell["excess_drop"])),
+    Column("95 % interval", lambda cell: between(cell["excess_low"], cell["excess_high"], points)),
+    Column("finding", lambda cell: cell["finding"]),
+)
 
 
 def summary(audit: Audit) -> str:
@@ -26,7 +34,7 @@ def summary(audit: Audit) -> str:
         lines += [*_paragraphs(sentences.paragraphs(audit, name)), *_measure_grid(measures)]
         lost = (sentences.LOST_MORE, "lost")
         behind = [cell for cell in sentences.by_excess(cells) if cell["finding"] in lost]
-        lines += _grid(_CELL, map(_cell_line, behind[:20])) if behind else []
+        lines += _grid(table.of("", behind[:20], _CELL)) if behind else []
     lines += map(escape, audit.notes)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -51,17 +59,18 @@ def _paragraphs(texts: Iterable[str]) -> list[str]:
     return [line for text in texts for line in (escape(text), "")]
 
 
-def _grid(head: list[str], rows: Iterable[list[str]]) -> list[str]:
-    table = [head, ["---"] * len(head), *[[escape(v) for v in row] for row in rows]]
-    return [*("| " + " | ".join(row) + " |" for row in table), ""]
+def _grid(grid: Table) -> list[str]:
+    """A table whose entries are texts."""
+    rows = [grid.head, ["---"] * len(grid.head), *([escape(str(v)) for v in r] for r in grid.rows)]
+    return [*("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
 def _measure_grid(measures: pd.DataFrame) -> list[str]:
     rows = [row for row in measures.to_dict("records") if phrases.defined(row["candidate"])]
-    return _grid(_MEASURE, map(_measure_line, rows))
+    return _grid(Table("", _MEASURE, [*map(_measure_line, rows)]))
 
 
-def _measure_line(row: dict[Any, Any]) -> list[str]:
+def _measure_line(row: dict[Any, Any]) -> list[Entry]:
     form, shift = phrases.value_form(row["measure"]), phrases.change_form(row["measure"])
     if row["p"] == row["p"]:
         values = [form(row["reference"]), form(row["candidate"]), shift(row["change"])]
@@ -72,18 +81,6 @@ def _measure_line(row: dict[Any, Any]) -> list[str]:
     over = "all" if phrases.about(row["measure"]).cells == "all" else row["attribute"]
     p = phrases.p_value(row["p_adjusted"])
     return [phrases.label(row["measure"]), over, *values, bounds, p]
-
-
-def _cell_line(row: Cell) -> list[str]:
-    return [
-        sentences.name(row),
-        f"{row['n']:,}",
-        points(row["drop"]),
-        between(row["low"], row["high"], points),
-        points(row["excess_drop"]),
-        between(row["excess_low"], row["excess_high"], points),
-        row["finding"],
-    ]
 
 
 def escape(text: str) -> str:

@@ -104,7 +104,6 @@ def _both(frame: pd.DataFrame) -> list[Cell]:
 
 
 def _tables(both: Sequence[Cell]) -> list[Table]:
-    """Correlations of all examples, and of each kind of cells."""
     shift = Column("shift", lambda row: number(row["shift"], ".3f"))
     constant = Column("constant maps", lambda row: f"{row['constant']:,}")
     networks = [Column("network", lambda row: row["network"]), Column("correlation", _correlation)]
@@ -125,7 +124,6 @@ def _correlation(row: Cell) -> Entry:
 
 
 def _correlations(both: Sequence[Cell]) -> Part:
-    """Mean correlation of each cell with its interval, pruned and under a random mask."""
     some = [c for c in table.ranked(both, "correlation") if phrases.defined(c["correlation"])]
     pictured = every = [
         {**cell, "name": f"{kind}: {cell['name']}"}

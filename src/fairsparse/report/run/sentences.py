@@ -19,30 +19,14 @@ def run_paragraphs(record: Record) -> list[str]:
     if phrases.is_dense(record):
         paragraphs = [_dense(record), _gap(record), given_up(record)]
     else:
-        paragraphs = [
-            f"{_done(record)} {_cost(record)}",
-            behind(phrases.cells_of(record)),
-            _gap(record),
-            given_up(record),
-            tolerance(record),
-            budget(record),
-        ]
+        paragraphs = [_done(record), behind(phrases.cells_of(record)), _gap(record)]
+        paragraphs += [given_up(record), tolerance(record), budget(record)]
     return [paragraph.strip() for paragraph in paragraphs if paragraph]
 
 
-def _cost(record: Record) -> str:
-    accuracy = record.audit.metrics["accuracy"]
-    change = accuracy["change"]
-    text = (
-        f"On the {record.audit.n:,} test examples accuracy was"
-        f" {percent(accuracy['reference']['value'])} before and is"
-        f" {percent(accuracy['candidate']['value'])} after, a change of {bounded(change, signed)}."
-    )
-    return f"{text} {phrases.doubt(change['low'], change['high'], 'whether accuracy changed')}"
-
-
 def _done(record: Record) -> str:
-    size, name = record.sparsity, record.method.name
+    """What was removed, and what that cost."""
+    size, name, accuracy = record.sparsity, record.method.name, record.audit.metrics["accuracy"]
     reached = f"{phrases.sparsity(size.measured)} of the prunable weights of"
     text = (
         f"The method {name} removed {reached} {phrases.model_name(record)}, trained on"
@@ -50,7 +34,13 @@ def _done(record: Record) -> str:
     )
     if round(size.asked * size.total) != size.total - size.kept:
         text += f" Asked for were {phrases.sparsity(size.asked)}."
-    return text
+    change = accuracy["change"]
+    return (
+        f"{text} On the {record.audit.n:,} test examples accuracy was"
+        f" {percent(accuracy['reference']['value'])} before and is"
+        f" {percent(accuracy['candidate']['value'])} after, a change of {bounded(change, signed)}."
+        f" {phrases.doubt(change['low'], change['high'], 'whether accuracy changed')}"
+    )
 
 
 def _dense(record: Record) -> str:

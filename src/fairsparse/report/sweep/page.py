@@ -99,7 +99,6 @@ def _sparsity(row: Row) -> Entry:
 
 
 def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
-    """Method x sparsity: means over seeds with t-intervals, dense first."""
     metrics = sentences.main_metrics(records[0])
 
     def feasible(row: Row) -> str:
@@ -121,7 +120,6 @@ def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
 
 
 def _degradation(sweep: Sweep, record: Record) -> Table:
-    """Method x sparsity: how unequally the drop in accuracy falls, means over seeds."""
     metrics = phrases.ordered(record.audit.degradation)
     columns = [_METHOD, _SPARSITY, *map(_mean_column, metrics)]
     caption = "How unequally the drop in accuracy falls: mean over seeds"
@@ -129,11 +127,12 @@ def _degradation(sweep: Sweep, record: Record) -> Table:
 
 
 def _controls(sweep: Sweep, record: Record) -> Table:
-    """Every network after each correction: means over seeds on the test split, dense first."""
     metrics = control_metrics(record)
     rows: list[list[Entry]] = []
-
-    def add(row: Row, network: str, label: str, sparsity: Entry) -> None:
+    networks: list[tuple[Row, str, str, Entry]]
+    networks = [(row, "dense", DENSE, phrases.sparsity(0)) for row in sweep.rows[:1]]
+    networks += [(row, "sparse", row.label, _sparsity(row)) for row in sweep.rows]
+    for row, network, label, sparsity in networks:
         controls: Iterable[Mapping[str, Any]] = (run.controls for run in row.runs.values())
         runs = [some for some in controls if some]
         for control in runs[0] if runs else ():
@@ -144,11 +143,6 @@ def _controls(sweep: Sweep, record: Record) -> Table:
             ]
             name = control_name(label, control, corrected[0])
             rows.append([name, sparsity, str(len(corrected)), *map(_mean, means, metrics)])
-
-    for row in sweep.rows[:1]:
-        add(row, "dense", "dense", phrases.sparsity(0))
-    for row in sweep.rows:
-        add(row, "sparse", row.label, _sparsity(row))
     head = ["network", "sparsity", "seeds", *map(phrases.label, metrics)]
     return Table("Corrections after training, on the test split: mean over seeds", head, rows)
 
@@ -169,8 +163,6 @@ def _variants(sweep: Sweep) -> Table:
 
 
 def _cells(kind: str, means: Sequence[Cell], labels: Sequence[str], level: str) -> Table:
-    """Accuracy of every cell at one sparsity, dense and every method."""
-
     def accuracy(label: str) -> Column:
         return Column(label, lambda cell: _mean(cell["means"][label], "accuracy"))
 
@@ -184,8 +176,6 @@ def _cells(kind: str, means: Sequence[Cell], labels: Sequence[str], level: str) 
 
 
 def _cost(sweep: Sweep) -> Table:
-    """Steps and seconds of whole runs, relative to the dense training in them."""
-
     def mean(value: Callable[[Record], Number], spec: str, unit: str) -> Callable[[Row], str]:
         return lambda row: number(Mean.of(map(value, row.runs.values())).value, spec, unit)
 
@@ -207,8 +197,6 @@ def _cost(sweep: Sweep) -> Table:
 
 
 def _single_runs(records: Sequence[Record], links: Mapping[str, str]) -> Table:
-    """Every run with accuracy, gap and the way to its own report."""
-
     def name(record: Record) -> Entry:
         run = phrases.run_name(record)
         return {"text": run, "href": links[run]} if run in links else run
