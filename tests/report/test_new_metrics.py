@@ -26,9 +26,9 @@ from fairsparse.fairness.measure.metrics import METRICS, metric
 from fairsparse.report import phrases
 from fairsparse.report.audit.page import write
 from fairsparse.report.run import tables
-from fairsparse.report.sweep import sentences
+from fairsparse.report.sweep import page as sweep_page
 
-control_metrics, main_metrics = map(of_records, (tables.control_metrics, sentences.main_metrics))
+control_metrics, main_metrics = map(of_records, (tables.control_metrics, sweep_page.main_metrics))
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit.schema.json").read_text())
 THEIL = (1.5 * math.log(1.5) + 0.5 * math.log(0.5)) / 2

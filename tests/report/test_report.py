@@ -25,12 +25,12 @@ from page import BAR, SPACE, Page
 
 from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.report import phrases
-from fairsparse.report.run import sentences
+from fairsparse.report.run import page as run_page
 
-run_paragraphs = of_records(sentences.run_paragraphs)
-given_up = of_records(sentences.given_up)
-tolerance = of_records(sentences.tolerance)
-budget = of_records(sentences.budget)
+run_paragraphs = of_records(run_page.run_paragraphs)
+given_up = of_records(run_page.given_up)
+tolerance = of_records(run_page.tolerance)
+budget = of_records(run_page.budget)
 
 MADE = {
     "classes": lambda: run_report(record(TEN)),

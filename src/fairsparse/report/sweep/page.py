@@ -1,4 +1,4 @@
-"""The report that compares many runs."""
+"""The report that compares many runs, in sentences that claim no more than they show."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.record import Record
 from fairsparse.report import phrases, table
 from fairsparse.report.page import Section, note, render, section, settings, words
-from fairsparse.report.phrases import Number, number
+from fairsparse.report.phrases import SPACE, Number, between, number, percent
 from fairsparse.report.run.tables import control_metrics, control_name, run_facts
-from fairsparse.report.sweep import plots, sentences
-from fairsparse.report.sweep.sweep import DENSE, Mean, Row, Sweep, cell_means, flat, gather, shared
+from fairsparse.report.sweep import plots
+from fairsparse.report.sweep.sweep import DENSE, Mean, Row, Sweep, cell_means, gather, paired
 from fairsparse.report.table import Cell, Column, Entry, Table
 
 _METHOD = Column("method", lambda row: row.label)
@@ -37,9 +38,9 @@ def comparison_report(records: Sequence[Record], links: Mapping[str, str] | None
         f"{phrases.plural(len(records), 'run')}: {phrases.listing(sweep.labels)}.",
         section(
             "",
-            *words(sentences.paragraphs(sweep, record)),
+            *words(paragraphs(sweep, record)),
             _means(sweep, records),
-            note(sentences.note(records)),
+            note(_note(records)),
             _variants(sweep),
             _controls(sweep, record),
         ),
@@ -99,7 +100,7 @@ def _sparsity(row: Row) -> Entry:
 
 
 def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
-    metrics = sentences.main_metrics(records[0])
+    metrics = main_metrics(records[0])
 
     def feasible(row: Row) -> str:
         kept = sum(run.status == "feasible" for run in row.runs.values())
@@ -162,6 +163,36 @@ def _variants(sweep: Sweep) -> Table:
     return Table(caption, ["method", "options"], rows, text=(1,))
 
 
+def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options with dotted names.
+
+    >>> flat({"a": 1, "b": {"c": 2}})
+    {'a': 1, 'b.c': 2}
+    """
+    dotted: dict[str, Any] = {}
+    for key, value in options.items():
+        nested = isinstance(value, Mapping)
+        dotted |= flat(value, f"{prefix}{key}.") if nested else {prefix + str(key): value}
+    return dotted
+
+
+def shared(configs: Sequence[Any]) -> Any:
+    """The part of nested settings that is the same in all of them.
+
+    >>> shared([{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}])
+    {'a': 1, 'b': {}}
+    """
+    head = configs[0]
+    if not all(isinstance(config, Mapping) for config in configs):
+        return head
+    common = [key for key in head if all(key in config for config in configs)]
+    return {
+        key: shared([config[key] for config in configs])
+        for key in common
+        if all(config[key] == head[key] or isinstance(config[key], Mapping) for config in configs)
+    }
+
+
 def _cells(kind: str, means: Sequence[Cell], labels: Sequence[str], level: str) -> Table:
     def accuracy(label: str) -> Column:
         return Column(label, lambda cell: _mean(cell["means"][label], "accuracy"))
@@ -216,3 +247,83 @@ def _single_runs(records: Sequence[Record], links: Mapping[str, str]) -> Table:
     ]
     caption = f"{phrases.plural(len(records), 'run')}, with 95 % intervals over test examples"
     return table.of(caption, records, columns, table.FOLD)
+
+
+_MEANS = (
+    "Below each mean: its 95 % t-interval over seeds, “-” for a single seed. With few seeds it is"
+    " wide and can leave the range of possible values. It says how much training varies, not how"
+    " well this test set stands for others; single reports have intervals over examples."
+)
+
+
+def main_metrics(record: Record) -> list[str]:
+    """The metrics of the main table, the notion's own gap among them."""
+    ordered = phrases.ordered(record.audit.metrics)
+    listed = [metric for metric in ordered if "sweep" in phrases.about(metric).listed]
+    return list(dict.fromkeys([*listed, phrases.notion(record).gap]))
+
+
+def _note(records: Sequence[Record]) -> str:
+    """What means over seeds are, how many examples groups have, and what is undefined."""
+    sizes: dict[str, set[int]] = {}
+    for record in records:
+        for cell in record.audit.cells:
+            if cell["kind"] == "group":
+                sizes.setdefault(cell["name"], set()).add(cell["n"])
+    groups = ", ".join(f"{name} n{SPACE}={SPACE}{phrases.size(n)}" for name, n in sizes.items())
+    texts = [_MEANS, f"Groups: {groups}."] if groups else [_MEANS]
+    for metric in main_metrics(records[0]):
+        undefined = [r.audit.candidate["undefined"].get(metric, []) for r in records]
+        names = list(dict.fromkeys(name for run in undefined for name in run))
+        if names:
+            texts.append(f"{phrases.label(metric)} is {phrases.lacking(names)}.")
+    return " ".join(texts)
+
+
+def paragraphs(sweep: Sweep, record: Record) -> list[str]:
+    """Plain words about many runs, a few short paragraphs."""
+    model, data = phrases.model_name(record), record.data.name
+    gap = phrases.notion(record).gap
+    text = (
+        f"{phrases.plural(len(sweep.labels), 'method')} at"
+        f" {phrases.plural(len(sweep.sparsities), 'sparsity level')}, with"
+        f" {phrases.plural(len(sweep.dense), 'seed')}, on {model} trained on {data}."
+        f" What is to be equal: {phrases.equality(record)}."
+    )
+    if not sweep.rows:
+        return [text]
+    highest, form = sweep.sparsities[-1], phrases.value_form(gap)
+    rows = sweep.at(highest)
+    values = "; ".join(
+        f"{name} {percent(accuracy.value)} and {form(value.value)}"
+        for name, accuracy, value in [
+            ("dense", sweep.dense_mean("accuracy"), sweep.dense_mean(gap)),
+            *((row.label, row.mean("accuracy"), row.mean(gap)) for row in rows),
+        ]
+    )
+    means = (
+        f"At {phrases.sparsity(highest)} sparsity, mean accuracy and mean {phrases.label(gap)} are:"
+        f" {values}. {_best(rows, gap)}"
+    )
+    return [text, means.strip()]
+
+
+def _best(rows: list[Row], gap: str) -> str:
+    sign = -1 if METRICS[gap].better == "higher" else 1
+    some = [row for row in rows if phrases.defined(row.mean(gap).value)]
+    if len(some) < 2:
+        return ""
+    first, second, *_ = sorted(some, key=lambda row: sign * row.mean(gap).value)
+    difference, form = paired(first, second, gap), phrases.change_form(gap)
+    text = (
+        f"The {'highest' if sign < 0 else 'smallest'} {phrases.label(gap)} is that of"
+        f" {first.label}; the next is {second.label}"
+    )
+    if difference.n < 2:
+        return f"{text}. They have too few seeds in common for an interval: it may be chance."
+    low, high = difference.low, difference.high
+    return (
+        f"{text}, and {first.label} differs from it by {form(difference.value)} (95{SPACE}%"
+        f" interval over {difference.n} seeds {between(low, high, form)})."
+        f" {phrases.doubt(low, high, 'which of the two is less unequal')}"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -131,36 +131,6 @@ def gather(records: Sequence[Record]) -> Sweep:
             options[label] = mine
     ordered = [some[asked] for some in rows.values() for asked in sorted(some)]
     return Sweep(tuple(ordered), dense, options)
-
-
-def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options with dotted names.
-
-    >>> flat({"a": 1, "b": {"c": 2}})
-    {'a': 1, 'b.c': 2}
-    """
-    dotted: dict[str, Any] = {}
-    for key, value in options.items():
-        nested = isinstance(value, Mapping)
-        dotted |= flat(value, f"{prefix}{key}.") if nested else {prefix + str(key): value}
-    return dotted
-
-
-def shared(configs: Sequence[Any]) -> Any:
-    """The part of nested settings that is the same in all of them.
-
-    >>> shared([{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}])
-    {'a': 1, 'b': {}}
-    """
-    head = configs[0]
-    if not all(isinstance(config, Mapping) for config in configs):
-        return head
-    common = [key for key in head if all(key in config for config in configs)]
-    return {
-        key: shared([config[key] for config in configs])
-        for key in common
-        if all(config[key] == head[key] or isinstance(config[key], Mapping) for config in configs)
-    }
 
 
 def cell_means(rows: Sequence[Row]) -> list[dict[str, Any]]:
