@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,7 @@ def _measures(frame: pd.DataFrame, attribute: str) -> Table:
 def _calibration(frame: pd.DataFrame) -> Table | None:
     if frame.empty:
         return None
-
-    def overconfidence(role: str) -> Column:
-        return Column(role, lambda row: table.estimate(row, _bare, role, f"{role}_"))
+    roles = (*MODELS, "change")
 
     def error(role: str) -> Column:
         ece, floor = f"{role}_ece", f"{role}_floor"
@@ -159,7 +158,7 @@ def _calibration(frame: pd.DataFrame) -> Table | None:
     columns = [
         Column("whose", lambda row: "all" if row["kind"] == "all" else sentences.name(row)),
         Column("n", lambda row: f"{row['n']:,}"),
-        *map(overconfidence, (*MODELS, "change")),
+        *(Column(r, partial(table.estimate, form=_bare, value=r, ends=f"{r}_")) for r in roles),
         *map(error, MODELS),
         Column("adjusted p of change", lambda row: phrases.p_value(row["p_adjusted"])),
     ]

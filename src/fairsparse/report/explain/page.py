@@ -16,7 +16,6 @@ from fairsparse.auditing.document import safe_csv
 from fairsparse.checkpoint import write_json, write_text
 from fairsparse.explain.agreement import ALL, LEAST
 from fairsparse.explain.explanation import PRUNED, RANDOM, Explanation
-from fairsparse.record import Record
 from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit.sentences import cells
 from fairsparse.report.explain import pictures
@@ -31,17 +30,12 @@ FORMAT = "fairsparse-explain/1"
 
 def write(explanation: Explanation, folder: Path) -> Path:
     """Write report.html, explain.json and heatmaps.csv (a row for each sampled example)."""
-    write_text(folder / "heatmaps.csv", safe_csv(sampled(explanation)))
+    examples = explanation.agreement.examples.rename(columns={"y": "class"})
+    examples.insert(0, "index", explanation.index)
+    write_text(folder / "heatmaps.csv", safe_csv(examples.assign(weight=explanation.weights)))
     write_text(folder / "report.html", html(explanation))
     write_json(folder / "explain.json", document(explanation))
     return folder
-
-
-def sampled(explanation: Explanation) -> pd.DataFrame:
-    """The sample: rows of the test split, whose they are, and the correlations of their maps."""
-    table = explanation.agreement.examples.rename(columns={"y": "class"})
-    table.insert(0, "index", explanation.index)
-    return table.assign(weight=explanation.weights)
 
 
 def document(explanation: Explanation) -> dict[str, Any]:
@@ -202,7 +196,7 @@ def _valley(explanation: Explanation) -> list[Part]:
 
 
 def _facts(explanation: Explanation) -> Table:
-    record: Record = explanation.record
+    record = explanation.record
     data, method, size = record.data, record.method, record.sparsity
     sampled = f"{len(explanation.index):,} of them sampled"
     rows = [

@@ -144,11 +144,11 @@ def _training(record: Record) -> list[Part]:
         f"{phrases.plural(len(history), 'epoch')}; at the end, loss {number(last['loss'], '.3f')},"
         f" accuracy {percent(last['accuracy'], 1)}, worst cell {percent(last['worst'], 1)}."
     )
-    plot = plots.plot("training", 3.8, caption, lambda figure: _draw(figure, history), more)
-    return [plot, tables.stages(record)]
+    curves = plots.plot("training", 3.8, caption, lambda figure: _curves(figure, history), more)
+    return [curves, tables.stages(record)]
 
 
-def _draw(figure: Figure, history: Sequence[dict[str, Any]]) -> None:
+def _curves(figure: Figure, history: Sequence[dict[str, Any]]) -> None:
     """Loss, accuracy and worst cell over all epochs, one stage after the other."""
     top, bottom = figure.subplots(2, 1, sharex=True)
     curves = [

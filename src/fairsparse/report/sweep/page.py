@@ -61,13 +61,15 @@ def _compared(sweep: Sweep, record: Record) -> list[Section]:
     notion, highest = phrases.notion(record), sweep.sparsities[-1]
     rows, level = sweep.at(highest), phrases.sparsity(highest)
     means, labels = cell_means(rows), [row.label for row in rows]
+    drops = phrases.ordered(record.audit.degradation)
+    falls = "How unequally the drop in accuracy falls: mean over seeds"
     caption = f"Accuracy of each {notion.audited_kind} at {level} sparsity, mean over seeds"
     return [
         section(
             "Accuracy and gap",
             plots.trade_off(sweep, notion.gap),
             plots.against_sparsity(sweep, notion.gap),
-            _degradation(sweep, record),
+            table.of(falls, sweep.rows, [_METHOD, _SPARSITY, *map(_mean_column, drops)], 0),
         ),
         section(
             f"Who is served how well at {level} sparsity",
@@ -118,13 +120,6 @@ def _means(sweep: Sweep, records: Sequence[Record]) -> Table:
     means = [_mean(sweep.dense_mean(metric), metric) for metric in metrics]
     dense: list[Entry] = ["dense", phrases.sparsity(0), str(len(sweep.dense)), phrases.DASH, *means]
     return replace(rows, rows=[dense, *rows.rows])
-
-
-def _degradation(sweep: Sweep, record: Record) -> Table:
-    metrics = phrases.ordered(record.audit.degradation)
-    columns = [_METHOD, _SPARSITY, *map(_mean_column, metrics)]
-    caption = "How unequally the drop in accuracy falls: mean over seeds"
-    return table.of(caption, sweep.rows, columns, most_open=0)
 
 
 def _controls(sweep: Sweep, record: Record) -> Table:

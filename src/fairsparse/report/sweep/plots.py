@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from fairsparse.report import phrases, plots
 from fairsparse.report.plots import INK, MOST_CELLS, MUTED, Plot, plot
-from fairsparse.report.sweep.sweep import DENSE, Mean, Row, Sweep
+from fairsparse.report.sweep.sweep import DENSE, Mean, Sweep
 from fairsparse.report.table import Cell
 
 
@@ -47,21 +47,18 @@ def trade_off(sweep: Sweep, gap: str) -> Plot:
         f"Accuracy against {phrases.label(gap)}; small marks are runs, large ones means over seeds"
     )
     star: dict[str, Any] = {"marker": "*", "linestyle": "", "markersize": 10}
-    means: list[tuple[float, float, str]] = []
-
-    def place(axes: Axes, row: Row) -> None:
-        look = {"linestyle": "", **_look(sweep, row.label)}
-        runs = [_values(metric, row.values(metric).values()) for metric in ("accuracy", gap)]
-        axes.plot(*runs, markersize=4, alpha=0.45, **look)
-        mean = (_mean("accuracy", row.mean("accuracy")), _mean(gap, row.mean(gap)))
-        axes.plot(*mean, markersize=8, **look)
-        if phrases.defined(mean[1]):
-            means.append((*mean, phrases.sparsity(row.sparsity)))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
+        means = []
         for row in sweep.rows:
-            place(axes, row)
+            look = {"linestyle": "", **_look(sweep, row.label)}
+            runs = [_values(metric, row.values(metric).values()) for metric in ("accuracy", gap)]
+            axes.plot(*runs, markersize=4, alpha=0.45, **look)
+            mean = (_mean("accuracy", row.mean("accuracy")), _mean(gap, row.mean(gap)))
+            axes.plot(*mean, markersize=8, **look)
+            if phrases.defined(mean[1]):
+                means.append((*mean, phrases.sparsity(row.sparsity)))
         dense = [_mean(metric, sweep.dense_mean(metric)) for metric in ("accuracy", gap)]
         axes.plot(*dense, color=INK, **star)
         axes.set_xlabel("accuracy, %")
