@@ -17,7 +17,7 @@ from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit import sentences
 from fairsparse.report.audit.markdown import model_card, summary
 from fairsparse.report.page import Part, Section, note, render, section, words
-from fairsparse.report.phrases import Number, number, percent, points
+from fairsparse.report.phrases import number, percent, points
 from fairsparse.report.plots import Plot
 from fairsparse.report.table import Cell, Column, Entry, Table
 
@@ -27,6 +27,10 @@ _CONFIDENCE = (
     "Above zero a model is surer than it is right. A model whose confidence is right in the long"
     " run has an ECE too, which is its floor."
 )
+
+
+_bare = partial(number, spec=".1f", scale=100)
+"""A difference in points, without the unit."""
 
 
 def write(audit: Audit, folder: Path) -> Path:
@@ -117,11 +121,6 @@ def measure(metric: str, estimates: Mapping[str, Any], undefined: str = "") -> l
         ),
         phrases.p_value(estimates.get("p_adjusted")),
     ]
-
-
-def _bare(value: Number) -> str:
-    """A difference in points, without the unit."""
-    return number(value, ".1f", scale=100)
 
 
 def _ranking(audit: Audit) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from fairsparse.report.table import Cell, Column, Entry, Table
 
 FORMAT = "fairsparse-explain/1"
 """Of explain.json; a change that readers would notice changes the number."""
+_two, _three = partial(number, spec=".2f"), partial(number, spec=".3f")
 
 
 def write(explanation: Explanation, folder: Path) -> Path:
@@ -97,7 +99,7 @@ def _both(frame: pd.DataFrame) -> list[Cell]:
 
 
 def _tables(both: Sequence[Cell]) -> list[Table]:
-    shift = Column("shift", lambda row: number(row["shift"], ".3f"))
+    shift = Column("shift", lambda row: _three(row["shift"]))
     constant = Column("constant maps", lambda row: f"{row['constant']:,}")
     networks = [Column("network", lambda row: row["network"]), Column("correlation", _correlation)]
     random = Column(RANDOM, lambda cell: _correlation(cell[RANDOM]))
@@ -113,7 +115,7 @@ def _tables(both: Sequence[Cell]) -> list[Table]:
 
 
 def _correlation(row: Cell) -> Entry:
-    return table.estimate(row, lambda value: number(value, ".3f"), "correlation")
+    return table.estimate(row, _three, "correlation")
 
 
 def _correlations(both: Sequence[Cell]) -> Part:
@@ -263,10 +265,6 @@ def _with(row: dict[str, Any]) -> str:
         return f"by an {phrases.UNDEFINED} amount"
     text = f"by {_two(row['correlation'])} on average"
     return f"{text} ({phrases.interval(row, _two)})" if phrases.defined(row["low"]) else text
-
-
-def _two(value: phrases.Number) -> str:
-    return number(value, ".2f")
 
 
 def _lowest(cells: pd.DataFrame, kind: str) -> str:

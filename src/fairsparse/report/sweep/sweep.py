@@ -65,9 +65,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs of several methods, in the order in which they came, sparsities and seeds."""
+    """Runs of several methods, sparsities and seeds."""
 
     rows: tuple[Row, ...]
+    """Methods in the order in which they came, each by sparsity."""
     dense: dict[int, dict[str, Number]]
     """Seed -> metric -> value of the dense network of that seed."""
     options: dict[str, dict[str, Any]]
