@@ -27,8 +27,6 @@ _CONFIDENCE = (
     "Above zero a model is surer than it is right. A model whose confidence is right in the long"
     " run has an ECE too, which is its floor."
 )
-
-
 _bare = partial(number, spec=".1f", scale=100)
 """A difference in points, without the unit."""
 

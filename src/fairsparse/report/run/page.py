@@ -35,7 +35,7 @@ def run_report(record: Record) -> str:
     reached = phrases.sparsity(record.sparsity.measured)
     method, data, status = record.method, record.data, record.status
     what = "dense" if phrases.is_dense(record) else f"{method.name}, {reached} sparse"
-    audit, whose = record.audit, ("the dense network", "the sparse network")
+    audit, networks = record.audit, ("the dense network", "the sparse network")
     asked = Settings(resamples=audit.resamples, seed=audit.seed)
     family = "The tests of this run are those of an audit of it."
     outcome = f"{status}, {_STATUS.get(status, 'see the method')}"
@@ -50,7 +50,7 @@ def run_report(record: Record) -> str:
         f"{phrases.model_name(record)} on {data.name}: {what}",
         f"{method.summary.rstrip('.')}. Seed {record.seed}.",
         section("", *words(run_paragraphs(record)), _tiles(record), _cell_plot(record)),
-        *contrast(inequality, record.audit.cells, MODELS, "record.json"),
+        *contrast(inequality, audit.cells, MODELS, "record.json"),
         section("Where the weights went", _layer_plot(record), *weights),
         section("Training", *_training(record)),
         section(
@@ -59,7 +59,7 @@ def run_report(record: Record) -> str:
             f"Status: {outcome}. {tolerance(record)} {budget(record)}",
             tables.validation(record),
         ),
-        section("How this was found", *how(audit.n, asked, whose, family)),
+        section("How this was found", *how(audit.n, asked, networks, family)),
         section(
             "Data, settings, environment",
             data.notes,
@@ -73,9 +73,9 @@ def run_report(record: Record) -> str:
 def _tiles(record: Record) -> Block:
     metrics, size, cost = record.audit.metrics, record.sparsity, record.cost
     tiles = []
-    for metric in [
-        m for m in dict.fromkeys(["accuracy", phrases.notion(record).gap]) if m in metrics
-    ]:
+    for metric in dict.fromkeys(["accuracy", phrases.notion(record).gap]):
+        if metric not in metrics:
+            continue
         value, form = metrics[metric]["candidate"], phrases.value_form(metric)
         name, beside = phrases.label(metric), phrases.interval(value, form)
         if not phrases.is_dense(record):

@@ -130,20 +130,16 @@ def _plain(value: Any) -> str:
 
 def stages(record: Record) -> Table:
     """The last epoch of every stage of training."""
-    epochs, seconds = Counter(e["stage"] for e in record.history), record.timings
+    epochs = Counter(epoch["stage"] for epoch in record.history)
     last = {epoch["stage"]: epoch for epoch in record.history}
-
-    def time(epoch: dict[str, Any]) -> str:
-        stage = epoch["stage"]
-        return number(seconds[stage], ".1f", "s") if stage in seconds else phrases.DASH
-
+    times = {stage: number(seconds, ".1f", "s") for stage, seconds in record.timings.items()}
     columns = [
         Column("stage", lambda epoch: epoch["stage"]),
         Column("epochs", lambda epoch: str(epochs[epoch["stage"]])),
         Column("loss", lambda epoch: number(epoch["loss"], ".4f")),
         Column("accuracy", lambda epoch: percent(epoch["accuracy"])),
         Column("worst cell", lambda epoch: (percent(epoch["worst"]), epoch["worst_cell"])),
-        Column("time", time),
+        Column("time", lambda epoch: times.get(epoch["stage"], phrases.DASH)),
     ]
     caption = f"The last epoch of {phrases.plural(len(last), 'training stage')}"
     return table.of(caption, last.values(), columns, most_open=8)
