@@ -225,8 +225,7 @@ def explain(
 ) -> None:
     """Show what a network looks at before and after pruning, and how alike that is, for whom."""
     from fairsparse.experiments.explain import explain as compared
-    from fairsparse.report.explain.page import write
-    from fairsparse.report.explain.sentences import paragraphs
+    from fairsparse.report.explain.page import paragraphs, write
 
     with Console(stderr=True).status("making heat maps"):
         explanation = compared(run_, with_, examples=examples, sample=sample, seed=seed)
