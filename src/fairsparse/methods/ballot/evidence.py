@@ -25,8 +25,7 @@ from fairsparse.methods.ballot.settings import Importance, Selection
 from fairsparse.training import Round, Run, State, cross_entropy, state_of
 
 _BATCH = 64
-_CELL_BATCH = 16
-_CELL_BATCHES = 4
+_CELL_BATCH, _CELL_BATCHES = 16, 4
 _WEAK = 0.1
 _STABLE = 0.02
 _RECALIBRATE = 20
@@ -34,10 +33,8 @@ _RECALIBRATE = 20
 
 def importance(kind: Importance, run: Run, weights: Mapping[str, Tensor]) -> Scores:
     """What each weight is worth by itself; ``fair`` asks the weak cells most, ``taylor`` all."""
-    if kind == "magnitude":
-        return scorers.magnitude(weights)
-    if kind == "lamp":
-        return scorers.lamp(weights)
+    if kind in ("magnitude", "lamp"):
+        return getattr(scorers, kind)(weights)
     batches = cell_batches(run, favour_weak=kind == "fair")
     return scorers.tempered(weights, scorers.taylor(run.model, weights, batches, cross_entropy))
 

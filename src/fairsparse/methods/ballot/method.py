@@ -1,12 +1,7 @@
 """Ballot: lottery tickets chosen and trained where accuracy and fairness pull apart.
 
-The paper [1]_ publishes the two components, mask generation by conflict detection and training
-refinement; its equations are not public, so the rules below are this implementation's.
-
-References
-----------
-.. [1] Gao et al., "Efficient DNN-Powered Software with Fair Sparse Models", ISSTA 2024,
-   arXiv:2407.02805.
+The paper, `Ballot.reference`, publishes the two components, mask generation by conflict detection
+and training refinement; its equations are not public, so the rules below are this implementation's.
 """
 
 from __future__ import annotations
@@ -200,11 +195,11 @@ class Ballot(Method):
         if weight:
             points = conflict_points(run, weights, parent, how)
             kappa = combine(points, weights, how)
-            removed = parent.masks.n_kept - plain.n_kept
+            removed = max(1, parent.masks.n_kept - plain.n_kept)
             while True:
                 lowered = penalized(scores, kappa, weight, how.combine)
                 masks = self.highest(lowered, level, parent.masks)
-                moved = sum(int((plain[n] & ~masks[n]).sum()) for n in masks) / max(1, removed)
+                moved = sum(int((plain[n] & ~masks[n]).sum()) for n in masks) / removed
                 if moved <= how.quota:
                     break
                 # so weak a conflict could only break ties, which a quota of 0 must not allow
