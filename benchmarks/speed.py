@@ -36,9 +36,8 @@ from fairsparse.methods.fair_scratch.subnet import Subnet
 from fairsparse.methods.fairgrape.shares import balanced
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.safecompress.method import SafeCompress
-from fairsparse.methods.stages import Dense, Round, Run
 from fairsparse.models import build
-from fairsparse.training import Loop, Recipe, Trainer, in_turn
+from fairsparse.training import Dense, Loop, Recipe, Round, Run, Trainer, in_turn
 
 CLASSES = tuple(str(i) for i in range(10))
 
@@ -114,7 +113,7 @@ def conflict_round() -> dict[str, float]:
     run = Run(model, some, setting, Dense(points, 4, val=None))
 
     def measure() -> None:
-        conflict_points(run, method.weights(model), parent, how.conflict_share, how.fair_loss)
+        conflict_points(run, method.weights(model), parent, how)
 
     def epoch() -> None:
         for _ in Loop(trainer(1), model, some.train, stage="speed"):

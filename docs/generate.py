@@ -22,6 +22,7 @@ from fairsparse import record
 from fairsparse.auditing import document
 from fairsparse.data import DATASETS
 from fairsparse.data.registry import terms
+from fairsparse.experiments.catalog import ATTRIBUTE, STRUCTURE
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
 from fairsparse.fairness.inference.calibration import CALIBRATIONS
@@ -32,11 +33,10 @@ from fairsparse.fairness.steering.budget import Budget
 from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.ballot.settings import Search, Selection
-from fairsparse.methods.method import ATTRIBUTE, STRUCTURE
-from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.registry import parameters
 from fairsparse.training import Recipe
+from fairsparse.training.refinement import Refinement
 
 DOCS = Path(__file__).parent
 Schema = dict[str, Any]

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from fairsparse.checkpoint import Stages, digest
 from fairsparse.data.task import Split, TrainData
+from fairsparse.experiments.options import regrouped
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods import METHODS, Method
-from fairsparse.methods.stages import Run, train_dense
-from fairsparse.training import Recipe, State, Trainer
+from fairsparse.training import Recipe, Run, State, Trainer, train_dense
 
 # on such small tensors a second thread costs more than it brings
 torch.set_num_threads(1)
@@ -56,7 +56,7 @@ def tiny(
 def ballot_of(**options: Any) -> Any:
     """Ballot with options of its groups beside the others."""
     kind = METHODS["ballot"]
-    return kind(**kind.regrouped(options))
+    return kind(**regrouped(kind, options))
 
 
 class Residual(nn.Module):

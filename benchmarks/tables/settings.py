@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.tables.text import Run
+from fairsparse.experiments.options import regrouped
 from fairsparse.experiments.plan import make_method
 from fairsparse.methods import METHODS
-from fairsparse.methods.shared.refine import Refinement
+from fairsparse.training.refinement import Refinement
 
 HEAD = "settings that are not the defaults"
 
@@ -24,7 +25,7 @@ def settings_text(method: Mapping[str, Any]) -> str:
     kind = METHODS[method["name"]]
     shipped = make_method({"name": method["name"]}, 0.9).settings()
     parts = []
-    for name, value in kind.regrouped({k: v for k, v in method.items() if k != "name"}).items():
+    for name, value in regrouped(kind, {k: v for k, v in method.items() if k != "name"}).items():
         if value == _plain(shipped[name]):
             continue
         parts += (

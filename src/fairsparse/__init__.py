@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from fairsparse.masks.maskset import MaskSet, prunable
     from fairsparse.masks.selection import select
     from fairsparse.methods import METHODS, Method, Outcome
-    from fairsparse.methods.shared.refinement import Refinement
     from fairsparse.models import MODELS
     from fairsparse.training import Recipe, Trainer
+    from fairsparse.training.refinement import Refinement
 
 __all__ = [
     "DATASETS",
@@ -97,9 +97,9 @@ _HOMES = {
     "masks.maskset": ("MaskSet", "prunable"),
     "masks.selection": ("select",),
     "methods": ("METHODS", "Method", "Outcome"),
-    "methods.shared.refinement": ("Refinement",),
     "models": ("MODELS",),
     "training": ("Recipe", "Trainer"),
+    "training.refinement": ("Refinement",),
     "core": ("Batch", "InputError", "Predictions"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +93,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     return tensors, json.loads(text)
 
 
+@dataclass(frozen=True)
 class Stages:
-    """Finished stages of runs, each stored atomically under the hash of all that led to it.
+    """Finished stages of runs, each stored atomically under the hash of all that led to it."""
 
-    Parameters
-    ----------
-    folder : Path or None
-        Where stages are kept; None keeps nothing.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    folder: Path | None
+    """Where stages are kept; None keeps nothing."""
 
     @staticmethod
     def key(*parts: Any) -> str:

@@ -29,13 +29,8 @@ class InputError(ValueError):
 class Diverged(InputError):
     """A loss, or a weight, that is no longer a finite number.
 
-    Parameters
-    ----------
-    message : str
-    step : int
-        Of the end of the last good epoch; the loop's start when none was.
-    state : dict of Tensor or None
-        The network at that step, when an epoch was.
+    `step` is that of the end of the last good epoch, or of the loop's start when none was; `state`
+    is the network at that step, when an epoch was.
     """
 
     def __init__(self, message: str, step: int, state: dict[str, Tensor] | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -15,15 +16,15 @@ from fairsparse.core import InputError
 T = TypeVar("T")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the nearest known name, or an empty string.
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest of the names, or an empty string.
 
     >>> nearest("balot", ["ballot", "lth"])
     " (did you mean 'ballot'?)"
     >>> nearest("zzz", ["ballot", "lth"])
     ''
     """
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
@@ -40,12 +41,8 @@ def listing(names: Sequence[str], most: int = 8) -> str:
 class Registry(Generic[T]):
     """A name -> thing table whose errors name the nearest known name.
 
-    Parameters
-    ----------
-    kind : str
-        What the table holds, in the singular, as error messages say it.
-    sort : bool
-        Whether names are listed by the alphabet; as they were registered otherwise.
+    `kind` says what it holds, in the singular, as error messages do. Names are listed by the
+    alphabet or, without `sort`, as they were registered.
     """
 
     def __init__(self, kind: str, *, sort: bool = True) -> None:
@@ -120,14 +117,10 @@ def parameters(thing: Callable[..., Any]) -> dict[str, tuple[str, str]]:
     """
     _, _, section = (inspect.getdoc(thing) or "").partition("Parameters\n----------\n")
     result: dict[str, tuple[str, str]] = {}
-    names: list[str] = []
-    for line in section.split("\n\n")[0].splitlines():
-        if line.startswith(" "):
-            for name in names:
-                kind, text = result[name]
-                result[name] = (kind, f"{text} {line.strip()}".strip())
-        else:
-            listed, _, kind = line.partition(" : ")
-            names = listed.split(", ")
-            result |= dict.fromkeys(names, (kind, ""))
+    # an entry is a line of names and their type, and indented lines that describe them
+    for entry in re.split(r"\n(?! )", section.split("\n\n")[0]):
+        head, *lines = entry.splitlines() or [""]
+        names, _, kind = head.partition(" : ")
+        text = " ".join(line.strip() for line in lines)
+        result |= dict.fromkeys(names.split(", ") if head else [], (kind, text))
     return result

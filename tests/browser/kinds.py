@@ -17,9 +17,7 @@ from fairsparse.auditing.exemplars import exemplars
 from fairsparse.report import exemplars as exemplars_report
 from fairsparse.report.audit.page import html
 from fairsparse.report.explain import page
-from fairsparse.report.run.page import run_report
-from fairsparse.report.sweep.page import comparison_report
-from report.made import MANY, TEN, record
+from report.made import MANY, TEN, comparison_report, record, run_report
 from runs import TINY
 
 TAG, FORMULA, LONG, RIGHT = "<script>alert(1)</script>", "=1+1", "x" * 150, "مرحبا بالعالم"

@@ -178,10 +178,10 @@ def test_demo_runs_its_configuration(
 def test_progress_shows_figures_and_cells_that_nobody_is_in() -> None:
     bar = program._Bar()
     log: dict[str, Any] = {"loss": 1.25, "accuracy": 0.5, "worst": 0.125, "worst_cell": "[b]"}
-    bar.update("dense", 10, 20, log)
-    bar.update("dense", 20, 20, {**log, "worst": None, "worst_cell": None})
-    bar.update("dense", 1, 20, log)  # the next seed's dense network
-    done, new = bar.progress.tasks
+    bar.show("dense", 10, 20, log)
+    bar.show("dense", 20, 20, {**log, "worst": None, "worst_cell": None})
+    bar.show("dense", 1, 20, log)  # the next seed's dense network
+    done, new = bar.tasks
     assert done.finished
     assert done.fields["figures"] == "loss 1.250  accuracy 0.500"
     assert new.fields["figures"] == "loss 1.250  accuracy 0.500  worst [b] 0.125"

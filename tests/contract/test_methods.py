@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from contract.registries import check_settings, promises
-from fairsparse.experiments.options import options_model
+from fairsparse.experiments.catalog import ATTRIBUTE, STRUCTURE
+from fairsparse.experiments.options import options_model, regrouped
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import n_kept
 from fairsparse.methods import METHODS, Method
-from fairsparse.methods.method import ATTRIBUTE, STRUCTURE, Facts
+from fairsparse.methods.method import Facts
 from fairsparse.training import state_of
 from helpers import bench, dead_everywhere, equal, fingerprint
 
@@ -129,7 +130,7 @@ def settings_of(name: str) -> list[dict[str, Any]]:
 
 
 def methods(name: str) -> list[Method]:
-    return [METHODS[name](**METHODS[name].regrouped(settings)) for settings in settings_of(name)]
+    return [METHODS[name](**regrouped(METHODS[name], settings)) for settings in settings_of(name)]
 
 
 @pytest.mark.parametrize("task", TASKS)

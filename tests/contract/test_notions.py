@@ -24,8 +24,8 @@ from fairsparse.fairness.steering.corrections import fit_thresholds
 from fairsparse.fairness.steering.penalties import gap_loss
 from fairsparse.fairness.steering.spread import spread
 from fairsparse.methods import METHODS
-from fairsparse.methods.shared.pressure import check_form
 from fairsparse.report import phrases
+from fairsparse.training.refinement.pressure import check_form
 from helpers import network, tiny
 
 GROUPS = ("a", "b", "c")

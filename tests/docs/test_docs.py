@@ -33,9 +33,9 @@ from fairsparse.fairness.steering.budget import Budget
 from fairsparse.masks.criteria.registry import CRITERIA
 from fairsparse.methods import METHODS
 from fairsparse.methods.ballot.settings import Search, Selection
-from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.models import MODELS
 from fairsparse.training import Recipe
+from fairsparse.training.refinement import Refinement
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -16,7 +16,7 @@ from fairsparse.experiments.controls import measure_controls
 from fairsparse.fairness.steering.corrections import fit_offsets
 from fairsparse.fairness.steering.spread import spread
 from fairsparse.methods import Dense
-from fairsparse.methods.shared.offsets import fold_
+from fairsparse.training.refinement.offsets import fold_
 
 RECIPE = {"epochs": 2, "batch_size": 32, "lr": 0.05}
 

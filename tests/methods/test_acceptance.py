@@ -11,9 +11,8 @@ from torch import Tensor
 from fairsparse.masks.selection import select
 from fairsparse.methods.ballot.method import Ballot
 from fairsparse.methods.shared.judge import Judge
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
+from fairsparse.training.refinement import Refinement
 from helpers import ballot_of, bench, equal
 
 

@@ -13,12 +13,11 @@ from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import n_kept, select
-from fairsparse.methods.ballot import conflict, evidence
+from fairsparse.methods.ballot import evidence
 from fairsparse.methods.ballot import method as ballot
 from fairsparse.methods.ballot.conflict import penalized
 from fairsparse.methods.ballot.method import Ballot
-from fairsparse.methods.stages import Round, rewind_step
-from fairsparse.training import derive, state_of
+from fairsparse.training import Round, derive, rewind_step, state_of
 from helpers import ballot_of, bench, dead_everywhere, equal
 
 QUICK: dict[str, Any] = {"tolerance": 1.0, "retries": 0}
@@ -46,12 +45,12 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """Replace the measured conflict by known noise, filled in at the first selection."""
     known: dict[str, Tensor] = {}
 
-    def combine(points: Any, weights: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
+    def combine(points: Any, weights: dict[str, Tensor], how: Any) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(7)
         known.update({n: torch.rand(w.shape, generator=generator) for n, w in weights.items()})
         return known
 
-    monkeypatch.setattr(conflict, "combine", combine)
+    monkeypatch.setattr(ballot, "combine", combine)
     return known
 
 

@@ -23,13 +23,12 @@ from fairsparse.methods.method import (
     Later,
     Levels,
     Methods,
-    OneStage,
     Sparsity,
     options,
 )
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import between, state_of
+from fairsparse.methods.shared.one_stage import OneStage
+from fairsparse.training import Round, Run, between, state_of
+from fairsparse.training.refinement import Refinement
 from helpers import bench, equal, network
 
 CELLS = Cells("class", ("a", "b", "c"))
@@ -107,7 +106,7 @@ def test_the_key_of_a_stage_names_all_before_it() -> None:
     first = by_hand(by_hand("tiny 0", "own", {"a": None}), 0.5)
     assert stages == [first, by_hand(first, "aside", 0.7), by_hand(first, 0.7, 2)]
     stages.clear()
-    case.stage("own", {"b": [1]}, make=made)
+    case.chain().stage("own", {"b": [1]}, make=made)
     case.run(Own(sparsity=0.25))
     assert stages == [
         by_hand("tiny 0", "own", {"b": [1]}),

@@ -152,7 +152,7 @@ def test_a_finished_stage_is_taken_from_the_store(tmp_path: Path) -> None:
     outcome = first.run(method)
     again = bench(method, folder=tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(safecompress, "select")
+        patch.delattr(safecompress.SafeCompress, "candidates")
         assert again.run(method) == outcome
     assert equal(state_of(first.model), state_of(again.model))
     assert again.trainer.history == first.trainer.history

@@ -21,6 +21,7 @@ from fairsparse.methods.fair_scratch.method import FairScratch
 from fairsparse.methods.fair_scratch.subnet import Subnet
 from fairsparse.methods.fair_scratch.ticket import randomize_
 from fairsparse.training import Loop, state_of
+from fairsparse.training.refinement import refining
 from helpers import Bench, bench, equal, network, tiny, trainer_for
 
 
@@ -240,21 +241,21 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
 
 def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     # of epochs 1 .. 6 the later half is watched: 4, 5 and 6, of which 5 is made the best
-    values = iter([2.0, 1.0, 3.0])
+    values = iter([2.0, 1.0, 3.0, 1.0])  # the last is that of the network in the end
     taken: list[MaskSet] = []
 
     def objective(*args: Any) -> tuple[float, float]:
         return next(values), 0.0
 
-    plain = fair_scratch.state_of
+    plain = refining.state_of
 
     def state(model: nn.Module) -> Any:
         if isinstance(model, Subnet):
             taken.append(model.masks())
         return plain(model)
 
-    monkeypatch.setattr(fair_scratch, "objective", objective)
-    monkeypatch.setattr(fair_scratch, "state_of", state)
+    monkeypatch.setattr(refining, "objective", objective)
+    monkeypatch.setattr(refining, "state_of", state)
     _, outcome = searched(FairScratch(sparsity=0.6), epochs=6, lr=0.5)
     assert len(taken) == 2
     assert outcome.masks == taken[1] != taken[0]

@@ -17,9 +17,8 @@ from fairsparse.masks.selection import n_kept
 from fairsparse.methods import lth, magnitude
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import rewind_step
-from fairsparse.training import State, state_of
+from fairsparse.training import State, rewind_step, state_of
+from fairsparse.training.refinement import Refinement
 from helpers import ballot_of, bench, equal, network
 
 LEVELS = (0.3, 0.6)

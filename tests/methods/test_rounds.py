@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from fairsparse.core import InputError
-from fairsparse.methods import METHODS, stages
+from fairsparse.methods import METHODS
 from fairsparse.methods.shared.rounds import Rounds
+from fairsparse.training import run as runs
 from fairsparse.training import state_of
 from helpers import bench, equal
 
@@ -25,7 +26,7 @@ def made(name: str, **settings: Any) -> Rounds:
 def counted(monkeypatch: pytest.MonkeyPatch, stop_at: int = 0) -> list[str]:
     """Stages that were really computed; the one numbered `stop_at` is interrupted."""
     computed: list[str] = []
-    plain = stages.stored
+    plain = runs.stored
 
     def stored(trainer: Any, key: str, make: Any, **more: Any) -> Any:
         if more.get("needs"):  # the dense network
@@ -39,7 +40,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, stop_at: int = 0) -> list[str]:
 
         return plain(trainer, key, counting, **more)
 
-    monkeypatch.setattr(stages, "stored", stored)
+    monkeypatch.setattr(runs, "stored", stored)
     return computed
 
 

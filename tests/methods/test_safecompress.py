@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cosine
 from fairsparse.methods.safecompress.method import SafeCompress
-from fairsparse.methods.stages import Dense, Run
-from fairsparse.training import Loop, State, state_of
+from fairsparse.training import Dense, Loop, Run, State, state_of
 from helpers import Bench, bench, network, tiny, trainer_for
 
 SET: dict[str, Any] = {"branches": ("magnitude/random",)}

@@ -15,9 +15,8 @@ from fairsparse.fairness.steering.spread import Spread
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.sequential import Curve, FairThenPrune, PruneThenFair
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Run
-from fairsparse.training import Loop, state_of
+from fairsparse.training import Loop, Run, state_of
+from fairsparse.training.refinement import Refinement
 from helpers import bench, dead_everywhere, equal, network
 
 OFF = asdict(Refinement.off())

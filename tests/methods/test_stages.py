@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from fairsparse.experiments.options import regrouped
 from fairsparse.methods import lth
 from fairsparse.methods.ballot import method as ballot
 from fairsparse.methods.ballot.method import Ballot
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.shared.offsets import fold_, last_bias
-from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.training import state_of
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.offsets import fold_, last_bias
 from helpers import Bench, ballot_of, bench, equal
 
 LEVELS = (0.3, 0.6)
@@ -152,7 +153,7 @@ def test_training_that_goes_on_does_so_without_the_folded_offsets(
         return {**log, "val_drop": 0.0, "offsets": offsets.tolist()}
 
     monkeypatch.setattr(module, "refine", refine)
-    method = kind(**kind.regrouped({"rewind": "lr", **REFINED}))
+    method = kind(**regrouped(kind, {"rewind": "lr", **REFINED}))
     case = bench(method, "conv", epochs=2)
     case.run(method)
     assert len(ends) == 3

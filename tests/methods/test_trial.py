@@ -13,8 +13,7 @@ from fairsparse.core import Predictions
 from fairsparse.data.task import Split
 from fairsparse.methods.safecompress import trial
 from fairsparse.methods.safecompress.trial import Trial, Verdict, attack_accuracy, best, score
-from fairsparse.methods.stages import Dense, Run
-from fairsparse.training import state_of
+from fairsparse.training import Dense, Run, state_of
 from helpers import network, tiny, trainer_for
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fairsparse.auditing.compare import compare
 from fairsparse.fairness.measure.outcomes import Confusion
+from fairsparse.record import Record
+from fairsparse.report.run import page as of_a_run
+from fairsparse.report.sweep import page as of_a_sweep
 
 TEN = [f"digit {i}" for i in range(10)]
 FIVE = ["north", "east", "south", "west", "x" * 60]
@@ -71,7 +74,10 @@ def record(
         },
         "model": {
             "name": "small-cnn",
+            "options": {},
             "class": "SmallCNN",
+            "input_shape": [1, 8, 8],
+            "n_classes": len(classes),
             "parameters": total + 20,
             "prunable": total,
             "layers": [
@@ -98,6 +104,7 @@ def record(
             "kept": round(total * (1 - gone)),
             "total": total,
         },
+        "masks": "0a1b2c3d",
         "status": "feasible",
         "rounds": []
         if method == "dense"
@@ -143,3 +150,17 @@ def sweep_records() -> list[dict[str, Any]]:
         for seed in (0, 1, 2)
         for m, s, loss in plan
     ]
+
+
+def of_records(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, of records as JSON holds them: as such tests change them."""
+
+    def call(made: Any, *more: Any) -> Any:
+        read = Record.model_validate
+        return function([read(r) for r in made] if isinstance(made, list) else read(made), *more)
+
+    return call
+
+
+run_report = of_records(of_a_run.run_report)
+comparison_report = of_records(of_a_sweep.comparison_report)

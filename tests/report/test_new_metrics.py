@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
-from made import TEN, record
+from made import TEN, comparison_report, of_records, record, run_report
 from page import BAR, Page
 
 from fairsparse.auditing.document import read_document
@@ -25,10 +25,10 @@ from fairsparse.fairness.measure.metric import FRACTION
 from fairsparse.fairness.measure.metrics import METRICS, metric
 from fairsparse.report import phrases
 from fairsparse.report.audit.page import write
-from fairsparse.report.run.page import run_report
-from fairsparse.report.run.tables import control_metrics
-from fairsparse.report.sweep.page import comparison_report
-from fairsparse.report.sweep.sentences import main_metrics
+from fairsparse.report.run import tables
+from fairsparse.report.sweep import page as sweep_page
+
+control_metrics, main_metrics = map(of_records, (tables.control_metrics, sweep_page.main_metrics))
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "audit.schema.json").read_text())
 THEIL = (1.5 * math.log(1.5) + 0.5 * math.log(0.5)) / 2

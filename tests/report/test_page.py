@@ -105,6 +105,9 @@ def test_many_cells_are_folded_and_more_are_in_a_file(n: int, folded: bool, rows
 
 
 def test_an_estimate_has_its_interval_below_it_where_there_is_one() -> None:
-    assert table.estimate(0.5, 0.25, 0.75, str) == ("0.5", "0.25 to 0.75")
-    assert table.estimate(0.5, None, None, str) == ("0.5", "interval undefined")
-    assert table.estimated({"value": math.nan, "low": 0, "high": 1}, str) == "undefined"
+    one = {"value": 0.5, "low": 0.25, "high": 0.75}
+    assert table.estimate(one, str) == ("0.5", "0.25 to 0.75")
+    assert table.estimate({"value": 0.5, "low": None, "high": None}, str)[1] == "interval undefined"
+    assert table.estimate({"value": math.nan, "low": 0, "high": 1}, str) == "undefined"
+    other = {"drop": 0.5, "drop_low": 0.25, "drop_high": 0.75}
+    assert table.estimate(other, str, "drop", "drop_") == table.estimate(one, str)

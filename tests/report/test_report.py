@@ -10,14 +10,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import FIVE, HOSTILE, MANY, TEN, record, sweep_records
+from made import (
+    FIVE,
+    HOSTILE,
+    MANY,
+    TEN,
+    comparison_report,
+    of_records,
+    record,
+    run_report,
+    sweep_records,
+)
 from page import BAR, SPACE, Page
 
 from fairsparse.auditing.findings import LOST_MORE
 from fairsparse.report import phrases
-from fairsparse.report.run.page import run_report
-from fairsparse.report.run.sentences import budget, given_up, run_paragraphs, tolerance
-from fairsparse.report.sweep.page import comparison_report
+from fairsparse.report.run import page as run_page
+
+run_paragraphs = of_records(run_page.run_paragraphs)
+given_up = of_records(run_page.given_up)
+tolerance = of_records(run_page.tolerance)
+budget = of_records(run_page.budget)
 
 MADE = {
     "classes": lambda: run_report(record(TEN)),
@@ -187,7 +200,7 @@ def test_the_plot_of_many_cells_shows_both_ends() -> None:
 
 def with_interval(metric: str, value: float, low: float | None, high: float | None) -> list[str]:
     made = record(TEN, resamples=20)
-    change = {"value": value, "low": low, "high": high, "dropped": 0.0}
+    change = {"value": value, "low": low, "high": high, "dropped": 0.0, "how": "BCa"}
     made["audit"]["metrics"][metric]["change"] = change
     return run_paragraphs(made)
 

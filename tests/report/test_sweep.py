@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import MANY, TEN, record, sweep_records
+from made import MANY, TEN, comparison_report, of_records, record, sweep_records
 from page import BAR, SPACE, Page
 from scipy import stats
 
 from fairsparse.core import InputError
-from fairsparse.report.sweep.page import comparison_report
-from fairsparse.report.sweep.sweep import Mean, gather, paired
+from fairsparse.report.sweep import sweep as sweeps
+from fairsparse.report.sweep.sweep import Mean, paired
+
+gather = of_records(sweeps.gather)
 
 
 @pytest.fixture(scope="module")

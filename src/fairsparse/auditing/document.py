@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import asdict
@@ -138,13 +137,9 @@ def document(audit: Audit) -> Document:
 
 def rows(frame: pd.DataFrame) -> list[Any]:
     """The rows of a table as JSON can hold them."""
-    columns = [frame[name].tolist() for name in frame.columns]
     return [
-        {
-            name: None if isinstance(v, float) and not math.isfinite(v) else v
-            for name, v in zip(frame.columns, row, strict=True)
-        }
-        for row in zip(*columns, strict=True)
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
     ]
 
 
@@ -155,13 +150,7 @@ def schema() -> dict[str, Any]:
 
 
 def read_document(path: str | Path) -> Document:
-    """Read ``audit.json``.
-
-    Raises
-    ------
-    InputError
-        When it is missing, damaged, of another format, or lacks something.
-    """
+    """Read ``audit.json``; `InputError` when it is missing, damaged, or of another format."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -179,11 +168,11 @@ def read_document(path: str | Path) -> Document:
         raise InputError(f"{path}: {where}: {first['msg']}; run the audit again") from None
 
 
-def safe(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table whose texts no spreadsheet takes for a formula: those get a leading apostrophe.
+def safe_csv(frame: pd.DataFrame) -> str:
+    """A table as CSV; texts that spreadsheets take for a formula get a leading apostrophe.
 
-    >>> safe(pd.DataFrame({"cell": ["=1+1", "a"], "n": [1, 2]}))["cell"].tolist()
-    ["'=1+1", 'a']
+    >>> safe_csv(pd.DataFrame({"cell": ["=1+1", "a"], "n": [1, 2]})).split()
+    ['cell,n', "'=1+1,1", 'a,2']
     """
     done = frame.copy()
     for name in done.columns:
@@ -191,11 +180,4 @@ def safe(frame: pd.DataFrame) -> pd.DataFrame:
             text = done[name].astype(str)
             risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
             done[name] = text.where(~risky, "'" + text)
-    return done
-
-
-def safe_csv(frame: pd.DataFrame) -> str:
-    """A table as CSV that spreadsheets can open."""
-    buffer = io.StringIO()
-    safe(frame).to_csv(buffer, index=False)
-    return buffer.getvalue()
+    return done.to_csv(index=False)

@@ -23,32 +23,15 @@ from fairsparse.fairness.measure.counts import Array
 
 @dataclass(frozen=True)
 class Settings:
-    """What an audit was asked for.
+    """What an audit was asked for."""
 
-    Parameters
-    ----------
-    margin : float
-        A cell is "no worse" where its drop is shown to be below this.
-    depth : int
-        Of how many sensitive attributes at most groups are crossed.
-    least : int
-        Cells with fewer examples are shown and not tested.
-    resamples, seed : int
-        Of intervals and tests that draw.
-    alpha : float
-        Of adjusted p-values.
-    primary : str, optional
-        The attribute, crossing or ``class`` whose cells are tested first, at the full level; all
-        else has what is left.
-    """
-
-    margin: float = 0.01
-    depth: int = 2
-    least: int = 30
-    resamples: int = 2000
-    seed: int = 0
-    alpha: float = 0.05
-    primary: str | None = None
+    margin: float = 0.01  # a cell is "no worse" where its drop is shown to be below this
+    depth: int = 2  # of how many sensitive attributes at most groups are crossed
+    least: int = 30  # cells with fewer examples are shown and not tested
+    resamples: int = 2000  # of intervals that are drawn
+    seed: int = 0  # of these draws
+    alpha: float = 0.05  # of adjusted p-values
+    primary: str | None = None  # the attribute, crossing or 'class' that is tested first
 
     def __post_init__(self) -> None:
         for name, fits, allowed in (
@@ -67,13 +50,8 @@ class Settings:
 class Examples:
     """Labelled examples with the groups that people belong to.
 
-    Parameters
-    ----------
-    y : ndarray of int64, shape (N,)
-        True classes.
-    class_names : tuple of str
-    attributes : dict
-        Attribute -> its groups as codes (N,), -1 where unknown, and their names.
+    True classes are int64 (N,); of each attribute there are its groups as codes (N,), -1 where
+    unknown, and their names.
     """
 
     y: Array
@@ -97,14 +75,9 @@ class Examples:
     ) -> tuple[Examples, dict[str, Array]]:
         """Read people's own arrays, and what models predict for them as codes (N,).
 
-        Other parameters are those of `audit`.
-
-        Parameters
-        ----------
-        outputs : mapping of str to array-like, shape (N,) or (N, C)
-            Name -> predicted classes of a model, or its scores.
-        every : bool
-            Whether any model may predict a class that neither `y` nor ``reference`` has.
+        The parameters are those of `audit`; `outputs` are predicted classes (N,) or scores (N, C)
+        by the model's name, and with `every` any model may predict a class that neither `y` nor
+        ``reference`` has.
         """
         true = column("y", y)
         arrays = {name: predicted(name, value, class_names) for name, value in outputs.items()}

@@ -31,16 +31,12 @@ from fairsparse.fairness.measure.counts import Array, share
 class Exemplars:
     """Which examples they are, and in whose cells they are more than chance puts there.
 
-    Attributes
-    ----------
-    examples : DataFrame
-        A row for each example, in order: its class ``y``, what most of the references and of the
-        candidates predict and how large a share of them does, whether the two differ (``modal``),
-        and the L1 distance of the two distributions of predictions (``taxicab``, 0 to 2).
-    cells : DataFrame
-        A row for each cell: ``n``, modal ``exemplars``, their ``share`` with its interval, the
-        ``ratio`` to the share among all others, and the exact ``p`` (Fisher's) that it is 1, with
-        Holm's adjustment over all cells.
+    ``examples`` has a row for each example, in order: its class ``y``, what most of the references
+    and of the candidates predict and how large a share of them does, whether the two differ
+    (``modal``), and the L1 distance of the two distributions of predictions (``taxicab``, 0 to 2).
+    ``cells`` has a row for each cell: ``n``, modal ``exemplars``, their ``share`` with its
+    interval, the ``ratio`` to the share among all others, and the exact ``p`` (Fisher's) that it is
+    1, with Holm's adjustment over all cells.
     """
 
     examples: pd.DataFrame
@@ -48,8 +44,8 @@ class Exemplars:
 
     def top(self, k: int = 20) -> pd.DataFrame:
         """The `k` examples whose predictions moved most, modal ones first."""
-        order = ["modal", "taxicab"]
-        return self.examples.sort_values(order, ascending=False, kind="stable").head(k)
+        moved = self.examples.sort_values(["modal", "taxicab"], ascending=False, kind="stable")
+        return moved.head(k)
 
 
 def exemplars(
@@ -67,10 +63,8 @@ def exemplars(
     ----------
     references, candidates : sequence of array-like, each (N,) or (N, C)
         Predicted classes, or scores, of each network; some of either, 30 in the source.
-    y, groups, class_names
+    y, groups, class_names, depth
         As for `audit`.
-    depth : int
-        Of how many attributes at most groups are crossed.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -229,8 +229,7 @@ def explain(
 ) -> None:
     """Show what a network looks at before and after pruning, and how alike that is, for whom."""
     from fairsparse.experiments.explain import explain as compared
-    from fairsparse.report.explain.page import write
-    from fairsparse.report.explain.sentences import paragraphs
+    from fairsparse.report.explain.page import paragraphs, write
 
     with Console(stderr=True).status("making heat maps"):
         explanation = compared(run_, with_, examples=examples, sample=sample, seed=seed)
@@ -268,18 +267,12 @@ def gate(
         raise typer.Exit(1)
 
 
-COMMANDS = (
-    (
-        audit,
-        "fairsparse audit --reference dense.csv --candidate pruned=pruned.csv --groups people.csv"
-        " --out audit",
-    ),
-    (
-        exemplars,
-        "fairsparse exemplars --reference dense0.csv --reference dense1.csv --candidate pruned0.csv"
-        " --candidate pruned1.csv --groups people.csv",
-    ),
-    (explain, "fairsparse explain runs/my/ballot-0.9-seed0 --out explain"),
-    (gate, "fairsparse gate audit/audit.json --policy policy.yaml"),
-)
+COMMANDS: dict[Callable[..., None], str] = {
+    audit: "fairsparse audit --reference dense.csv --candidate pruned=pruned.csv"
+    " --groups people.csv --out audit",
+    exemplars: "fairsparse exemplars --reference dense0.csv --reference dense1.csv"
+    " --candidate pruned0.csv --candidate pruned1.csv --groups people.csv",
+    explain: "fairsparse explain runs/my/ballot-0.9-seed0 --out explain",
+    gate: "fairsparse gate audit/audit.json --policy policy.yaml",
+}
 """Each with its example, in the order of the help."""

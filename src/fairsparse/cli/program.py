@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fairsparse.cli.audit import COMMANDS, end
+from fairsparse.cli.audit import COMMANDS, console, end
 
 app = typer.Typer(
     add_completion=False,
@@ -24,7 +24,6 @@ app = typer.Typer(
     help="Compress neural networks without leaving some classes or groups worse served than others."
     "\n\nExample: [bold]fairsparse demo[/bold]",
 )
-console = Console()
 T = TypeVar("T")
 
 Config = Annotated[Path, typer.Argument(help="YAML file; 'fairsparse list' shows what to name")]
@@ -124,7 +123,7 @@ def search(
     end(where / state["confirmation"]["run"])
 
 
-for command, example in COMMANDS:
+for command, example in COMMANDS.items():
     app.command(epilog=f"Example: [bold]{example}[/bold]")(command)
 
 
@@ -164,16 +163,16 @@ def _watched(work: Callable[[Any], T]) -> T:
     """Do what takes long under a progress bar."""
     try:
         with _Bar() as bar:
-            return work(bar.update)
+            return work(bar.show)
     except KeyboardInterrupt:
         _stop("interrupted; the same command continues", 130)
 
 
-class _Bar:
+class _Bar(Progress):
     """A progress bar per stage: loss, accuracy, and the worst cell's accuracy."""
 
     def __init__(self) -> None:
-        self.progress = Progress(
+        super().__init__(
             TextColumn("{task.description:<20}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[figures]}", markup=False),
@@ -181,23 +180,16 @@ class _Bar:
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
-        self.tasks: dict[str, Any] = {}
+        self.stages: dict[str, Any] = {}
 
-    def __enter__(self) -> _Bar:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def update(self, stage: str, step: int, total: int, log: Mapping[str, Any]) -> None:
+    def show(self, stage: str, step: int, total: int, log: Mapping[str, Any]) -> None:
         """Show the figures of one stage; a stage that is done stays on the screen."""
         figures = f"loss {log['loss']:.3f}  accuracy {log['accuracy']:.3f}"
         if log["worst"] is not None:
             figures += f"  worst {log['worst_cell']} {log['worst']:.3f}"
-        if stage not in self.tasks or self.progress.tasks[self.tasks[stage]].finished:
-            self.tasks[stage] = self.progress.add_task(stage, total=total, figures=figures)
-        self.progress.update(self.tasks[stage], completed=step, figures=figures)
+        if stage not in self.stages or self.tasks[self.stages[stage]].finished:
+            self.stages[stage] = self.add_task(stage, total=total, figures=figures)
+        self.update(self.stages[stage], completed=step, figures=figures)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,9 +13,7 @@ from rich.table import Table
 from fairsparse.record import Record
 from fairsparse.report import phrases
 from fairsparse.report.phrases import UNDEFINED, Number, defined, fraction, percent, points
-from fairsparse.report.sweep.sweep import DENSE, gather
-
-Estimate = Mapping[str, Any]
+from fairsparse.report.sweep.sweep import DENSE, Mean, gather
 
 
 def results(records: Sequence[Record], console: Console) -> Table:
@@ -42,12 +40,7 @@ def _table(records: Sequence[Record], gap: str | None) -> Table:
         else f"seed {seeds[0]}, 95 % bootstrap interval"
     )
     hidden = "; intervals are in the report" if gap is None else ""
-    table = Table(
-        title=f"Test split: {about}{hidden}",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-    )
+    table = _titled(f"Test split: {about}{hidden}")
     metrics = map(phrases.about, phrases.ordered(list(records[0].audit.metrics)))
     columns = [metric for metric in metrics if metric.column]
     table.add_column("method", no_wrap=True)
@@ -55,28 +48,24 @@ def _table(records: Sequence[Record], gap: str | None) -> Table:
     for column in columns:
         table.add_column(column.column, justify="right", no_wrap=True)
 
-    rows: list[tuple[str, float, Mapping[str, Estimate]]]
-    if len(seeds) > 1:
-        means = {c.name: sweep.dense_mean(c.name)._asdict() for c in columns}
-        rows = [(DENSE, 0.0, means)]
-        for row in sweep.rows:
-            means = {c.name: row.mean(c.name)._asdict() for c in columns}
-            rows.append((row.label, row.sparsity, means))
-    else:
-        rows = [(DENSE, 0.0, _of(records[0], "reference"))]
-        for row in sweep.rows:
-            rows.append((row.label, row.sparsity, _of(row.runs[seeds[0]], "candidate")))
-    for label, sparsity, estimates in rows:
-        texts = [_text(estimates[c.name], c.unit.narrow, gap) for c in columns]
-        table.add_row(label, f"{100 * sparsity:.5g}", *texts)
+    def texts(mean: Callable[[str], Mean], record: Mapping[str, Any], model: str) -> Iterator[str]:
+        metrics = record["audit"]["metrics"]
+        for c in columns:
+            one = mean(c.name)._asdict() if len(seeds) > 1 else metrics[c.name][model]
+            yield _text(one, c.unit.narrow, gap)
+
+    table.add_row(DENSE, "0", *texts(sweep.dense_mean, records[0], "reference"))
+    for row in sweep.rows:
+        run = next(iter(row.runs.values()))
+        table.add_row(row.label, f"{100 * row.sparsity:.5g}", *texts(row.mean, run, "candidate"))
     return table
 
 
-def _of(record: Mapping[str, Any], model: str) -> dict[str, Estimate]:
-    return {name: both[model] for name, both in record["audit"]["metrics"].items()}
+def _titled(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
 
 
-def _text(estimate: Estimate, scale: float, gap: str | None) -> str:
+def _text(estimate: Mapping[str, Any], scale: float, gap: str | None) -> str:
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
     if not defined(value):
         return UNDEFINED
@@ -92,12 +81,7 @@ def candidates(state: Mapping[str, Any]) -> Table:
     """What a search looked at on validation, by sparsity, below the dense network."""
     tried = sorted(state["candidates"], key=lambda c: c["sparsity"])
     measure = state["search"]["budget"]["measure"]
-    table = Table(
-        title="Validation split: upper bounds are one-sided, 95 %",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-    )
+    table = _titled("Validation split: upper bounds are one-sided, 95 %")
     for title in ("sparsity", "accuracy", measure, "upper bound"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("within", no_wrap=True)
@@ -128,7 +112,7 @@ def verdict(state: Mapping[str, Any]) -> list[str]:
         return [
             f"Even the lowest sparsity, {phrases.sparsity(lowest['sparsity'])}, is not within"
             f" {budget} on validation: {why}. Nothing was chosen, and nothing was tested. Give a"
-            " lower --low, a larger limit, or more validation examples.",
+            " lower --low, a larger limit, or more validation examples."
         ]
     above = [c["sparsity"] for c in tried if c["sparsity"] > chosen]
     then = (

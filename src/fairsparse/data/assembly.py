@@ -11,15 +11,12 @@ from torch import Tensor
 
 from fairsparse.core import InputError
 from fairsparse.data.files.features import encode_table
-from fairsparse.data.files.images import ImageFiles, undecodable
+from fairsparse.data.files.images import Decoder, ImageFiles, undecodable
 from fairsparse.data.files.rows import Rows
 from fairsparse.data.files.tokens import Tokenization, Tokens, encode_texts
 from fairsparse.data.labels import Labels
 from fairsparse.data.splits import Assigned, Held, Parts, in_order
 from fairsparse.data.task import SPLITS, Split, Standardize, Task, Transform
-
-_NAMED = 5
-"""Files that do not decode and are named in the notes, at most."""
 
 
 def assemble(
@@ -63,18 +60,10 @@ def table_task(
     assigned: Assigned = Assigned(),
     categorical: Sequence[str] | None = None,
 ) -> Task:
-    """Make the task of a table.
+    """Make the task of a table that has the columns `target` and `groups`.
 
-    Parameters
-    ----------
-    name : str
-    frame : DataFrame
-        Columns `target` and `groups`.
-    features : DataFrame
-        The columns that are inputs; those in `categorical` hold categories, or those without
-        numbers when absent.
-    held, assigned
-        How rows are divided.
+    All columns of `features` are inputs; those in `categorical` hold categories, or those without
+    numbers when absent.
     """
     labels = Labels.of_columns(name, frame, target, groups)
     parts = held.divide(labels.y, labels.group, assigned)
@@ -92,30 +81,21 @@ def image_task(
     assigned: Assigned = Assigned(),
     notes: str = "",
 ) -> Task:
-    """Make the task of a table with one row for each image file.
+    """Make the task of a table with one row for each image file, whose index has the paths.
 
-    Parameters
-    ----------
-    name : str
-    frame : DataFrame
-        Columns `target` and `groups`; the index has the paths.
-    images, held, assigned
-        How files are read and examples divided.
-    notes : str
-        What was left out before.
+    `notes` say what was left out before.
     """
     files = list(frame.index)
     if images.skip_bad_images:
-        bad = undecodable(images.decoder(name), files)
+        bad = undecodable(Decoder(name, images), files)
         if len(bad) == len(files):
             raise InputError(
                 f"{name}: none of the {len(files)} images decodes (first: {files[0]}); check that"
                 " path is where they are"
             )
         if bad:
-            named = ", ".join(files[i].name for i in bad[:_NAMED])
-            more = ", ..." if len(bad) > _NAMED else ""
-            left_out = f"images do not decode and were left out: {named}{more}."
+            named = ", ".join(files[i].name for i in bad[:5]) + (", ..." if len(bad) > 5 else "")
+            left_out = f"images do not decode and were left out: {named}."
             notes = f"{notes} {len(bad)} of {len(files)} {left_out}".strip()
             keep = np.delete(np.arange(len(files)), bad)
             frame, assigned = frame.iloc[keep], assigned.at(keep)

@@ -16,14 +16,9 @@ from fairsparse.data.task import SPLITS
 
 @dataclass(frozen=True)
 class Labels:
-    """Classes and groups of all examples, before they are divided into splits.
+    """Classes and groups of all N examples, before they are divided into splits.
 
-    Parameters
-    ----------
-    y, group : int64 arrays, shape (N,)
-        `group` is -1 where it is unknown.
-    class_names, group_names, attributes : tuple of str
-        As in `Task`.
+    A group is -1 where it is unknown; the names are those of a `Task`.
     """
 
     y: Ints
@@ -44,17 +39,9 @@ class Labels:
     ) -> Labels:
         """Labels from a table; several group columns make one group per intersection that occurs.
 
-        Raises
-        ------
-        InputError
-            Naming the task `name`, when a target is missing or no row has a known group.
+        A missing target, or no row with a known group, is an `InputError` of the task `name`.
         """
-        missing = np.flatnonzero(frame[target].isna())
-        if len(missing):
-            raise InputError(
-                f"{name}: target column '{target}' is missing in {len(missing)} rows (first: row"
-                f" {missing[0] + 1}); every example needs a class: fill in or remove those rows"
-            )
+        refuse_missing(name, frame, target, "target", " every example needs a class:")
         y, class_names = coded(frame[target])
         if not groups:
             return cls.without_groups(y, class_names)
@@ -65,6 +52,16 @@ class Labels:
                 " choose columns with values, or no groups"
             )
         return cls(y, group, class_names, group_names, tuple(groups))
+
+
+def refuse_missing(name: str, frame: pd.DataFrame, column: str, kind: str, why: str = "") -> None:
+    """Raise `InputError` when a column is missing in some rows."""
+    missing = np.flatnonzero(frame[column].isna())
+    if len(missing):
+        raise InputError(
+            f"{name}: {kind} column '{column}' is missing in {len(missing)} rows (first: row"
+            f" {missing[0] + 1});{why} fill in or remove those rows"
+        )
 
 
 def coded(values: pd.Series) -> tuple[Ints, tuple[str, ...]]:
@@ -100,12 +97,12 @@ def intersect(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Ints, tuple[
 
 def yes_or_no(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Name both values of attributes, absent first."""
-    result = frame.copy()
-    for column in columns:
-        if frame[column].dtype == bool:
-            names = [f"not {column}", column]
-            result[column] = pd.Categorical.from_codes(frame[column].astype(int), names)
-    return result
+    named = {
+        column: pd.Categorical.from_codes(frame[column].astype(int), [f"not {column}", column])
+        for column in columns
+        if frame[column].dtype == bool
+    }
+    return frame.assign(**named)
 
 
 @dataclass(frozen=True)
@@ -129,13 +126,7 @@ class Columns:
         return [c for c in (self.split_column, self.identity) if c is not None]
 
     def assigned(self, name: str, frame: pd.DataFrame) -> Assigned:
-        """Read them; a row without identity stands for itself alone.
-
-        Raises
-        ------
-        InputError
-            Listing the values that name no split.
-        """
+        """Read them; a row without identity is alone, one of an unknown split an `InputError`."""
         split = identity = None
         if self.split_column is not None:
             split = split_names(name, frame[self.split_column])

@@ -23,14 +23,9 @@ Share: TypeAlias = Annotated[float, Field(gt=0, lt=0.5)]
 
 @dataclass(frozen=True, eq=False)
 class Assigned:
-    """What the data say of each example before any split is drawn.
+    """The split of each of N examples, and whose it is, as far as the data say so.
 
-    Parameters
-    ----------
-    split : array of str, shape (N,), optional
-        ``"train"``, ``"cal"``, ``"val"`` or ``"test"``; all train when absent.
-    identity : array, shape (N,), optional
-        Whose example it is; those of one identity share a split.
+    Examples of one identity share a split; without splits all are of ``"train"``.
     """
 
     split: npt.NDArray[Any] | None = None
@@ -70,29 +65,15 @@ class Held:
     limit: Annotated[int, Field(ge=1)] | None = None
 
     def divide(self, y: Ints, group: Ints, assigned: Assigned = Assigned()) -> dict[str, Ints]:
-        """Divide examples into train, cal, val and test, stratified by class and group.
+        """Divide N examples into train, cal, val and test, stratified by class and group.
 
         Splits that `assigned` names stay as they are; the others are drawn from ``train``: first
         the test split, then the subsample of `limit` examples, then cal and val from what is left.
         Within each class x group (an unknown group is a stratum of its own) the shares hold up to
         rounding, and between identities as nearly as their sizes allow. A stratum with more
         examples than parts to divide it into gives every part at least one; a smaller one stays in
-        train.
-
-        Parameters
-        ----------
-        y, group : int64 arrays, shape (N,)
-        assigned : Assigned
-
-        Returns
-        -------
-        dict of str to int64 array
-            Positions in each of the four splits, ascending.
-
-        Raises
-        ------
-        InputError
-            When `assigned` has no training example, or puts one identity into two splits.
+        train. Positions in a split ascend. When `assigned` has no training example, or puts one
+        identity into two splits, that is an `InputError`.
         """
         split, identity = assigned.split, assigned.identity
         part = np.full(len(y), "train") if split is None else np.array(split, dtype="<U5")
@@ -104,7 +85,7 @@ class Held:
             )
         if identity is not None:
             _refuse_shared(part, identity)
-        strata = np.unique(np.stack([y, group]), axis=1, return_inverse=True)[1].reshape(-1)
+        strata = strata_of(y, group)
         rng = np.random.default_rng(self.seed)
 
         def draw(*names: str) -> None:
@@ -120,6 +101,11 @@ class Held:
             part[np.delete(rows, subsample(strata[rows], self.limit, rng))] = "left"
         draw("cal", "val")
         return {name: np.flatnonzero(part == name) for name in SPLITS}
+
+
+def strata_of(y: Ints, group: Ints) -> Ints:
+    """Return the number of each example's class x group, (N,)."""
+    return np.unique(np.stack([y, group]), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def in_order(parts: Parts) -> Ints:

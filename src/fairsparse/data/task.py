@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, Subset, default_collate
 
 from fairsparse.core import UNKNOWN, Batch, InputError
 from fairsparse.data.files.rows import Rows
@@ -22,10 +22,7 @@ SPLITS = ("train", "cal", "val", "test")
 class Standardize:
     """``(x - mean) / std`` in float32; the constants come from the training split alone.
 
-    Parameters
-    ----------
-    mean, std : Tensor of float32
-        Broadcast against one example, in the units in which the split stores it.
+    They are broadcast against one example, in the units in which the split stores it.
     """
 
     mean: Tensor
@@ -39,8 +36,7 @@ class Standardize:
     def images(cls, x: Tensor | Rows) -> Standardize:
         """Per-channel constants of images ``(N, channels, H, W)``, in memory or not."""
         channels, *sides = x.shape[1:] if isinstance(x, Tensor) else x.shape
-        total = torch.zeros(channels, dtype=torch.float64)
-        square = torch.zeros(channels, dtype=torch.float64)
+        total, square = torch.zeros((2, channels), dtype=torch.float64)
         for index in torch.arange(len(x)).split(1024):
             values = (x[index] if isinstance(x, Tensor) else x.rows(index)).to(torch.float64)
             total += values.sum((0, 2, 3))
@@ -86,7 +82,8 @@ class Split:
             return self.x[index]
         if isinstance(self.x, Rows):
             return self.x.rows(index)
-        return default_collate([_first(self.x[int(i)]) for i in index])
+        items = (self.x[int(i)] for i in index)
+        return default_collate([x[0] if isinstance(x, (tuple, list)) else x for x in items])
 
     def prepare(self, x: Any) -> Any:
         """Turn stored inputs into what the model takes: transformed, or float32, or a dict."""
@@ -106,23 +103,8 @@ class Split:
         if isinstance(self.x, Tensor):
             x = self.x[index]
         else:
-            x = self.x.select(index) if isinstance(self.x, Rows) else _Subset(self.x, index)
+            x = self.x.select(index) if isinstance(self.x, Rows) else Subset(self.x, index.tolist())
         return replace(self, x=x, y=self.y[index], group=self.group[index])
-
-
-class _Subset(Dataset[Any]):
-    def __init__(self, base: Dataset[Any], index: Tensor) -> None:
-        self.base, self.index = base, index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, i: int) -> Any:
-        return self.base[int(self.index[i])]
-
-
-def _first(item: Any) -> Any:
-    return item[0] if isinstance(item, (tuple, list)) else item
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel
 
 from fairsparse.data import DATASETS
 from fairsparse.data.registry import terms
@@ -18,25 +17,36 @@ from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
 from fairsparse.methods import METHODS, Method
-from fairsparse.methods.method import ATTRIBUTE, STRUCTURE
 from fairsparse.models import MODELS
-from fairsparse.registry import parameters
+from fairsparse.registry import Registry, parameters
+
+T = TypeVar("T")
+
+STRUCTURE = {
+    "none": "nothing is removed",
+    "unstructured": "unstructured",
+    "structured": "structured",
+    "either": "unstructured, or structured by an option",
+}
+"""`Facts.structure` in words."""
+ATTRIBUTE = {
+    "never": "not needed",
+    "option": "in training, where an option steers by cells or a term of groups",
+    "cells": "in training, where its cells or term are of groups",
+    "training": "in training",
+    "inference": "in training and at inference",
+}
+"""`Facts.attribute` -> when the sensitive attribute has to be known, in words."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that can be named.
-
-    Attributes
-    ----------
-    name, summary, details : str
-    options : list of (name, default, description)
-    """
+    """One thing that can be named; of its options name, default and description."""
 
     name: str
     summary: str
     details: str = ""
-    options: list[tuple[str, str, str]] = field(default_factory=list)
+    options: Sequence[tuple[str, str, str]] = ()
 
 
 def rows(what: str) -> list[Row]:
@@ -44,49 +54,34 @@ def rows(what: str) -> list[Row]:
     match what:
         case "methods":
             return [
-                Row(
-                    name,
-                    _summary(METHODS[name]),
-                    _facts(METHODS[name]),
-                    _options(options_model(METHODS[name], 0, ("sparsity",))),
-                )
-                for name in METHODS
+                Row(name, _summary(m), _facts(m), _options(m, leave_out=("sparsity",)))
+                for name, m in _items(METHODS)
             ]
         case "datasets":
             return [
-                Row(
-                    name,
-                    _summary(DATASETS[name]),
-                    f"Terms: {terms(DATASETS[name])}",
-                    _options(options_model(DATASETS[name]), parameters(DATASETS[name])),
-                )
-                for name in DATASETS
+                Row(name, _summary(d), f"Terms: {terms(d)}", _options(d))
+                for name, d in _items(DATASETS)
             ]
         case "models":
-            known = [
-                Row(name, _summary(MODELS[name]), "", _options(options_model(MODELS[name], 2)))
-                for name in MODELS
-            ]
             own = "A callable of your own, (input_shape, n_classes, **options) -> nn.Module."
             hub = (
                 "The sequence or image classifier in a local directory, or of that name on the hub."
             )
-            return [*known, Row("hf:NAME_OR_DIR", hub), Row("module:factory", own)]
+            named = [Row(name, _summary(m), "", _options(m, skip=2)) for name, m in _items(MODELS)]
+            return [*named, Row("hf:NAME_OR_DIR", hub), Row("module:factory", own)]
         case "notions":
             return [
-                Row(
-                    name,
-                    f"{NOTIONS[name].sentence[0].upper()}{NOTIONS[name].sentence[1:]}.",
-                    f"Gap: {NOTIONS[name].gap}\nNeeds: {NOTIONS[name].needs}",
-                )
-                for name in NOTIONS
+                Row(name, f"{s[0].upper()}{s[1:]}.", f"Gap: {n.gap}\nNeeds: {n.needs}")
+                for name, n in _items(NOTIONS)
+                for s in [n.sentence]
             ]
         case _:
-            return [
-                Row(name, registry[name].summary, registry[name].facts)
-                for registry in (METRICS, DEGRADATIONS)
-                for name in registry
-            ]
+            both = (*_items(METRICS), *_items(DEGRADATIONS))
+            return [Row(name, metric.summary, metric.facts) for name, metric in both]
+
+
+def _items(registry: Registry[T]) -> list[tuple[str, T]]:
+    return [(name, registry[name]) for name in registry]
 
 
 def _summary(thing: Callable[..., Any]) -> str:
@@ -105,18 +100,17 @@ def _facts(method: type[Method]) -> str:
 
 
 def _options(
-    model: type[BaseModel] | None,
-    texts: Mapping[str, tuple[str, str]] = {},
-    prefix: str = "",
+    target: Callable[..., Any], skip: int = 0, leave_out: Sequence[str] = (), prefix: str = ""
 ) -> list[tuple[str, str, str]]:
     result = []
+    model, texts = options_model(target, skip, leave_out), parameters(target)
     for name, info in (model.model_fields if model is not None else {}).items():
         text = info.description or texts.get(name, ("", ""))[1]
         if get_origin(info.annotation) is Literal:
             text = " | ".join(map(str, get_args(info.annotation))) + (f"; {text}" if text else "")
         default = info.get_default(call_default_factory=True)
         if dataclasses.is_dataclass(default):
-            result += _options(options_model(type(default)), prefix=f"{name}.")
+            result += _options(type(default), prefix=f"{name}.")
         else:
             shown = "(required)" if info.is_required() else _yaml(plain(default))
             result.append((prefix + name, shown, text))

@@ -86,19 +86,15 @@ def make_config(values: Any) -> RunConfig:
     """Check and complete a configuration.
 
     Every option of the data set, the model and the methods that is not given gets its default, so
-    that the result says all there is to say.
-
-    Raises
-    ------
-    InputError
-        Naming the first setting that is unknown or out of range.
+    that the result says all there is to say. An `InputError` names the first setting that is
+    unknown or out of range.
     """
     if not isinstance(values, Mapping):
         raise InputError(
             f"a configuration is a mapping of settings ({', '.join(RunConfig.model_fields)}),"
             f" got {type(values).__name__}"
         )
-    config = check_config(values)
+    config: RunConfig = checked(RunConfig, values, "")
     data = complete(config.data, "data", lambda name: DATASETS[name])
     model = complete(config.model, "model", factory, skip=2)
     methods = tuple(complete_method(m, f"methods.{i}") for i, m in enumerate(config.methods))
@@ -112,20 +108,10 @@ def make_config(values: Any) -> RunConfig:
     return config.model_copy(update={"data": data, "model": model, "methods": methods})
 
 
-def check_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check types and ranges, without looking up what the names stand for."""
-    config: RunConfig = checked(RunConfig, values, "")
-    return config
-
-
 def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file, apply ``key=value`` overrides, check and complete.
+    """Read a YAML file, apply overrides, check and complete.
 
-    Parameters
-    ----------
-    path : Path
-    overrides : sequence of str
-        ``training.epochs=5``, ``methods.0.tolerance=0.02``; values are YAML.
+    Overrides are ``training.epochs=5`` or ``methods.0.tolerance=0.02``, with values in YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")

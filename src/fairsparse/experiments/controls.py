@@ -10,13 +10,12 @@ from torch import Tensor
 
 from fairsparse.auditing.compare import compare
 from fairsparse.core import Predictions
-from fairsparse.data import Task
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.corrections import check_thresholds, fit_thresholds
+from fairsparse.fairness.steering.corrections import fit_thresholds
 from fairsparse.methods import Dense
-from fairsparse.methods.shared.offsets import choose_offsets
-from fairsparse.methods.shared.refinement import Refinement
 from fairsparse.training import derive
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.offsets import choose_offsets
 
 Control = Literal["offsets", "thresholds"]
 Controls = Annotated[
@@ -30,12 +29,6 @@ ABOUT = {
     "offsets": "class offsets, which fold into the last bias",
     "thresholds": "a threshold for each group, which needs the group of each example at inference",
 }
-
-
-def check_controls(controls: Sequence[Control], task: Task, cells: Cells) -> None:
-    """Raise `InputError` for a control that this task cannot have."""
-    if "thresholds" in controls:
-        check_thresholds(cells, (task.cal.y, task.cal.group))
 
 
 def measure_controls(
@@ -65,16 +58,9 @@ def measure_controls(
             else:
                 classify = fit_thresholds(splits["cal"], cells, derive(seed, "thresholds"))
                 corrected, facts = classify(test), {"constraint": cells.definition.constraint}
-            change = compare(
-                test.logits.argmax(1),
-                corrected,
-                test.y,
-                test.group,
-                cells.class_names,
-                cells.group_names,
-                resamples=resamples,
-                seed=seed,
-            )
+            truth = (test.y, test.group, cells.class_names, cells.group_names)
+            before = test.logits.argmax(1)
+            change = compare(before, corrected, *truth, resamples=resamples, seed=seed)
             entry[name] = {**facts, "churn": change.churn, "metrics": change.metrics}
         effects[control] = entry
     return effects
@@ -82,10 +68,7 @@ def measure_controls(
 
 def _offsets(splits: Splits, cells: Cells, dense: Dense) -> tuple[Tensor, dict[str, Any]]:
     """Classes under the best offsets, and the offsets."""
-    test = splits["test"]
-    tolerance = Refinement().tolerance
-    reach = dense.val.accuracy
+    logits, tolerance, reach = splits["test"].logits, Refinement().tolerance, dense.val.accuracy
     strength, offsets = choose_offsets(splits["cal"], splits["val"], cells, dense, reach, tolerance)
-    logits = test.logits if offsets is None else test.logits + offsets
-    values = [0.0] * logits.shape[1] if offsets is None else offsets.tolist()
-    return logits.argmax(1), {"strength": strength, "values": values}
+    offsets = logits.new_zeros(logits.shape[1]) if offsets is None else offsets
+    return (logits + offsets).argmax(1), {"strength": strength, "values": offsets.tolist()}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from fairsparse.auditing.compare import compare_networks
 from fairsparse.checkpoint import Stages, digest
 from fairsparse.core import Predictions
 from fairsparse.data import Task
+from fairsparse.data.task import SPLITS
 from fairsparse.experiments.controls import measure_controls
 from fairsparse.experiments.plan import Setup
 from fairsparse.experiments.result import Result, confusion
@@ -30,7 +31,6 @@ from fairsparse.methods import Dense, Method, Outcome, Run, train_dense
 from fairsparse.record import FORMAT, Record
 from fairsparse.training import Trainer
 
-T = TypeVar("T")
 _SPLITS = ("val", "test")
 _STAGES = 2  # raise when what a stage computes changes, so that stored ones are not reused
 
@@ -39,18 +39,8 @@ _STAGES = 2  # raise when what a stage computes changes, so that stored ones are
 class Developed:
     """What came of a model.
 
-    Attributes
-    ----------
-    trainer : Trainer
-    dense : Dense
-    dense_steps : int
-    outcome : Outcome
-    before, after : dict of Predictions
-        Of the dense and the sparse network on the splits asked for, by name.
-    reached : Spread
-        Of the sparse network on validation.
-    status : str
-        The outcome's, or ``collapsed``.
+    `before` and `after` are what the dense and the sparse network say on the splits asked for, by
+    name; `reached` is that of the sparse one on validation, `status` the outcome's or `collapsed`.
     """
 
     trainer: Trainer
@@ -71,20 +61,27 @@ def execute(model: nn.Module, setup: Setup, source: dict[str, Any]) -> Result:
     began = time.perf_counter()
     config, task = setup.config, setup.task
     developed = develop(model, setup, (*_SPLITS, "cal") if config.controls else _SPLITS)
-    before, after = networks = developed.before, developed.after
+    before, after = developed.before, developed.after
+    networks = {"dense": before, "sparse": after}
     draws: dict[str, Any] = {"resamples": config.resamples, "seed": setup.seed}
     compared = compare_networks(
         before["test"], after["test"], task.class_names, task.group_names, **draws
     )
-    reached = (spread(setup.cells, before["val"]), developed.reached)
+    reached = {"dense": spread(setup.cells, before["val"]), "sparse": developed.reached}
     values = {
         **describe_run(model, setup, developed, source),
         "audit": compared.to_dict(),
         "controls": measure_controls(
-            config.controls, _both(networks), developed.dense, setup.cells, **draws
+            config.controls, networks, developed.dense, setup.cells, **draws
         ),
-        "counts": _both([_counts(task, splits["test"]) for splits in networks]),
-        "validation": _both([_spread(value) for value in reached]),
+        "counts": {
+            name: confusion(task, *(t.numpy() for t in splits["test"]))
+            for name, splits in networks.items()
+        },
+        "validation": {
+            name: {"accuracy": r.accuracy, "variance": r.variance, "range": r.range}
+            for name, r in reached.items()
+        },
         "timings": {**developed.trainer.seconds, "total": time.perf_counter() - began},
     }
     record = Record.model_validate(plain(values))
@@ -96,14 +93,23 @@ def describe_run(
     model: nn.Module, setup: Setup, developed: Developed, source: dict[str, Any]
 ) -> dict[str, Any]:
     """What a record tells of a run besides what was measured."""
-    method, masks, trainer = setup.method, developed.outcome.masks, developed.trainer
+    task, method = setup.task, setup.method
+    masks, trainer = developed.outcome.masks, developed.trainer
     return {
         "format": FORMAT,
         "fairsparse": __version__,
         "config": setup.config.to_dict(),
         "environment": environment(trainer.device),
-        "data": describe(setup.task),
-        "model": describe_model(model, masks, setup.task, source),
+        "data": {
+            "name": task.name,
+            "fingerprint": task.fingerprint,
+            "sizes": {name: len(getattr(task, name)) for name in SPLITS},
+            "class_names": task.class_names,
+            "group_names": task.group_names,
+            "attributes": task.attributes,
+            "notes": task.notes,
+        },
+        "model": describe_model(model, masks, task, source),
         "method": {
             "name": method.name,
             "summary": (type(method).__doc__ or "").strip().splitlines()[0],
@@ -139,19 +145,6 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def describe(task: Task) -> dict[str, Any]:
-    """Names, sizes and fingerprint of a task."""
-    return {
-        "name": task.name,
-        "fingerprint": task.fingerprint,
-        "sizes": {name: len(getattr(task, name)) for name in ("train", "cal", "val", "test")},
-        "class_names": list(task.class_names),
-        "group_names": list(task.group_names),
-        "attributes": list(task.attributes),
-        "notes": task.notes,
-    }
-
-
 def describe_model(
     model: nn.Module, masks: MaskSet, task: Task, source: dict[str, Any]
 ) -> dict[str, Any]:
@@ -159,43 +152,24 @@ def describe_model(
     return {
         **source,
         "class": type(model).__name__,
-        "input_shape": list(task.input_shape),
+        "input_shape": task.input_shape,
         "n_classes": task.n_classes,
         "parameters": sum(p.numel() for p in model.parameters()),
         "prunable": masks.n_total,
         "layers": [
-            {
-                "name": name,
-                "shape": list(weight.shape),
-                "total": weight.numel(),
-                "kept": int(masks[name].sum()),
-            }
-            for name, weight in model.named_parameters()  # masks from a store come in its order
+            {"name": name, "shape": [*w.shape], "total": w.numel(), "kept": int(masks[name].sum())}
+            for name, w in model.named_parameters()  # masks from a store come in its order
             if name in masks
         ],
     }
 
 
-def _both(networks: Sequence[T]) -> dict[str, T]:
-    return dict(zip(("dense", "sparse"), networks, strict=True))
-
-
-def _counts(task: Task, predictions: Predictions) -> list[Any]:
-    return confusion(task, *(t.numpy() for t in predictions))
-
-
-def _spread(value: Spread) -> dict[str, float]:
-    return {"accuracy": value.accuracy, "variance": value.variance, "range": value.range}
-
-
 def _arrays(before: dict[str, Predictions], after: dict[str, Predictions]) -> dict[str, np.ndarray]:
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name in _SPLITS:
-        dense = before[name]
-        arrays[f"{name}_y"] = dense.y.numpy()
-        arrays[f"{name}_group"] = dense.group.numpy()
-        arrays[f"{name}_dense"] = dense.logits.numpy()
-        arrays[f"{name}_sparse"] = after[name].logits.numpy()
+        logits, y, group = before[name]
+        parts = {"y": y, "group": group, "dense": logits, "sparse": after[name].logits}
+        arrays |= {f"{name}_{part}": values.numpy() for part, values in parts.items()}
     return arrays
 
 

@@ -132,10 +132,11 @@ def _some(task: Task) -> Any:
 
 def _agreement(maps: _Maps, index: Array, weights: Array, seed: int) -> Agreement:
     test, names = maps.task.test, maps.task.class_names
+    group = np.array([*maps.task.group_names, None], object)[test.group.numpy()[index]]
     return agreement(
         maps.of(index),
         np.array(names, object)[test.y.numpy()[index]],
-        groups=_groups(maps.task, test.group.numpy()[index]),
+        groups={"group": group} if maps.task.group_names else None,
         class_names=names,
         weights=weights,
         seed=seed,
@@ -231,12 +232,6 @@ def _other(result: Result, run: Path, other: Path) -> Result:
 def _line(task: Task, config: RunConfig, first: Result, second: Result, seed: int) -> Line:
     a, b = (adapted(r.model, _some(task)) for r in (first, second))
     return line(a, b, task.val, task.train, recipe=config.training, seed=seed)
-
-
-def _groups(task: Task, group: Array) -> dict[str, Array] | None:
-    if not task.group_names:
-        return None
-    return {"group": np.array([*task.group_names, None], object)[group]}
 
 
 def _shown(maps: _Maps, chosen: Array) -> list[Shown]:

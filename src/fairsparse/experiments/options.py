@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from fairsparse.core import InputError
 from fairsparse.methods import Method
-from fairsparse.registry import nearest
 
 Options = dict[str, Any]
 
@@ -28,9 +27,9 @@ def complete(
     leave_out: Sequence[str] = (),
 ) -> Options:
     """Check ``{name, **options}`` against the signature of what it names and fill in defaults."""
-    if not isinstance(given.get("name"), str):
+    name = given.get("name")
+    if not isinstance(name, str):
         raise InputError(f"{where}: needs a name, got {given!r}")
-    name = given["name"]
     try:
         target = lookup(name)
     except ValueError as error:  # as importlib's for an empty module name
@@ -38,9 +37,9 @@ def complete(
     rest = {key: value for key, value in given.items() if key != "name"}
     moved: Mapping[str, str] = {}
     if isinstance(target, type) and issubclass(target, Method):
-        moved = target.moved(rest)
+        moved = _moved(target, rest)
         try:
-            rest = target.regrouped(rest)
+            rest = regrouped(target, rest)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     for key in leave_out:
@@ -52,6 +51,25 @@ def complete(
     values = checked(model, rest, where).model_dump(mode="json")
     _tell_moved(moved, where)
     return {"name": name, **plain(values)}
+
+
+def _moved(method: type[Method], options: Mapping[str, Any]) -> dict[str, str]:
+    """Options that are spelled flat -> the group that each belongs to now."""
+    groups = {group: dataclasses.asdict(getattr(method(), group)) for group in method.groups}
+    homes = {name: group for group, members in groups.items() for name in members}
+    return {name: homes[name] for name in options if name in homes}
+
+
+def regrouped(method: type[Method], options: Mapping[str, Any]) -> Options:
+    """Options with those that are spelled flat in their groups."""
+    moved = _moved(method, options)
+    result = {name: value for name, value in options.items() if name not in moved}
+    for name, home in moved.items():
+        group = result.get(home, {})
+        if not isinstance(group, Mapping) or name in group:
+            raise InputError(f"{name} and {home} are both given; write {home}.{name} alone")
+        result[home] = {**group, name: options[name]}
+    return result
 
 
 def _tell_moved(moved: Mapping[str, str], where: str) -> None:
@@ -75,21 +93,18 @@ def options_model(
     """
     fields: dict[str, Any] = {}
     hints = _hints(target)
-    parameters = list(inspect.signature(target).parameters.values())
-    defaults = {}
-    if isinstance(target, type) and issubclass(target, Method):
-        defaults = {f.name: f for f in dataclasses.fields(target)}  # type: ignore[arg-type]
-    for parameter in parameters[skip:]:
+    is_method = isinstance(target, type) and issubclass(target, Method)
+    own = getattr(target, "__dataclass_fields__", {}) if is_method else {}
+    for parameter in [*inspect.signature(target).parameters.values()][skip:]:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             return None
         if parameter.name in leave_out:
             continue
         default: Any = parameter.default
-        if parameter.name in defaults:
+        if parameter.name in own:  # whose signature does not say what factories make
             default = getattr(target, parameter.name, None)
-            factory_ = defaults[parameter.name].default_factory
-            if factory_ is not dataclasses.MISSING:
-                default = factory_()
+            factory = own[parameter.name].default_factory
+            default = default if factory is dataclasses.MISSING else factory()
         hint = hints.get(parameter.name, Any)
         fields[parameter.name] = (hint, ... if default is inspect.Parameter.empty else default)
     return create_model(
@@ -137,13 +152,12 @@ def _first(error: ValidationError, model: type[BaseModel], where: str) -> str:
     kind, got = problem["type"], problem.get("input")
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         names = _known(model, loc[:-1])
-        grouped = {
+        places = {
             option: f"{n}.{option}" for n in names for option in _known(model, [*loc[:-1], n])
         }
-        nearby = [*names, *grouped]
-        hint = nearest(loc[-1], nearby) or _suffix(loc[-1], nearby)
-        option = hint.partition("'")[2].partition("'")[0]
-        hint = hint.replace(option, grouped.get(option, option)) if option not in names else hint
+        places |= {name: name for name in names}
+        close = difflib.get_close_matches(loc[-1], list(places), n=1, cutoff=0.3)
+        hint = f" (did you mean '{places[close[0]]}'?)" if close else ""
         return f"{key}: unknown setting{hint}; known: {', '.join(sorted(names)) or 'none'}"
     if kind in ("missing", "missing_argument"):
         return f"{key}: missing; give it a value"
@@ -153,11 +167,6 @@ def _first(error: ValidationError, model: type[BaseModel], where: str) -> str:
         messages = [p["msg"].removeprefix("Input should be ") for p in members]
         return f"{key.rpartition('.')[0]}: Input should be {' or '.join(messages)}, got {got!r}"
     return f"{key}: {problem['msg']}, got {got!r}"
-
-
-def _suffix(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _known(model: Any, path: Sequence[str]) -> list[str]:

@@ -15,8 +15,9 @@ from fairsparse.core import InputError
 from fairsparse.data import DATASETS, Task
 from fairsparse.data.files.tokens import Tokens
 from fairsparse.experiments.config import RunConfig
-from fairsparse.experiments.controls import check_controls
+from fairsparse.experiments.options import regrouped
 from fairsparse.fairness.cells import Cells
+from fairsparse.fairness.steering.corrections import check_thresholds
 from fairsparse.methods import METHODS, Method
 from fairsparse.models import adapted, build, check_outputs
 from fairsparse.models.language import TextNetwork
@@ -62,19 +63,10 @@ def single(config: RunConfig, job: Job) -> RunConfig:
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a run needs besides its network.
+    """All that a run needs besides its network; `config` is of one method, sparsity and seed.
 
-    Attributes
-    ----------
-    config : RunConfig
-        Of one method, sparsity and seed.
-    task : Task
-    stages : Stages
-        What is finished, and where more is kept.
-    progress : callable or None
-    siblings : sequence of Method
-        Methods that will take the same dense network from `stages`: the states that they need are
-        stored with it, so that it is trained once.
+    `siblings` are methods that will take the same dense network from `stages`: the states that they
+    need are stored with it, so that it is trained once.
     """
 
     config: RunConfig
@@ -116,7 +108,7 @@ def make_method(named: dict[str, Any], sparsity: float) -> Method:
     if named["name"] == "dense":
         sparsity = 0.0
     method = METHODS[named["name"]]
-    return method(sparsity=sparsity, **method.regrouped(options(named)))  # type: ignore[call-arg]
+    return method(sparsity=sparsity, **regrouped(method, options(named)))  # type: ignore[call-arg]
 
 
 def options(named: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +126,8 @@ def preflight(config: RunConfig, task: Task, jobs: Sequence[Job]) -> None:
 def check_fit(model: nn.Module, setup: Setup) -> None:
     """Raise `InputError` unless model, task, method, cells and recipe can work together."""
     task, cells, recipe = setup.task, setup.cells, setup.config.training
-    check_controls(setup.config.controls, task, cells)
+    if "thresholds" in setup.config.controls:
+        check_thresholds(cells, (task.cal.y, task.cal.group))
     raw = task.train.raw(torch.tensor([0, 0]))
     check_tokens(model, task)
     check_outputs(model, task.train.prepare(raw), task.n_classes)

@@ -13,10 +13,10 @@ from torch import nn
 from fairsparse.checkpoint import Stages
 from fairsparse.core import InputError
 from fairsparse.data import Task
-from fairsparse.experiments.config import RunConfig, check_config, complete_method
+from fairsparse.experiments.config import RunConfig, complete_method
 from fairsparse.experiments.controls import Control
 from fairsparse.experiments.execute import execute
-from fairsparse.experiments.options import plain
+from fairsparse.experiments.options import checked, plain
 from fairsparse.experiments.plan import Setup, check_fit
 from fairsparse.experiments.result import Result
 from fairsparse.models import adapted, restored
@@ -92,7 +92,7 @@ def _check_kinds(model: Any, task: Any) -> None:
 
 def _config(model: nn.Module, task: Task, values: dict[str, Any]) -> RunConfig:
     named = {"data": task.name, "model": type(model).__name__}
-    config = check_config(named | plain(values))
+    config: RunConfig = checked(RunConfig, named | plain(values), "")
     method = complete_method(config.methods[0], "method")
     return config.model_copy(update={"methods": (method,)})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from fairsparse.checkpoint import read_tensors, write_bytes, write_tensors, write_text
 from fairsparse.core import InputError
@@ -32,7 +32,6 @@ class Result:
     ----------
     model : nn.Module
         The pruned network in evaluation mode; pruned weights are zero.
-    masks : MaskSet
     record : Record
         Configuration, environment, data, sparsity, audit, history, costs, timings.
     dense : dict of Tensor
@@ -102,10 +101,10 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
     folder = Path(folder)
     record = read_record(folder)
     tensors = _tensors(folder, "sparse", record)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "mask": {}}
-    for name, tensor in tensors.items():
-        kind, _, rest = name.partition("/")
-        parts[kind][rest] = tensor
+    state, masked = (
+        {name.removeprefix(kind): t for name, t in tensors.items() if name.startswith(kind)}
+        for kind in ("model/", "mask/")
+    )
     if model is None:
         about = record.model
         if about.name is None:
@@ -115,7 +114,7 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
             )
         model = build(about.name, tuple(about.input_shape), about.n_classes, **about.options)
     try:
-        model.load_state_dict(parts["model"])
+        model.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -123,7 +122,7 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
             " architecture"
         ) from None
     model.eval()
-    masks = MaskSet(parts["mask"])
+    masks = MaskSet(masked)
     if masks.digest() != record.masks or not masks.is_applied(model):
         raise _mixed(folder / "sparse.safetensors")
     return Result(model, masks, record, _tensors(folder, "dense", record), _arrays(folder, record))
@@ -153,9 +152,8 @@ def _arrays(folder: Path, record: Record) -> dict[str, np.ndarray]:
         ) from None
     for kind, counts in record.counts.items():
         try:
-            again = confusion(
-                record.data, *(arrays[f"test_{part}"] for part in (kind, "y", "group"))
-            )
+            test = (arrays[f"test_{part}"] for part in (kind, "y", "group"))
+            again = confusion(record.data, *test)
         except (KeyError, InputError):
             raise _mixed(path) from None
         if again != counts:

@@ -33,12 +33,8 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
 
     Finished stages and runs found in `out` are taken as they are, so the same call continues what
     was interrupted. A configuration of a single run fills `out` itself; several runs get a
-    directory each and one comparison report.
-
-    Raises
-    ------
-    InputError
-        For anything the user can mend, before training where it can be known before.
+    directory each and one comparison report. Whatever the user can mend is an `InputError`, before
+    training where it can be known before.
     """
     check_out(out, config)
     task = make_task(config)
@@ -46,7 +42,9 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
     preflight(config, task, jobs)
     folders = [out if len(jobs) == 1 else out / job.name for job in jobs]
     done = [_finished(folder, task) for folder in folders]
-    claim(out, config)
+    if not (out / "config.yaml").exists():
+        write_text(out / "config.yaml", config.to_yaml())
+    tidy(out)
     stages = Stages(out / "stages")
     records = []
     for job, folder, record in zip(jobs, folders, done, strict=True):
@@ -92,31 +90,40 @@ def run_one(setup: Setup) -> Result:
 def check_out(out: Path, config: RunConfig) -> None:
     """Raise `InputError` unless `out` is absent, empty, or already the directory of `config`."""
     path = out / "config.yaml"
-    if path.is_file():
-        there, here = completed(_read(path)), config.to_dict()
-        if there != here:
-            differing = [key for key in here if there.get(key) != here[key]]
-            raise InputError(
-                f"{out} holds the runs of another configuration ({', '.join(differing)} differ);"
-                " choose another --out, or delete it"
-            )
-    elif not is_free(out):
-        raise InputError(f"{out} exists and is not a run directory; choose another --out")
-
-
-def is_free(out: Path) -> bool:
-    """Whether there is nothing at `out` but what a killed run was writing."""
-    return not out.exists() or (out.is_dir() and all(_is_leftover(p) for p in out.iterdir()))
-
-
-def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        check_free(out, "run")
+        return
     try:
         there = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError:
         there = None
     if not isinstance(there, dict):
         raise InputError(f"{path} is damaged; restore it, or delete its directory and run again")
-    return there
+    check_same(out, "the runs of another configuration", completed(there), config.to_dict())
+
+
+def check_free(out: Path, kind: str) -> None:
+    """Raise `InputError` unless there is nothing at `out` but what a killed run was writing."""
+    if out.exists() and not (out.is_dir() and all(_is_leftover(p) for p in out.iterdir())):
+        raise InputError(f"{out} exists and is not a {kind} directory; choose another --out")
+
+
+def check_same(out: Path, what: str, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Raise `InputError` when what `out` holds was made with other settings."""
+    differing = [key for key in {**here, **there} if there.get(key) != here.get(key)]
+    if differing:
+        raise InputError(
+            f"{out} holds {what} ({', '.join(differing)} differ); choose another --out, or delete"
+            " it"
+        )
+
+
+def check_data(folder: Path, what: str, fingerprint: str, task: Task) -> None:
+    """Raise `InputError` when what `folder` holds was made of other data."""
+    if fingerprint != task.fingerprint:
+        raise InputError(
+            f"{folder}: the data have changed since this {what}; choose another --out, or delete it"
+        )
 
 
 def completed(there: dict[str, Any]) -> dict[str, Any]:
@@ -125,13 +132,6 @@ def completed(there: dict[str, Any]) -> dict[str, Any]:
         return make_config(there).to_dict()
     except InputError:
         return there
-
-
-def claim(out: Path, config: RunConfig) -> None:
-    """Make `out` the directory of `config`, rid of what a killed run was writing."""
-    if not (out / "config.yaml").exists():
-        write_text(out / "config.yaml", config.to_yaml())
-    tidy(out)
 
 
 def tidy(out: Path) -> None:
@@ -149,8 +149,5 @@ def _finished(folder: Path, task: Task) -> Record | None:
     if not (folder / "record.json").exists():
         return None
     record = read_record(folder)
-    if record.data.fingerprint != task.fingerprint:
-        raise InputError(
-            f"{folder}: the data have changed since this run; choose another --out, or delete it"
-        )
+    check_data(folder, "run", record.data.fingerprint, task)
     return record

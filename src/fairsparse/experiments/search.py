@@ -19,7 +19,14 @@ from fairsparse.core import InputError, Predictions
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.execute import develop
 from fairsparse.experiments.plan import Job, Setup, make_model, make_task, preflight, single
-from fairsparse.experiments.run import completed, is_free, run_one, tidy
+from fairsparse.experiments.run import (
+    check_data,
+    check_free,
+    check_same,
+    completed,
+    run_one,
+    tidy,
+)
 from fairsparse.fairness.measure.metrics import plain
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods.method import Sparsity
@@ -85,18 +92,8 @@ def search(
     in `out`, which measures it on the test split; no other network is ever tested. Finished
     candidates and stages found in `out` are taken as they are.
 
-    Parameters
-    ----------
-    config : RunConfig
-        One method and one seed; its sparsities do not matter.
-    asked : Search
-    out : Path
-    progress : callable, optional
-
-    Raises
-    ------
-    InputError
-        For anything the user can mend, before training where it can be known before.
+    The configuration has one method and one seed; its sparsities do not matter. Whatever the user
+    can mend is an `InputError`, before training where it can be known before.
     """
     method, seed = _only(config)
     there = _read(out)
@@ -113,7 +110,10 @@ def search(
         "confirmation": None,
         "complete": False,
     }
-    state = _continued(out, there, fresh)
+    state = fresh if there is None else {**there, "config": completed(there["config"])}
+    settings = ({key: values[key] for key in ("config", "search")} for values in (state, fresh))
+    check_same(out, "another search", *settings)
+    check_data(out, "search", state["fingerprint"], task)
     tidy(out)
     tried = {c["sparsity"]: c for c in state["candidates"]}
 
@@ -187,8 +187,7 @@ def _read(out: Path) -> dict[str, Any] | None:
     """What an earlier call left in `out`, or None."""
     path = out / "search.json"
     if not path.is_file():
-        if not is_free(out):
-            raise InputError(f"{out} exists and is not a search directory; choose another --out")
+        check_free(out, "search")
         return None
     try:
         there = json.loads(path.read_text())
@@ -198,21 +197,3 @@ def _read(out: Path) -> dict[str, Any] | None:
     if not isinstance(there, dict) or not there.keys() >= needed:
         raise InputError(f"{path} is damaged; restore it, or delete its directory and run again")
     return there
-
-
-def _continued(out: Path, there: dict[str, Any] | None, here: dict[str, Any]) -> dict[str, Any]:
-    """The search found in `out`, if it is the one asked for; a new one where there is none."""
-    if there is None:
-        return here
-    same = {**there, "config": completed(there["config"])}
-    differing = [key for key in ("config", "search") if same[key] != here[key]]
-    if differing:
-        raise InputError(
-            f"{out} holds another search ({', '.join(differing)} differ); choose another --out, or"
-            " delete it"
-        )
-    if there["fingerprint"] != here["fingerprint"]:
-        raise InputError(
-            f"{out}: the data have changed since this search; choose another --out, or delete it"
-        )
-    return same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,15 +35,11 @@ class WeightedMean(NamedTuple):
 class Agreement:
     """Correlations of heat maps with those of a reference.
 
-    Attributes
-    ----------
-    examples : DataFrame
-        A row for each example, in order: its class ``y``, its groups, and the correlation of each
-        network's map with the reference's, in a column of the network's name.
-    cells : DataFrame
-        A row for each network and cell: ``n`` examples, how many of them have no correlation
-        because a map is ``constant``, their mean ``correlation`` with its interval, and ``shift``,
-        which is 1 less the correlation.
+    ``examples`` has a row for each example, in order: its class ``y``, its groups, and the
+    correlation of each network's map with the reference's, in a column of the network's name.
+    ``cells`` has a row for each network and cell: ``n`` examples, how many of them have no
+    correlation because a map is ``constant``, their mean ``correlation`` with its interval, and
+    ``shift``, which is 1 less the correlation.
     """
 
     examples: pd.DataFrame
@@ -166,24 +163,17 @@ def _cells(examples: Examples) -> Iterator[tuple[str, str, Array]]:
     for attribute, (codes, names) in examples.attributes.items():
         for g, group in enumerate(names):
             yield attribute, group, codes == g
-        for k, name in enumerate(examples.class_names):
-            for g, group in enumerate(names):
-                inside = (y == k) & (codes == g)
-                if inside.any():
-                    yield f"{CLASS} x {attribute}", f"{name} | {group}", inside
+        for (k, name), (g, group) in product(enumerate(examples.class_names), enumerate(names)):
+            inside = (y == k) & (codes == g)
+            if inside.any():
+                yield f"{CLASS} x {attribute}", f"{name} | {group}", inside
 
 
 def _row(values: Array, weights: Array, resamples: int, rng: np.random.Generator) -> dict[str, Any]:
     defined = ~np.isnan(values)
     mean = weighted_mean(values[defined], weights[defined], resamples, rng)
-    return {
-        "n": len(values),
-        "constant": int((~defined).sum()),
-        "correlation": mean.value,
-        "low": mean.low,
-        "high": mean.high,
-        "shift": 1 - mean.value,
-    }
+    row = {"n": len(values), "constant": int((~defined).sum()), "correlation": mean.value}
+    return {**row, "low": mean.low, "high": mean.high, "shift": 1 - mean.value}
 
 
 def weighted_mean(
@@ -193,15 +183,9 @@ def weighted_mean(
     rng: np.random.Generator,
     ends: tuple[float, float] = (-1, 1),
 ) -> WeightedMean:
-    """The mean of what a weighted sample stands for, with a 95 % bootstrap-t interval.
+    """The mean of what a weighted sample (N,) stands for, with a 95 % bootstrap-t interval.
 
-    Parameters
-    ----------
-    values, weights : ndarray of float, shape (N,)
-    resamples : int
-    rng : Generator
-    ends : tuple of float
-        What the mean can be; intervals are cut to it.
+    Intervals are cut to the `ends` of what the mean can be.
     """
     n = len(values)
     if n == 0:
@@ -211,20 +195,17 @@ def weighted_mean(
         return WeightedMean(value, np.nan, np.nan)
     if error == 0:
         return WeightedMean(value, value, value)
-    means, errors = [], []
-    size = max(1, _CHUNK // n)
+    parts, size = [], max(1, _CHUNK // n)
     for start in range(0, resamples, size):
         drawn = rng.integers(0, n, (min(size, resamples - start), n))
-        mean, spread = _moments(values[drawn], weights[drawn])
-        means.append(mean)
-        errors.append(spread)
-    mean, spread = np.concatenate(means), np.concatenate(errors)
+        parts.append(_moments(values[drawn], weights[drawn]))
+    mean, spread = map(np.concatenate, zip(*parts, strict=True))
     usable = spread > 0
     if not usable.any():
         return WeightedMean(value, np.nan, np.nan)
     low, high = np.quantile((mean[usable] - value) / spread[usable], [0.025, 0.975])
     bounds = np.clip([value - high * error, value - low * error], *ends)
-    return WeightedMean(value, float(bounds[0]), float(bounds[1]))
+    return WeightedMean(value, *bounds.tolist())
 
 
 def _moments(values: Array, weights: Array) -> tuple[Array, Array]:
@@ -236,20 +217,10 @@ def _moments(values: Array, weights: Array) -> tuple[Array, Array]:
 
 
 def stratified(strata: Array, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw `size` examples, equally many of each stratum and all of those that are smaller.
+    """Draw `size` examples, equally many of each stratum (N,) and all of those that are smaller.
 
-    Parameters
-    ----------
-    strata : ndarray of int, shape (N,)
-    size : int
-    rng : Generator
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        Chosen examples in ascending order; all of them when there are at most `size`.
-    ndarray of float, shape (n,)
-        How many examples each of them stands for.
+    Returned are the chosen examples (n,) in ascending order, all of them when there are at most
+    `size`; and how many examples each of them stands for, (n,).
 
     >>> index, weights = stratified(np.array([0] * 8 + [1] * 2), 6, np.random.default_rng(0))
     >>> len(index), np.unique(weights).tolist()

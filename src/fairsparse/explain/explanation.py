@@ -22,22 +22,10 @@ pruned network."""
 class Shown:
     """A test example that the dense network gets right and the pruned one wrong.
 
-    Parameters
-    ----------
-    index : int
-        Its row in the test split.
-    y : str
-    group : str or None
-        None where the task has no groups.
-    target : str
-        The class that the maps are about: what the dense network predicts.
-    predicted : mapping of str to (str, float)
-        Of each network the predicted class and its probability.
-    correlation : mapping of str to float
-        With the dense network's map; NaN where a map is constant.
-    x : Tensor or dict
-        The input as it is stored.
-    maps : mapping of str to ndarray
+    ``index`` is its row in the test split, ``x`` the input as it is stored; ``group`` is None where
+    the task has no groups. The maps are about the class ``target``, which the dense network
+    predicts. Of each network there are the class that it predicts with its probability, and the
+    ``correlation`` with the dense network's map, NaN where a map is constant.
     """
 
     index: int
@@ -54,42 +42,20 @@ class Shown:
 class Explanation:
     """Heat maps of three networks, how alike they are and for whom, and the line to another run.
 
-    Parameters
-    ----------
-    run : str
-        Where the run was read from.
-    record : Record
-    method : str
-        How the maps were made.
-    agreement : Agreement
-        Of a sample of the test split, with the dense network's maps.
-    difference : WeightedMean
-        By how much the pruned network's maps correlate more with the dense one's than those under
-        the random mask do; where both have a correlation.
-    index, weights : ndarray, shape (n,)
-        Rows of the sample in the test split, and how many examples each stands for.
-    flips : int
-        Test examples that the dense network gets right and the pruned one wrong.
-    shown : sequence of Shown
-        Some of them.
-    transform : callable, optional
-        Of the test split; it may know the names of features, or the words of tokens.
-    seed : int
-    other : str
-        Where the run at the other end of the line was read from; empty without one.
-    line : Line, optional
+    ``difference`` is by how much the pruned network's maps correlate more with the dense one's than
+    those under the random mask do; where both have a correlation.
     """
 
-    run: str
+    run: str  # where it was read from
     record: Record
-    method: str
-    agreement: Agreement
+    method: str  # how the maps were made
+    agreement: Agreement  # of a sample of the test split, with the dense network's maps
     difference: WeightedMean
-    index: Array
-    weights: Array
-    flips: int
-    shown: Sequence[Shown]
-    transform: Transform | None
+    index: Array  # (n,), the rows of the sample in the test split
+    weights: Array  # (n,), how many examples each of them stands for
+    flips: int  # test examples that the dense network gets right and the pruned one wrong
+    shown: Sequence[Shown]  # some of these
+    transform: Transform | None  # of the test split; may know names of features, words of tokens
     seed: int
-    other: str = ""
+    other: str = ""  # where the run at the other end of the line was read from
     line: Line | None = None

@@ -37,12 +37,8 @@ _AT_ONCE = 64
 class Explainer:
     """How the maps of one network are made.
 
-    Parameters
-    ----------
-    summary : str
-        In words, for reports.
-    maps : callable
-        From inputs as the network takes them and the classes (B,) to maps (B, *f).
+    ``summary`` says it in words; ``maps`` takes inputs as the network takes them and the classes
+    (B,) to maps (B, *f).
     """
 
     summary: str
@@ -123,12 +119,12 @@ def explainer(
 ) -> Explainer:
     """How the maps of `model` are made for inputs like `x`, a few of them as it takes them.
 
-    Raises
-    ------
-    InputError
-        Without captum, and for inputs of a kind that has no maps.
+    `InputError` without captum, and for inputs of a kind that has no maps.
     """
-    attr = _captum()
+    try:
+        attr = importlib.import_module("captum.attr")
+    except ImportError:
+        raise InputError('heat maps need captum: pip install "fairsparse[explain]"') from None
     x = _moved(x, model)
     if isinstance(x, Mapping) or not x.is_floating_point():
         return _of_tokens(attr, model, x, special, steps)
@@ -176,24 +172,20 @@ def _of_tokens(
     pad = pad if isinstance(pad, int) else layer.padding_idx or 0
 
     def forward(ids: Tensor, *others: Tensor) -> Tensor:
-        if key is None:
-            return model(ids)
-        return model({key: ids, **dict(zip(names, others, strict=True))})
+        return model(ids if key is None else dict(zip([key, *names], (ids, *others), strict=True)))
 
     method = attr.LayerIntegratedGradients(forward, layer)
 
     def maps(x: Inputs, target: Tensor) -> Tensor:
-        ids = x if isinstance(x, Tensor) else x[str(key)]
-        others = tuple(x[name] for name in names) if isinstance(x, Mapping) else ()
-        text = ids != PAD
-        if isinstance(x, Mapping) and "attention_mask" in x:
-            text = text & (x["attention_mask"] != 0)
+        named = x if isinstance(x, Mapping) else {str(key): x}
+        ids = named[str(key)]
+        text = (ids != PAD) & (named.get("attention_mask", torch.ones_like(ids)) != 0)
         words = text & ~torch.isin(ids, torch.tensor(sorted(special), device=ids.device))
         parts: Tensor = method.attribute(
             ids,
             baselines=torch.where(words, pad, ids),
             target=target,
-            additional_forward_args=others or None,
+            additional_forward_args=tuple(named[name] for name in names) or None,
             n_steps=steps,
             internal_batch_size=max(_AT_ONCE, len(ids)),
         )
@@ -204,13 +196,6 @@ def _of_tokens(
         " in place of every token but the special ones",
         maps,
     )
-
-
-def _captum() -> Any:
-    try:
-        return importlib.import_module("captum.attr")
-    except ImportError:
-        raise InputError('heat maps need captum: pip install "fairsparse[explain]"') from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,43 +17,31 @@ def picture_layer(model: nn.Module, x: Tensor) -> tuple[str, nn.Module | None]:
 
     Of all modules with a convolution inside, the last one to finish with such an output: the last
     convolution of a plain network, and the last residual block where there are blocks, because a
-    convolution inside of it is only one of the two branches that make up the picture.
-
-    Parameters
-    ----------
-    model : nn.Module
-    x : Tensor, shape (B, channels, H, W)
-
-    Returns
-    -------
-    str, nn.Module or None
-        Empty and None when there is no such layer.
+    convolution inside of it is only one of the two branches that make up the picture. Its name is
+    empty when there is no such layer. The input is of shape (B, channels, H, W).
     """
     last: list[tuple[str, nn.Module]] = []
 
-    def see(name: str, module: nn.Module, output: Any) -> None:
+    def see(name: str, module: nn.Module, _: Any, output: Any) -> None:
         wide = isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1
         if wide and name and any(isinstance(m, nn.Conv2d) for m in module.modules()):
             last[:] = [(name, module)]
 
-    _run(model, x, lambda name, module, _, output: see(name, module, output))
+    _run(model, x, see)
     return last[0] if last else ("", None)
 
 
 def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
     """The embedding that takes token ids, and the key of the ids where inputs are a dict.
 
-    Raises
-    ------
-    InputError
-        When no embedding is given the inputs, or one of them.
+    `InputError` when no embedding is given the inputs, or one of them.
     """
     named: list[tuple[str | None, Tensor]] = (
         [(None, x)] if isinstance(x, Tensor) else [(key, x[key]) for key in x]
     )
     first: list[tuple[str | None, nn.Embedding]] = []
 
-    def see(module: nn.Module, inputs: Any) -> None:
+    def see(_: str, module: nn.Module, inputs: Any, __: Any) -> None:
         if first or not isinstance(module, nn.Embedding) or not inputs:
             return
         for key, ids in named:
@@ -62,7 +51,7 @@ def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
                     first.append((key, module))
                     return
 
-    _run(model, x, lambda _, module, inputs, output: see(module, inputs))
+    _run(model, x, see)
     if not first:
         kinds = ", ".join(f"{t.dtype} {tuple(t.shape)}" for _, t in named)
         raise InputError(
@@ -74,11 +63,7 @@ def embedding(model: nn.Module, x: Inputs) -> tuple[str | None, nn.Embedding]:
 
 def _run(model: nn.Module, x: Inputs, see: Callable[[str, nn.Module, Any, Any], None]) -> None:
     """Run the network once in evaluation mode and show each module with its input and output."""
-
-    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda module, inputs, output: see(name, module, inputs, output)
-
-    hooks = [m.register_forward_hook(hook(name)) for name, m in model.named_modules()]
+    hooks = [m.register_forward_hook(partial(see, name)) for name, m in model.named_modules()]
     training = model.training
     model.eval()
     try:

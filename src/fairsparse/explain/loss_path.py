@@ -23,21 +23,11 @@ from fairsparse.training import Recipe, Trainer
 
 @dataclass(frozen=True)
 class Line:
-    """Loss and error of the networks between two.
+    """Loss and error of the networks between two, each (P,)."""
 
-    Attributes
-    ----------
-    at : ndarray of float, shape (P,)
-        From 0, the first network, to 1, the second.
-    loss : ndarray of float, shape (P,)
-        Mean cross-entropy.
-    error : ndarray of float, shape (P,)
-        Share of wrong predictions, in [0, 1].
-    """
-
-    at: Array
-    loss: Array
-    error: Array
+    at: Array  # from 0, the first network, to 1, the second
+    loss: Array  # mean cross-entropy
+    error: Array  # share of wrong predictions, in [0, 1]
 
     @property
     def barrier(self) -> float:
@@ -70,15 +60,12 @@ def line(
     ----------
     first, second : nn.Module
         Networks from inputs to logits (B, C); not changed.
-    split : Split
-        What loss and error are measured on.
-    train : Split
-        What batches for BatchNorm come from, augmented as `recipe` says.
+    split, train : Split
+        What loss and error are measured on, and what batches for BatchNorm come from.
     recipe : Recipe, optional
         Batch size, augmentation and precision.
     points : int
         Evenly spaced, ends included; at least 3.
-    batches : int
     seed : int
         Of the batches.
 

@@ -13,13 +13,7 @@ from fairsparse.fairness.notions import NOTIONS, Notion
 
 @dataclass(frozen=True)
 class Cells:
-    """A partition of the examples whose statistics ought to be equal.
-
-    Parameters
-    ----------
-    notion : str
-        A name in `NOTIONS`.
-    class_names, group_names : tuple of str
+    """A partition of the examples whose statistics ought to be equal, by a notion in `NOTIONS`.
 
     Raises
     ------
@@ -101,8 +95,7 @@ class Cells:
 
     def means(self, values: Tensor, index: Tensor) -> Tensor:
         """Mean of `values` (B,) in each cell, (K,); NaN in a cell without examples."""
-        total, n = self.sums(values, index)
-        return total / n  # 0 / 0 is NaN: no number is invented for an empty cell
+        return torch.div(*self.sums(values, index))  # 0 / 0 is NaN: no number is invented
 
     def sums(self, values: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of `values` (B,) and number of examples in each cell, both (K,) of values' dtype."""
@@ -112,7 +105,7 @@ class Cells:
 def sums(values: Tensor, index: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Sum of `values` (B,) and number of examples at each `index` (B,) of 0 .. n - 1, both (n,).
 
-    Examples at a negative index are left out. Both results have the values' dtype.
+    Examples at a negative index are left out. Both results have the dtype of `values`.
     """
     inside = index >= 0
     zero = values.new_zeros(n)

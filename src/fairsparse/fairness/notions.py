@@ -28,7 +28,7 @@ class Notion:
     ----------
     sentence : str
         What is compared between whom, after the words "what is to be equal:".
-    kind : {"class", "group", "class x group"}
+    kind : str
         Of the cells.
     gap : str
         The metric that reports show as its gap.
@@ -114,46 +114,37 @@ class Notion:
 NOTIONS: Registry[Notion] = Registry("fairness notion", sort=False)
 NotionName = Annotated[str, one_of(NOTIONS)]
 
-NOTIONS.register("class")(
-    Notion(
+for _name, _notion in {
+    "class": Notion(
         "accuracy is compared between classes; CWV is its variance over classes, and MCD its range",
         kind="class",
         gap="cwv",
-    )
-)
-NOTIONS.register("group")(
-    Notion("accuracy is compared between groups", kind="group", gap="accuracy_gap")
-)
-NOTIONS.register("class-group")(
-    Notion(
+    ),
+    "group": Notion("accuracy is compared between groups", kind="group", gap="accuracy_gap"),
+    "class-group": Notion(
         "accuracy is compared between all classes within all groups",
         kind="class x group",
         gap="worst_cell_accuracy",
-    )
-)
-NOTIONS.register("equalized-odds")(
-    Notion(
+    ),
+    "equalized-odds": Notion(
         "accuracy is compared between the groups of the same class",
         kind="class x group",
         gap="equalized_odds",
         within_class=True,
-    )
-)
-NOTIONS.register("equal-opportunity")(
-    Notion(
+    ),
+    "equal-opportunity": Notion(
         "the true positive rate is compared between groups",
         kind="group",
         gap="equal_opportunity",
         of_class=1,
         constraint="true_positive_rate_parity",
-    )
-)
-NOTIONS.register("demographic-parity")(
-    Notion(
+    ),
+    "demographic-parity": Notion(
         "the rate of positive predictions is compared between groups, whatever the truth",
         kind="group",
         gap="demographic_parity",
         of_predictions=True,
         constraint="demographic_parity",
-    )
-)
+    ),
+}.items():
+    NOTIONS.register(_name)(_notion)

@@ -45,14 +45,7 @@ def parse(grouping: str) -> Pattern | None:
 
 
 def top(values: Tensor, keep: int) -> Tensor:
-    """Bool mask of the `keep` largest of `values` (n,), ties in index order.
-
-    Parameters
-    ----------
-    values : Tensor, shape (n,)
-        Without NaN; infinities are allowed.
-    keep : int
-        Up to n; nothing is kept at 0 or below.
+    """Bool mask of the `keep` <= n largest of `values` (n,), without NaN; ties in index order.
 
     >>> top(torch.tensor([0.5, 2.0, 0.5, 1.0]), 3).tolist()
     [True, True, False, True]
@@ -71,29 +64,20 @@ def top(values: Tensor, keep: int) -> Tensor:
 
 
 def cpu_threshold(values: Tensor, keep: int) -> float:
-    """The `keep`-th largest of `values` (n,) in CPU memory.
-
-    numpy's selection uses vector instructions: a tenth of the time of `torch.kthvalue`.
-    """
+    """The `keep`-th largest of `values` (n,) in CPU memory."""
     array = values.detach().numpy()
     at = len(array) - keep
+    # with vector instructions: a tenth of the time of torch.kthvalue
     return float(np.partition(array, at)[at])
 
 
 def device_threshold(values: Tensor, keep: int) -> Tensor:
-    """The `keep`-th largest of `values` (n,), a scalar, computed where they are.
-
-    An unsorted top-k of the smaller side, because a GPU's k-th value occupies one block alone.
-    """
+    """The `keep`-th largest of `values` (n,), a scalar, computed where they are."""
     n = values.numel()
+    # of the smaller side, and no k-th value, which occupies one block of a GPU alone
     if 2 * keep <= n:
         return values.topk(keep, sorted=False).values.min()
     return values.topk(n - keep + 1, largest=False, sorted=False).values.max()
-
-
-def filter_size(shape: torch.Size) -> int:
-    """Number of weights of one filter."""
-    return math.prod(shape[1:])
 
 
 def in_filters(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
@@ -101,14 +85,8 @@ def in_filters(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -
 
     Filters stand in the order of the mean score of their living weights, ties by name and index.
     Taking the first weights of this order keeps whole filters, and completes the count inside the
-    next one; which of its weights those are, `best_within` decides.
-
-    Parameters
-    ----------
-    values : mapping
-        Name -> (n,), by sorted name; -inf at dead weights, where it stays.
-    shapes : mapping
-        Name -> shape of the weight.
+    next one; which of its weights those are, `best_within` decides. `values` are name -> (n,), by
+    sorted name; -inf at dead weights, where it stays.
     """
     rows = {name: value.view(shapes[name][0], -1) for name, value in values.items()}
     alive = {name: row > -math.inf for name, row in rows.items()}
@@ -127,10 +105,7 @@ def in_filters(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -
 def best_within(
     kept: Mapping[str, Tensor], values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
 ) -> dict[str, Tensor]:
-    """Of a filter that is kept in part, keep the highest-scored weights instead, as many.
-
-    `kept` is name -> bool (n,); the other parameters are those of `in_filters`.
-    """
+    """Of a filter that is `kept` in part, (n,) by name, keep its highest-scored weights instead."""
     result = {}
     for name, mask in kept.items():
         rows, scores = (t.view(shapes[name][0], -1) for t in (mask, values[name]))
@@ -151,12 +126,8 @@ def in_pattern(
     of its kernel. A layer whose number of inputs is not a multiple of `m` has no such blocks and
     is kept as it is.
 
-    Parameters are those of `in_filters`; the result is name -> bool (n,).
-
-    Raises
-    ------
-    InputError
-        When a block has fewer than `n` living weights.
+    `values` are as in `in_filters`, the result is name -> bool (n,). A block with fewer than `n`
+    living weights is an `InputError`.
     """
     kept = {}
     for name, value in values.items():

@@ -14,6 +14,8 @@ from fairsparse.core import InputError
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LAYERS = (*_CONVOLUTIONS, nn.Linear)
 """What has weights that pruning may touch, attention besides."""
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+NORMS = (BATCH_NORMS, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def prunable(model: nn.Module, *, first: bool = False, last: bool = False) -> dict[str, Tensor]:

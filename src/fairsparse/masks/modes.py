@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fairsparse.core import Inputs
+from fairsparse.masks.maskset import BATCH_NORMS
 
 
 def call_with(model: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Any:
@@ -17,13 +18,7 @@ def call_with(model: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Any:
 
     A parameter that is used in several places is replaced in all of them. `functional_call` by
     itself replaces a layer of two names once for each name, and puts back the replacement.
-
-    Parameters
-    ----------
-    model : nn.Module
-    values : mapping of str to Tensor
-        Names as in ``model.named_parameters()`` -> values, of which gradients may be taken.
-    x : Tensor, shape (B, *f), or dict of Tensor
+    Gradients may be taken of `values`, whose names are those of ``model.named_parameters()``.
     """
     parameters = dict(model.named_parameters())
     replaced = {id(parameters[name]): value for name, value in values.items()}
@@ -61,7 +56,7 @@ def probing(model: nn.Module) -> Iterator[None]:
     fresh = [
         module
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, BATCH_NORMS)
         and module.num_batches_tracked is not None
         and not bool(module.num_batches_tracked)
     ]

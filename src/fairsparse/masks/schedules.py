@@ -9,15 +9,10 @@ from fairsparse.core import InputError
 
 
 def levels(sparsity: float, fraction: float = 0.2, explicit: Sequence[float] = ()) -> list[float]:
-    """Sparsity after each round, strictly rising, the last one exactly `sparsity`.
+    """Sparsity after each round, strictly rising, the last one exactly `sparsity`, in [0, 1).
 
-    Parameters
-    ----------
-    sparsity : float in [0, 1)
-    fraction : float in (0, 1)
-        Share of the weights alive that each round removes.
-    explicit : sequence of float
-        Levels to use instead; those at or above `sparsity` are left out.
+    Each round removes the `fraction` of the weights alive, unless levels are `explicit`; of these
+    such as are not below `sparsity` are left out.
 
     >>> [round(s, 4) for s in levels(0.6, 0.3)]
     [0.3, 0.51, 0.6]
@@ -38,37 +33,25 @@ def levels(sparsity: float, fraction: float = 0.2, explicit: Sequence[float] = (
 
 
 def exponential(start: float, end: float, steps: int) -> list[float]:
-    """Sparsities that remove the same share of the living weights at each step [1]_.
+    """Sparsities that remove the same share of the living weights at each step (arXiv:2006.05467).
 
     The density after step r of n is ``(1 - start) * ((1 - end) / (1 - start))^(r / n)``; the last
     sparsity is exactly `end`.
 
     >>> exponential(0.0, 0.875, 3)
     [0.5, 0.75, 0.875]
-
-    References
-    ----------
-    .. [1] Tanaka et al., "Pruning neural networks without any data by iteratively conserving
-       synaptic flow", NeurIPS 2020, arXiv:2006.05467.
     """
     ratio = (1 - end) / (1 - start)
     return [*(1 - (1 - start) * ratio ** (r / steps) for r in range(1, steps)), end]
 
 
 def cubic(progress: float, final: float) -> float:
-    """Gradual sparsity ``final * (1 - (1 - progress)^3)`` [1]_, exact at both ends.
+    """Gradual sparsity ``final * (1 - (1 - progress)^3)``, exact at both ends (arXiv:1710.01878).
 
     >>> [round(cubic(i / 5, 0.9), 3) for i in range(6)]
     [0.0, 0.439, 0.706, 0.842, 0.893, 0.9]
-
-    References
-    ----------
-    .. [1] Zhu & Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878.
     """
-    if progress <= 0:
-        return 0.0
-    if progress >= 1:
-        return final
+    progress = min(max(progress, 0.0), 1.0)
     return final * (1 - (1 - progress) ** 3)
 
 
@@ -78,6 +61,5 @@ def cosine(progress: float, first: float, last: float) -> float:
     >>> [round(cosine(i / 4, 0.5, 0.005), 4) for i in range(6)]
     [0.5, 0.4275, 0.2525, 0.0775, 0.005, 0.005]
     """
-    if progress >= 1:
-        return last
-    return last + (first - last) * (1 + math.cos(math.pi * max(0.0, progress))) / 2
+    progress = min(max(progress, 0.0), 1.0)
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2

@@ -111,7 +111,7 @@ def _top(
 ) -> dict[str, Tensor]:
     """The highest of `values`, `keep` of them and at least the floor, in `whole` filters."""
     alive = {name: _alive(value) for name, value in values.items()}
-    units = {name: groups.filter_size(shapes[name]) if whole else 1 for name in values}
+    units = {name: shapes[name][1:].numel() if whole else 1 for name in values}
     least = {name: _least(floor, values[name].numel(), alive[name], units[name]) for name in values}
     if sum(least.values()) > keep:
         raise InputError(

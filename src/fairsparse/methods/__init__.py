@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import walk_packages
 
 from fairsparse.methods.method import METHODS, Method, Outcome
-from fairsparse.methods.stages import Dense, Run, train_dense
+from fairsparse.training import Dense, Run, train_dense
 
 # a method is registered when its file is imported
 for _module in walk_packages(__path__, f"{__name__}."):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.methods.method import METHODS, Facts, Method, Outcome, Sparsity, options
-from fairsparse.methods.stages import Run
+from fairsparse.training import Run
 
 
 @METHODS.register("dense")

@@ -11,9 +11,8 @@ from torch import Tensor
 from fairsparse.core import Batch, LossFn
 from fairsparse.methods.method import METHODS, Facts, options
 from fairsparse.methods.shared.pruning import Pruned, Schedule, frozen
-from fairsparse.methods.shared.teacher import divergences
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import cross_entropy, state_of
+from fairsparse.training import Round, Run, cross_entropy, state_of
+from fairsparse.training.refinement.teacher import divergences
 
 
 @METHODS.register("distill")
@@ -43,23 +42,7 @@ class Distill(Pruned):
         """The loss of a batch, ``(1 - alpha) cross-entropy + alpha T^2 KL``."""
 
         def taught(logits: Tensor, batch: Batch) -> Tensor:
-            distance = divergence(logits, teacher(batch.x), self.temperature)
+            distance = divergences(logits, teacher(batch.x), self.temperature).mean()
             return (1 - self.alpha) * cross_entropy(logits, batch) + self.alpha * distance
 
         return taught
-
-
-def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """``T^2 KL(teacher || student)`` of the probabilities at temperature T, mean over a batch [1]_.
-
-    Parameters
-    ----------
-    student, teacher : Tensor, shape (B, C)
-        Logits.
-    temperature : float, positive
-
-    References
-    ----------
-    .. [1] Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
-    """
-    return divergences(student, teacher, temperature).mean()

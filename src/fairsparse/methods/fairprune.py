@@ -14,11 +14,9 @@ from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
 from fairsparse.masks.criteria import curvature
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.selection import select
 from fairsparse.methods.method import METHODS, Facts, Outcome, options
-from fairsparse.methods.shared.rounds import Rounds
-from fairsparse.methods.stages import Run
-from fairsparse.training import Trainer, cross_entropy
+from fairsparse.methods.shared.rounds import LastRate, Rounds
+from fairsparse.training import Run, Trainer, cross_entropy
 
 _BATCH = 64
 
@@ -53,9 +51,7 @@ class FairPrune(Rounds):
         float,
         Field(ge=0, le=1, description="share of the schedule, at the end; 0: none, as published"),
     ] = 0.3
-    lr_factor: Annotated[
-        float, Field(gt=0, le=1, description="of the recipe's rates, after the last round")
-    ] = 1.0
+    lr_factor: LastRate = 1.0
 
     def run(self, run: Run) -> Outcome:
         """Prune the network in place, round by round, and fine-tune it."""
@@ -71,7 +67,7 @@ class FairPrune(Rounds):
         score = curvature.fisher if self.curvature == "fisher" else curvature.gauss_newton
         saliency = score(run.model, self.weights(run.model), batches, cross_entropy, shares)
         below = sum(int((saliency[n][mask] < 0).sum()) for n, mask in parent.items())
-        masks = select(saliency, level, within=parent, scope=self.scope, floor=self.floor)
+        masks = self.highest(saliency, level, parent)
         worst = [run.cells.names[k] for k in (sides > 0).nonzero()[:, 0].tolist()]
         return masks, {"negative_share": below / parent.n_kept, "worst_served": worst}
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
 
-from fairsparse.fairness.cells import Cells
 from fairsparse.masks.selection import Scope
-from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
-from fairsparse.methods.shared.criterion import Grouping, check_criterion, masks_of
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.methods.method import (
+    METHODS,
+    Facts,
+    Floor,
+    Later,
+    Refined,
+    Sparsity,
+    options,
+)
+from fairsparse.methods.shared.criterion import Grouping, masks_of
+from fairsparse.methods.shared.one_stage import OneStage
+from fairsparse.training import Round, Run, state_of
+from fairsparse.training.refinement import refine
 
 
 @METHODS.register("init")
@@ -32,16 +37,10 @@ class PruneAtInit(OneStage):
     ] = "snip"
     grouping: Grouping = "weight"
     scope: Scope = "global"
-    refinement: Annotated[
-        Refinement | None, Field(description="train what is left as Ballot does")
-    ] = None
+    refinement: Refined = None
     floor: Floor = 0.005
     prune_first: bool = False
     prune_last: bool = False
-
-    def check_options(self, model: nn.Module, cells: Cells) -> None:
-        """Refuse options that exclude each other, or that `model` does not allow."""
-        check_criterion(self, model)
 
     def make(self, run: Run) -> Round:
         """Prune the network as it was before training, and train it."""

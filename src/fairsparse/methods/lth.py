@@ -25,13 +25,10 @@ from fairsparse.methods.method import (
     Sparsity,
     options,
 )
-from fairsparse.methods.shared.criterion import Criterion, Grouping, check_criterion, masks_of
+from fairsparse.methods.shared.criterion import Criterion, Grouping, masks_of
 from fairsparse.methods.shared.judge import Judge, Limit
-from fairsparse.methods.shared.offsets import unfold_
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run, rewind_step
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, rewind_step, state_of
+from fairsparse.training.refinement import Refinement, refine, unfold_
 
 
 @METHODS.register("lth")
@@ -71,7 +68,6 @@ class LotteryTicket(Method):
 
     def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` does not allow."""
-        check_criterion(self, model)
         if self.levels and parse(as_selected(self.grouping)):
             raise InputError(
                 f"lth: a {self.grouping} pattern has one sparsity and is reached in a single round;"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.methods.method import METHODS, Facts, options
+from fairsparse.methods.method import METHODS, Facts, Refined, options
 from fairsparse.methods.shared.pruning import Pruned
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
+from fairsparse.training.refinement import refine
 
 
 @METHODS.register("magnitude")
@@ -28,9 +24,7 @@ class Magnitude(Pruned):
 
     reference: ClassVar[str] = "Han et al. 2015, arXiv:1506.02626; Zhu & Gupta 2017"
     facts: ClassVar[Facts] = Facts("either", "option", "1 + finetune; 2 when gradual")
-    refinement: Annotated[
-        Refinement | None, Field(description="train what is left as Ballot does")
-    ] = None
+    refinement: Refined = None
 
     def make(self, run: Run) -> Round:
         """Prune and fine-tune the network, or train it from the start while pruning."""

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 from torch import nn
 
-from fairsparse.core import InputError
+from fairsparse.core import InputError, Scores
 from fairsparse.fairness.cells import Cells
-from fairsparse.masks.criteria import scorers
+from fairsparse.masks.criteria import registry, scorers
+from fairsparse.masks.criteria.registry import CRITERIA, CriterionName
 from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet, prunable
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import Scope, select
-from fairsparse.methods.shared.offsets import last_bias
-from fairsparse.methods.shared.pressure import check_form
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
+from fairsparse.masks.structure.channels import check_channels
+from fairsparse.masks.structure.graph import traced
 from fairsparse.registry import Registry
+from fairsparse.training import Run
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.offsets import last_bias
+from fairsparse.training.refinement.pressure import check_form
 
 
 class Key(Enum):
@@ -57,6 +59,7 @@ Levels = Annotated[
 Floor = Annotated[
     float, Field(ge=0, lt=1, description="share of each layer kept whatever its scores")
 ]
+Refined = Annotated[Refinement | None, Field(description="train what is left as Ballot does")]
 
 T = TypeVar("T")
 
@@ -72,58 +75,28 @@ def options(cls: type[T]) -> type[T]:
 class Outcome:
     """What a method returns; the model it was given now holds the pruned weights.
 
-    Attributes
-    ----------
-    masks : MaskSet
-    status : str
-        ``feasible``, or why the goal was not met: ``eps_infeasible`` (the accuracy tolerance),
-        ``gap_infeasible`` (the fairness budget), ``collapsed``.
-    rounds : list of dict
-        One JSON-able entry per pruning round.
-    path : list of MaskSet
-        The masks of all rounds, for methods that promise nested ones.
+    The status is ``feasible``, or why the goal was not met: ``eps_infeasible`` (the accuracy
+    tolerance), ``gap_infeasible`` (the fairness budget), ``collapsed``.
     """
 
     masks: MaskSet
     status: str = "feasible"
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    """One JSON-able entry per pruning round."""
     path: list[MaskSet] = field(default_factory=list)
+    """The masks of all rounds, for methods that promise nested ones."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What tells methods apart at a glance.
-
-    Attributes
-    ----------
-    structure : {"none", "unstructured", "structured", "either"}
-        What is removed; see `STRUCTURE`.
-    attribute : {"never", "option", "cells", "training", "inference"}
-        When the group of an example has to be known; see `ATTRIBUTE`.
-    cost : str
-        In dense trainings, the first dense one included; options are named as in a formula.
-    """
+    """What tells methods apart at a glance."""
 
     structure: Literal["none", "unstructured", "structured", "either"]
+    """What is removed, as `STRUCTURE` of the catalog words it."""
     attribute: Literal["never", "option", "cells", "training", "inference"]
+    """When the group of an example has to be known, as `ATTRIBUTE` of the catalog words it."""
     cost: str
-
-
-STRUCTURE = {
-    "none": "nothing is removed",
-    "unstructured": "unstructured",
-    "structured": "structured",
-    "either": "unstructured, or structured by an option",
-}
-"""`Facts.structure` in words."""
-ATTRIBUTE = {
-    "never": "not needed",
-    "option": "in training, where an option steers by cells or a term of groups",
-    "cells": "in training, where its cells or term are of groups",
-    "training": "in training",
-    "inference": "in training and at inference",
-}
-"""`Facts.attribute` -> when the sensitive attribute has to be known, in words."""
+    """In dense trainings, the first dense one included; options are named as in a formula."""
 
 
 class Method(ABC):
@@ -141,6 +114,7 @@ class Method(ABC):
     accuracy_only: ClassVar[bool] = False
     groups: ClassVar[tuple[str, ...]] = ()
     sparsity: float
+    criterion: CriterionName = "magnitude"
     levels: tuple[float, ...] = ()
     scope: Scope = "global"
     grouping: str = "weight"
@@ -156,10 +130,7 @@ class Method(ABC):
     def snapshots(self, total: int) -> set[int]:
         """Steps of the dense run whose states the method needs, besides the first and the last.
 
-        Raises
-        ------
-        InputError
-            When the method's steps do not fit a schedule of `total` steps.
+        Steps that do not fit a schedule of `total` steps are an `InputError`.
         """
         return set()
 
@@ -171,14 +142,13 @@ class Method(ABC):
                 f" '{cells.notion}', which is about predictions; use 'group' or"
                 " 'equalized-odds', or a method with refinement form 'penalty'"
             )
+        registry.check(self.criterion, self.scope, as_selected(self.grouping))
+        if self.grouping == "channel":
+            check_channels(model)
+        if CRITERIA[self.criterion].traced:
+            traced(model)
         self.check_options(model, cells)
-        select(
-            scorers.magnitude(self.weights(model)),
-            self.sparsity,
-            scope=self.scope,
-            floor=self.floor,
-            grouping=as_selected(self.grouping),
-        )
+        self.highest(scorers.magnitude(self.weights(model)), self.sparsity)
         levels(self.sparsity, explicit=self.levels)
         if self.refinement is not None:
             check_form(self.refinement, cells)
@@ -204,24 +174,6 @@ class Method(ABC):
             settings |= settings.pop(group)
         return settings
 
-    @classmethod
-    def moved(cls, options: Mapping[str, Any]) -> dict[str, str]:
-        """Options that are spelled flat -> the group that each belongs to now."""
-        homes = {name: group for group in cls.groups for name in asdict(getattr(cls(), group))}
-        return {name: homes[name] for name in options if name in homes}
-
-    @classmethod
-    def regrouped(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options with those that are spelled flat in their groups."""
-        moved = cls.moved(options)
-        result = {name: value for name, value in options.items() if name not in moved}
-        for name, home in moved.items():
-            group = result.get(home, {})
-            if not isinstance(group, Mapping) or name in group:
-                raise InputError(f"{name} and {home} are both given; write {home}.{name} alone")
-            result[home] = {**group, name: options[name]}
-        return result
-
     def key_settings(self) -> dict[str, Any]:
         """The options that a stage's key names, as their marks say."""
         marks = _marks(type(self))
@@ -244,23 +196,14 @@ class Method(ABC):
         """The weights of `model` this method may prune, by name."""
         return prunable(model, first=self.prune_first, last=self.prune_last)
 
+    def highest(self, scores: Scores, sparsity: float, within: MaskSet | None = None) -> MaskSet:
+        """Masks of the highest scores, by the method's scope, floor and grouping."""
+        scope, floor, grouping = self.scope, self.floor, as_selected(self.grouping)
+        return select(scores, sparsity, within=within, scope=scope, floor=floor, grouping=grouping)
+
 
 def _marks(method: type[Method]) -> dict[str, list[Any]]:
     return {name: info.metadata for name, info in cast(Any, method).__pydantic_fields__.items()}
-
-
-class OneStage(Method):
-    """A method of a single stage, which subclasses `make`."""
-
-    def run(self, run: Run) -> Outcome:
-        """Prune and train the network of `run` in place, or take the stored result."""
-        self.check(run.model, run.cells)
-        done = run.stage(self.name, self.key_settings(), make=partial(self.make, run))
-        return Outcome(done.masks, rounds=[done.log])
-
-    @abstractmethod
-    def make(self, run: Run) -> Round:
-        """Prune and train the network, which holds the trained dense weights."""
 
 
 class Methods(Registry[type[Method]]):

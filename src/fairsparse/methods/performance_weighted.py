@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from fairsparse.core import Batch, LossFn
 from fairsparse.methods.method import METHODS, Facts, options
 from fairsparse.methods.shared.pruning import Pruned, frozen
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
 
 
 @METHODS.register("performance-weighted")
@@ -54,19 +53,9 @@ class PerformanceWeighted(Pruned):
 
 
 def weights(logits: Tensor, y: Tensor, theta: float, gamma: float) -> Tensor:
-    """Weight of each example, ``theta + (1 - theta) (1 - p)^gamma`` in [theta, 1] [1]_: (B,).
+    """Weight of each example, ``theta + (1 - theta) (1 - p)^gamma`` in [theta, 1]: (B,).
 
-    Parameters
-    ----------
-    logits : Tensor, shape (B, C)
-        The dense network's; p is the probability it gives the true class.
-    y : Tensor of int64, shape (B,)
-    theta : float in [0, 1]
-    gamma : float, at least 0
-
-    References
-    ----------
-    .. [1] Meyer & Wong, "A fair loss function for network pruning", 2022, arXiv:2211.10285.
+    p is the probability that the dense network's logits (B, C) give the true class `y` (B,).
     """
     p = logits.softmax(1).gather(1, y[:, None])[:, 0]
     return theta + (1 - theta) * (1 - p).clamp_min(0) ** gamma

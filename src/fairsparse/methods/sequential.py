@@ -18,13 +18,14 @@ from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.methods.method import METHODS, Facts, Key, Levels, Outcome, options
 from fairsparse.methods.shared.pruning import Pruning
-from fairsparse.methods.shared.refine import one_steers, refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.terms import Chosen, Cost, Gap, Weight, check_term, make_term
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import cross_entropy, state_of
+from fairsparse.training import Round, Run, cross_entropy, state_of
+from fairsparse.training.refinement import Refinement, refine
+from fairsparse.training.refinement.terms import Chosen, Cost, Gap, Weight, check_term, make_term
 
 T = TypeVar("T")
+FairRate = Annotated[
+    float, Field(gt=0, le=1, description="of the recipe's rates, in the fair stage")
+]
 _PLAIN = {f.name for f in fields(Pruning)}
 
 
@@ -45,24 +46,24 @@ class Sequential(Pruning):
     fair_share: Annotated[
         float, Field(gt=0, le=1, description="share of the schedule, its end, in the fair stage")
     ] = 1.0
-    fair_lr_factor: Annotated[
-        float, Field(gt=0, le=1, description="of the recipe's rates, in the fair stage")
-    ] = 0.1
+    fair_lr_factor: FairRate = 0.1
 
     def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` or `cells` do not allow."""
         super().check_options(model, cells)
-        check_term(self.term, cells)
-        one_steers(self.name, self.term, self.refinement)
+        check_term(self.name, self.term, cells, self.refinement)
 
-    def pruning_settings(self) -> dict[str, Any]:
-        """The options of the plain stage, less the levels that it goes through."""
-        return {k: v for k, v in self.key_settings().items() if k in _PLAIN - self.plan_options()}
+    def stage_settings(self, *, plain: bool) -> dict[str, Any]:
+        """The options of the plain stage, less the levels that it goes through, or the fair one."""
+        settings, plan = self.key_settings(), self.plan_options()
+        return {k: v for k, v in settings.items() if (k in _PLAIN) == plain and k not in plan}
 
-    def fair_settings(self) -> dict[str, Any]:
-        """The options of the fair stage."""
-        other = _PLAIN | self.plan_options()
-        return {k: v for k, v in self.key_settings().items() if k not in other}
+    def plain(self, run: Run, level: float | None = None, parent: MaskSet | None = None) -> Round:
+        """Prune the network and fine-tune it plainly: the stage that does not look at fairness."""
+        curve = Curve(run)
+        *_, masks = curve.follow(self.train(run, cross_entropy, level, parent))
+        log = {"sparsity": masks.sparsity, **curve.facts()}
+        return Round(masks, state_of(run.model), log)
 
     def fair(self, run: Run, stage: str, masks: MaskSet | None = None) -> dict[str, Any]:
         """Train the network as the fair stage, which is called `stage`; return its log."""
@@ -106,17 +107,16 @@ class Curve:
         part; where the network is more equal than after any epoch, they are all of the steps.
         """
         end = self._now()
-
-        def first(key: str) -> int:
-            reached = (epoch["steps"] for epoch in self.epochs if epoch[key] <= end[key])
-            return next(reached, end["steps"])
-
+        first = {
+            key: next((e["steps"] for e in self.epochs if e[key] <= end[key]), end["steps"])
+            for key in ("range", "fair")
+        }
         return {
             "val_accuracy": end["accuracy"],
             "val_range": end["range"],
             "steps": end["steps"],
-            "steps_to_range": first("range"),
-            "steps_to_fair": first("fair"),
+            "steps_to_range": first["range"],
+            "steps_to_fair": first["fair"],
             "epochs": self.epochs,
         }
 
@@ -125,9 +125,8 @@ def in_sequence(stages: Sequence[Round]) -> list[dict[str, Any]]:
     """The stages' logs, their steps counted from the start of the first stage."""
     logs, before = [], 0
     for stage in stages:
-        log = {**stage.log}
-        for key in ("steps", "steps_to_range", "steps_to_fair"):
-            log[key] = log[key] + before
+        counted = ("steps", "steps_to_range", "steps_to_fair")
+        log = stage.log | {key: stage.log[key] + before for key in counted}
         log["epochs"] = [{**e, "steps": e["steps"] + before} for e in log["epochs"]]
         before = log["steps"]
         logs.append(log)
@@ -149,16 +148,16 @@ class FairThenPrune(Sequential):
         Literal["scratch", "dense"],
         Field(description="the fair stage starts from the untrained network, or the trained one"),
     ] = "scratch"
-    fair_lr_factor: Annotated[
-        float, Field(gt=0, le=1, description="of the recipe's rates, in the fair stage")
-    ] = 1.0
+    fair_lr_factor: FairRate = 1.0
 
     def run(self, run: Run) -> Outcome:
         """Train the network fairly, prune it, and fine-tune it, in place."""
+        self.check(run.model, run.cells)
         chain = run.chain()
-        fair = chain.stage("fair", self.fair_settings(), make=partial(self._fair, run))
-        plain = self.name, self.sparsity, self.pruning_settings()
-        done = chain.stage(*plain, make=partial(self._prune, run))
+        settings = self.stage_settings(plain=False)
+        fair = chain.stage("fair", settings, make=partial(self._fair, run))
+        settings = self.stage_settings(plain=True)
+        done = chain.stage(self.name, self.sparsity, settings, make=partial(self.plain, run))
         return Outcome(done.masks, rounds=in_sequence([fair, done]))
 
     def _fair(self, run: Run) -> Round:
@@ -166,12 +165,6 @@ class FairThenPrune(Sequential):
             run.model.load_state_dict(run.dense.states[0])
         log = {"sparsity": 0.0, **self.fair(run, "fair dense")}
         return Round(MaskSet.dense(self.weights(run.model)), state_of(run.model), log)
-
-    def _prune(self, run: Run) -> Round:
-        curve = Curve(run)
-        *_, masks = curve.follow(self.train(run, cross_entropy))
-        log = {"sparsity": masks.sparsity, **curve.facts()}
-        return Round(masks, state_of(run.model), log)
 
 
 @METHODS.register("prune-then-fair")
@@ -195,12 +188,10 @@ class PruneThenFair(Sequential):
     def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` or `cells` do not allow."""
         super().check_options(model, cells)
-        if self.fraction is None and not self.levels:
-            return
         single = "" if self.schedule == "one-shot" else f"schedule '{self.schedule}'"
         if parse(as_selected(self.grouping)):
             single = f"grouping {self.grouping}"
-        if single:
+        if single and (self.fraction is not None or self.levels):
             raise InputError(
                 f"{self.name}: fraction and levels ask for several rounds, and {single} has one;"
                 " leave them out, or use schedule 'one-shot' with grouping weight or filter"
@@ -214,28 +205,16 @@ class PruneThenFair(Sequential):
 
     def run(self, run: Run) -> Outcome:
         """Prune the network, fine-tune it, and train it fairly, in place."""
-        chain = run.chain("plain rounds", self.pruning_settings())
+        self.check(run.model, run.cells)
+        chain = run.chain("plain rounds", self.stage_settings(plain=True))
         masks = MaskSet.dense(self.weights(run.model))
         done: list[Round] = []
         for level in self.plan():
-            done.append(chain.stage(level, make=partial(self._round, run, level, masks)))
+            done.append(chain.stage(level, make=partial(self.plain, run, level, masks)))
             masks = done[-1].masks
-        last = self.name, self.fair_settings()
-        done.append(chain.stage(*last, make=partial(self._fair, run, masks)))
+        settings = self.stage_settings(plain=False)
+        done.append(chain.stage(self.name, settings, make=partial(self._fair, run, masks)))
         return Outcome(masks, rounds=in_sequence(done), path=[stage.masks for stage in done])
-
-    def _round(self, run: Run, level: float, parent: MaskSet) -> Round:
-        curve = Curve(run)
-        if self.schedule == "gradual":
-            *_, masks = curve.follow(self.train(run, cross_entropy))
-        else:
-            loop = self.one_shot(run, level, parent)
-            for _ in curve.follow(loop):
-                pass
-            assert loop.masks is not None
-            masks = loop.masks
-        log = {"sparsity": masks.sparsity, **curve.facts()}
-        return Round(masks, state_of(run.model), log)
 
     def _fair(self, run: Run, masks: MaskSet) -> Round:
         log = self.fair(run, f"{self.name} {self.sparsity:g} fair", masks)

@@ -22,10 +22,7 @@ M = TypeVar("M", bound=nn.Module)
 def factory(name: str) -> Callable[..., nn.Module]:
     """Return a registered model's constructor, or what ``module:factory`` or ``hf:NAME`` names.
 
-    Raises
-    ------
-    InputError
-        When the name is unknown, or the module or the callable is not found.
+    An unknown name, module or callable is an `InputError`.
     """
     if ":" not in name:
         return MODELS[name]
@@ -63,12 +60,11 @@ def build(
         n_classes, **options)`` or no arguments at all.
     input_shape : tuple of int
         Shape of one input, without the batch.
-    n_classes : int
 
     Raises
     ------
     InputError
-        When the model does not take such inputs, or gives another number of outputs.
+        When the model cannot be made of these, or is no module.
     """
     make = factory(name)
     arguments: tuple[Any, ...] = (input_shape, n_classes)
@@ -121,14 +117,8 @@ def adapted(model: M, x: Any) -> M:
     """Let `model` map the inputs of a batch to logits, by another class with the same weights.
 
     A dict is handed over as keyword arguments where forward names all its keys, and as one
-    argument otherwise. Names of weights and submodules stay. `restored` undoes it.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Changed in place, where it needs to be.
-    x : Tensor or dict of Tensor
-        A few inputs.
+    argument otherwise. Names of weights and submodules stay. The model is changed in place, where
+    the few inputs `x` show that it needs to be; `restored` undoes it.
     """
     by_name = isinstance(x, Mapping) and _names(model, x)
     training = model.training
@@ -150,8 +140,7 @@ def adapted(model: M, x: Any) -> M:
 
         def forward(self, x: Any) -> Tensor:
             output: Any = super().forward(**x) if by_name else super().forward(x)
-            logits: Tensor = output.logits if inner else output
-            return logits
+            return output.logits if inner else output
 
     Adapted.__name__, Adapted.__qualname__ = own.__name__, own.__qualname__
     model.__class__ = Adapted

@@ -23,14 +23,8 @@ _HUB = ("huggingface.co", 443)
 class TextNetwork(nn.Module):
     """A sequence classifier of transformers as a network from token ids to logits.
 
-    Token ids (B, L) end in -1 where a text is shorter.
-
-    Attributes
-    ----------
-    vocabulary : int
-        Ids that its embedding knows.
-    length : int or None
-        Longest text it can take.
+    Token ids (B, L) end in -1 where a text is shorter. Its embedding knows `vocabulary` ids, and it
+    takes texts of up to `length`, if that is limited.
     """
 
     def __init__(self, model: Any) -> None:
@@ -45,8 +39,7 @@ class TextNetwork(nn.Module):
         """Map token ids (B, L), int64, to logits (B, C)."""
         is_token = x >= 0
         ids = torch.where(is_token, x, self.pad)
-        logits: Tensor = self.model(input_ids=ids, attention_mask=is_token.long()).logits
-        return logits
+        return self.model(input_ids=ids, attention_mask=is_token.long()).logits
 
 
 class ImageNetwork(nn.Module):
@@ -58,8 +51,7 @@ class ImageNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, channels, H, W) to logits (B, C)."""
-        logits: Tensor = self.model(pixel_values=x).logits
-        return logits
+        return self.model(pixel_values=x).logits
 
 
 @MODELS.register("bert")

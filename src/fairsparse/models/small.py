@@ -107,13 +107,7 @@ class _Block(nn.Module):
 class CifarResNet(nn.Module):
     """ResNet for 32x32 images with three stages of n blocks (He et al. 2015, arXiv:1512.03385).
 
-    Parameters
-    ----------
-    channels, n_classes : int
-    blocks : int
-        Blocks per stage; the depth is ``6 * blocks + 2``.
-    width : int
-        Filters of the first stage; they double at each stage.
+    The depth is ``6 * blocks + 2``; the first stage has `width` filters, which double at each.
     """
 
     def __init__(self, channels: int, n_classes: int, blocks: int, width: int = 16) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,113 +20,87 @@ Stem = Annotated[
 Weights = Annotated[
     Path | None, Field(description="file of pretrained weights: .safetensors, or a state dict")
 ]
+Free = tuple[str, str]
+"""How names of weights begin that a file may have in another shape: those of stem and head."""
 
 
-@MODELS.register("resnet10")
-def resnet10(
-    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
-) -> nn.Module:
-    """ResNet with one basic block a stage, 4.9M parameters, built of torchvision's parts."""
-    net = _torchvision().models.resnet
-    model = net.ResNet(net.BasicBlock, [1, 1, 1, 1])
-    return _resnet("resnet10", model, input_shape, n_classes, stem, weights)
-
-
-@MODELS.register("resnet18")
-def resnet18(
-    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
-) -> nn.Module:
-    """ResNet-18 of torchvision, 11.2M parameters (He et al. 2015, arXiv:1512.03385)."""
-    return _resnet(
-        "resnet18", _torchvision().models.resnet18(), input_shape, n_classes, stem, weights
-    )
-
-
-@MODELS.register("resnet50")
-def resnet50(
-    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
-) -> nn.Module:
-    """ResNet-50 of torchvision, 23.5M parameters (He et al. 2015, arXiv:1512.03385)."""
-    return _resnet(
-        "resnet50", _torchvision().models.resnet50(), input_shape, n_classes, stem, weights
-    )
-
-
-@MODELS.register("vgg16")
-def vgg16(
-    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
-) -> nn.Module:
-    """VGG-16 of torchvision, 134M parameters, 15M for small images (arXiv:1409.1556)."""
-    return _vgg("vgg16", _torchvision().models.vgg16(), input_shape, n_classes, stem, weights)
-
-
-@MODELS.register("vgg16_bn")
-def vgg16_bn(
-    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
-) -> nn.Module:
-    """VGG-16 of torchvision with BatchNorm, which trains from scratch more easily."""
-    return _vgg("vgg16_bn", _torchvision().models.vgg16_bn(), input_shape, n_classes, stem, weights)
-
-
-@MODELS.register("mobilenet_v2")
-def mobilenet_v2(
-    input_shape: tuple[int, ...], n_classes: int, *, stem: Stem = "auto", weights: Weights = None
-) -> nn.Module:
-    """MobileNetV2 of torchvision, 2.2M parameters (Sandler et al. 2018, arXiv:1801.04381)."""
-    channels = image_channels(input_shape, "mobilenet_v2")
-    model = _torchvision().models.mobilenet_v2()
-    if _is_small(stem, input_shape):
-        model.features[0][0].stride = (1, 1)
-        model.features[2].conv[1][0].stride = (1, 1)
-    model.features[0][0] = _with_channels(model.features[0][0], channels)
-    model.classifier[1] = nn.Linear(model.classifier[1].in_features, n_classes)
-    return _loaded(model, weights, ("features.0.0.weight", "classifier.1."))
-
-
-def _resnet(
-    name: str,
-    model: Any,
-    input_shape: tuple[int, ...],
-    n_classes: int,
-    stem: Stem,
-    weights: Path | None,
-) -> nn.Module:
-    channels = image_channels(input_shape, name)
-    if _is_small(stem, input_shape):
-        model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, 1, 1, bias=False)
+def _resnet(model: Any, name: str, shape: tuple[int, ...], n_classes: int, small: bool) -> Free:
+    if small:
+        model.conv1 = nn.Conv2d(shape[0], model.conv1.out_channels, 3, 1, 1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
     else:
-        model.conv1 = _with_channels(model.conv1, channels)
+        model.conv1 = _with_channels(model.conv1, shape[0])
     model.fc = nn.Linear(model.fc.in_features, n_classes)
-    return _loaded(model, weights, ("conv1.weight", "fc."))
+    return "conv1.weight", "fc."
 
 
-def _vgg(
-    name: str,
-    model: Any,
-    input_shape: tuple[int, ...],
-    n_classes: int,
-    stem: Stem,
-    weights: Path | None,
-) -> nn.Module:
-    channels = image_channels(input_shape, name)
-    if min(input_shape[1:]) < 32:
+def _vgg(model: Any, name: str, shape: tuple[int, ...], n_classes: int, small: bool) -> Free:
+    if min(shape[1:]) < 32:
         raise InputError(
             f"{name} halves an image five times and needs at least 32x32 pixels, got"
-            f" {input_shape[2]}x{input_shape[1]}; set the data's size, or choose another model"
+            f" {shape[2]}x{shape[1]}; set the data's size, or choose another model"
         )
-    model.features[0] = _with_channels(model.features[0], channels)
-    if _is_small(stem, input_shape):
+    model.features[0] = _with_channels(model.features[0], shape[0])
+    if small:
         model.avgpool = nn.AdaptiveAvgPool2d(1)
         model.classifier = nn.Sequential(nn.Linear(512, n_classes))
-        return _loaded(model, weights, ("features.0.weight", "classifier."))
+        return "features.0.weight", "classifier."
     model.classifier[6] = nn.Linear(model.classifier[6].in_features, n_classes)
-    return _loaded(model, weights, ("features.0.weight", "classifier.6."))
+    return "features.0.weight", "classifier.6."
 
 
-def _is_small(stem: Stem, input_shape: tuple[int, ...]) -> bool:
-    return stem == "small" or (stem == "auto" and min(input_shape[1:]) < 96)
+def _mobilenet(model: Any, name: str, shape: tuple[int, ...], n_classes: int, small: bool) -> Free:
+    if small:
+        model.features[0][0].stride = (1, 1)
+        model.features[2].conv[1][0].stride = (1, 1)
+    model.features[0][0] = _with_channels(model.features[0][0], shape[0])
+    model.classifier[1] = nn.Linear(model.classifier[1].in_features, n_classes)
+    return "features.0.0.weight", "classifier.1."
+
+
+_FITS = {"ResNet": _resnet, "VGG": _vgg, "MobileNetV2": _mobilenet}
+_NETWORKS = {
+    "resnet10": (
+        "ResNet with one basic block a stage, 4.9M parameters, built of torchvision's parts."
+    ),
+    "resnet18": "ResNet-18 of torchvision, 11.2M parameters (He et al. 2015, arXiv:1512.03385).",
+    "resnet50": "ResNet-50 of torchvision, 23.5M parameters (He et al. 2015, arXiv:1512.03385).",
+    "vgg16": "VGG-16 of torchvision, 134M parameters, 15M for small images (arXiv:1409.1556).",
+    "vgg16_bn": "VGG-16 of torchvision with BatchNorm, which trains from scratch more easily.",
+    "mobilenet_v2": (
+        "MobileNetV2 of torchvision, 2.2M parameters (Sandler et al. 2018, arXiv:1801.04381)."
+    ),
+}
+
+
+def _register(name: str, summary: str) -> None:
+    """Offer a network of torchvision, with stem and head made to fit the task."""
+
+    def make(
+        input_shape: tuple[int, ...],
+        n_classes: int,
+        *,
+        stem: Stem = "auto",
+        weights: Weights = None,
+    ) -> nn.Module:
+        image_channels(input_shape, name)
+        models = _torchvision().models
+        if name == "resnet10":  # torchvision has none of this depth
+            model = models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1])
+        else:
+            model = getattr(models, name)()
+        small = stem == "small" or (stem == "auto" and min(input_shape[1:]) < 96)
+        free = _FITS[type(model).__name__](model, name, input_shape, n_classes, small)
+        return _loaded(model, weights, free)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = summary
+    MODELS.register(name)(make)
+
+
+for _name, _summary in _NETWORKS.items():
+    _register(_name, _summary)
 
 
 def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
@@ -143,14 +116,8 @@ def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
     return first
 
 
-def _loaded(model: nn.Module, path: Path | None, free: Sequence[str]) -> nn.Module:
-    """Load pretrained weights; those that begin with one of `free` may have another shape.
-
-    Raises
-    ------
-    InputError
-        When the file is unreadable, or other weights are missing, unknown or of another shape.
-    """
+def _loaded(model: nn.Module, path: Path | None, free: Free) -> nn.Module:
+    """Load pretrained weights; those that begin with one of `free` may have another shape."""
     if path is None:
         return model
     state, mine = read_weights(Path(path)), model.state_dict()
@@ -159,7 +126,7 @@ def _loaded(model: nn.Module, path: Path | None, free: Sequence[str]) -> nn.Modu
         name
         for name in sorted(state.keys() | mine.keys())
         if name not in fits
-        and not any(name.startswith(start) for start in free)
+        and not name.startswith(free)
         and not name.endswith("num_batches_tracked")
     ]
     if odd:

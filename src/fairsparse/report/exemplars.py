@@ -18,7 +18,7 @@ from fairsparse.report.audit.sentences import cells, quoted
 from fairsparse.report.explain.pictures import data_uri
 from fairsparse.report.page import Block, Picture, note, render, section, words
 from fairsparse.report.phrases import SPACE, percent
-from fairsparse.report.table import Cell, Column, Table
+from fairsparse.report.table import Column, Table
 
 FORMAT = "fairsparse-exemplars/1"
 MOST_EXAMPLES = 24
@@ -32,28 +32,17 @@ _HOW = (
 
 @dataclass(frozen=True)
 class ExemplarReport:
-    """Exemplars of a joined set of examples, and what a page needs besides.
-
-    Parameters
-    ----------
-    exemplars : Exemplars
-    references, candidates : int
-        How many networks of either kind.
-    labels : sequence of str
-        What each example is called: its id, or its row.
-    show : callable, optional
-        From the position of an example to its pixels, uint8 (H, W, 3), or its text.
-    alpha : float
-        Of adjusted p-values.
-    notes : sequence of str
-    """
+    """Exemplars of a joined set of examples, of so many networks, and what a page needs besides."""
 
     exemplars: Exemplars
     references: int
     candidates: int
     labels: Sequence[str]
+    """What each example is called: its id, or its row."""
     show: Callable[[int], Array | str] | None = None
+    """From the position of an example to its pixels, uint8 (H, W, 3), or its text."""
     alpha: float = 0.05
+    """Of adjusted p-values."""
     notes: Sequence[str] = ()
 
 
@@ -116,12 +105,7 @@ def html(report: ExemplarReport) -> str:
         section("", *words(paragraphs(report)), _CARE),
         section("The examples whose predictions moved most", _gallery(report)),
         section("", None if report.show else _top(report)),
-        section(
-            "Whose they are",
-            *_cells(cells(report.exemplars.cells)),
-            _HOW,
-            *map(note, report.notes),
-        ),
+        section("Whose they are", *_cells(report), _HOW, *map(note, report.notes)),
     )
 
 
@@ -132,20 +116,16 @@ def _gallery(report: ExemplarReport) -> Block | None:
     top = report.exemplars.top(MOST_EXAMPLES)
     for at, row in zip(top.index, top[top["taxicab"] > 0].to_dict("records"), strict=False):
         example = report.show(int(at))
-        caption = _caption(str(report.labels[int(at)]), row)
+        (before, most), (after, others) = (_majority(row, r) for r in ("reference", "candidate"))
+        caption = (
+            f"{report.labels[int(at)]}: {row['y']}; references say {before} ({most}), candidates"
+            f" {after} ({others})"
+        )
         if isinstance(example, str):
             pictures.append(Picture(caption, text=example))
         else:
             pictures.append(Picture(caption, data_uri(example), caption))
     return Block("gallery", pictures) if pictures else None
-
-
-def _caption(label: str, row: dict[str, Any]) -> str:
-    return (
-        f"{label}: {row['y']}; references say {row['reference']}"
-        f" ({percent(row['reference_share'], 0)}), candidates {row['candidate']}"
-        f" ({percent(row['candidate_share'], 0)})"
-    )
 
 
 def _top(report: ExemplarReport) -> Table:
@@ -163,17 +143,15 @@ def _top(report: ExemplarReport) -> Table:
     return table.of(caption, top.to_dict("records"), columns)
 
 
-def _majority(row: dict[str, Any], role: str) -> tuple[str, str]:
+def _majority(row: dict[Any, Any], role: str) -> tuple[str, str]:
     return row[role], percent(row[f"{role}_share"], 0)
 
 
-def _cells(cells: Sequence[Cell]) -> list[Table]:
+def _cells(report: ExemplarReport) -> list[Table]:
     columns = [
         Column("exemplars", lambda c: f"{c['exemplars']:,}"),
-        Column(
-            "share", lambda c: table.estimate(c["share"], c["share_low"], c["share_high"], percent)
-        ),
+        Column("share", lambda c: table.estimate(c, percent, "share", "share_")),
         Column("times elsewhere's", lambda c: phrases.number(c["ratio"], ".2f")),
         Column("adjusted p", lambda c: phrases.p_value(c["p_adjusted"])),
     ]
-    return table.cell_tables(cells, columns, "share", "cells.csv")
+    return table.cell_tables(cells(report.exemplars.cells), columns, "share", "cells.csv")

@@ -34,18 +34,14 @@ Part: TypeAlias = str | Table | Plot | Block | None
 """Of a section: a text is a paragraph; an empty one, None and a table without rows are nothing."""
 
 
-class Section(NamedTuple):
-    """A part of a page; one that holds nothing is left out."""
-
-    title: str
-    blocks: list[Block]
+Section: TypeAlias = tuple[str, list[Block]]
+"""Its title, and what it holds; one that holds nothing is left out."""
 
 
 def section(title: str, *parts: Part) -> Section:
     """A section of these parts, without those that are nothing."""
     some = [part for part in parts if (part.rows if isinstance(part, Table) else part)]
-    blocks = [p if isinstance(p, Block) else Block(type(p).__name__.lower(), p) for p in some]
-    return Section(title, blocks)
+    return title, [p if isinstance(p, Block) else Block(type(p).__name__.lower(), p) for p in some]
 
 
 def words(texts: Iterable[str]) -> list[Block]:
@@ -80,5 +76,5 @@ def render(title: str, lead: str, *sections: Section, version: str = __version__
     `version` is of the fairsparse that the numbers were made with.
     """
     template = _environment().get_template("page.html")
-    full = [section for section in sections if section.blocks]
+    full = [(heading, blocks) for heading, blocks in sections if blocks]
     return template.render(title=title, lead=lead, sections=full, version=version)

@@ -14,10 +14,12 @@ from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metric import RATIO, Metric
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS, Notion
+from fairsparse.record import Record
 from fairsparse.registry import listing
 
-Record: TypeAlias = Mapping[str, Any]
 Number: TypeAlias = float | None
+Estimate: TypeAlias = Mapping[str, Any]
+"""A ``value`` with its interval, ``low`` to ``high``."""
 
 UNDEFINED, DASH = "undefined", "–"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -29,15 +31,15 @@ def defined(value: Number) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def number(value: Number, spec: str, unit: str = "") -> str:
-    """Format a number with a typographic minus sign, or say that it is undefined.
+def number(value: Number, spec: str, unit: str = "", scale: float = 1) -> str:
+    """Format `scale` times a number, with a typographic minus sign, or say that it is undefined.
 
     >>> number(-0.5, ".1f"), number(None, ".1f")
     ('−0.5', 'undefined')
     """
     if value is None or not math.isfinite(value):
         return UNDEFINED
-    text = format(value, spec)
+    text = format(scale * value, spec)
     if not any(digit in text for digit in "123456789"):
         text = text.lstrip("+-")  # a rounded zero has no sign
     return text.replace("-", "\N{MINUS SIGN}") + (SPACE + unit if unit else "")
@@ -45,17 +47,17 @@ def number(value: Number, spec: str, unit: str = "") -> str:
 
 def percent(value: Number, digits: int = 2) -> str:
     """A fraction in per cent."""
-    return number(value if value is None else 100 * value, f".{digits}f", "%")
+    return number(value, f".{digits}f", "%", 100)
 
 
 def points(value: Number, digits: int = 2) -> str:
     """A difference of fractions in percentage points."""
-    return number(value if value is None else 100 * value, f".{digits}f", "points")
+    return number(value, f".{digits}f", "points", 100)
 
 
 def signed(value: Number) -> str:
     """A change in percentage points, with its sign."""
-    return number(value if value is None else 100 * value, "+.2f", "points")
+    return number(value, "+.2f", "points", 100)
 
 
 def fraction(value: Number) -> str:
@@ -86,14 +88,14 @@ def between(low: Number, high: Number, form: Callable[[Number], str]) -> str:
     return f"{form(low).split(SPACE)[0]} to {form(high)}"
 
 
-def interval(one: Mapping[str, Number], form: Callable[[Number], str]) -> str:
-    """A 95 % interval, ``low`` to ``high``, as a text mentions it."""
+def interval(one: Estimate, form: Callable[[Number], str]) -> str:
+    """A 95 % interval as a text mentions it."""
     bounds = between(one["low"], one["high"], form)
     return bounds if UNDEFINED in bounds else f"95{SPACE}% interval {bounds}"
 
 
-def bounded(one: Mapping[str, Number], form: Callable[[Number], str]) -> str:
-    """A ``value`` with its interval, as a text mentions it."""
+def bounded(one: Estimate, form: Callable[[Number], str]) -> str:
+    """A value with its interval as a text mentions it."""
     return f"{form(one['value'])} ({interval(one, form)})"
 
 
@@ -106,9 +108,8 @@ def about(name: str) -> Metric:
     for registry in _REGISTRIES:
         if name in registry:
             return registry[name]
-    return Metric(
-        lambda: np.array(np.nan), name, name.replace("_", " "), "lower", "class", unit=RATIO
-    )
+    label = name.replace("_", " ")
+    return Metric(lambda: np.array(np.nan), name, label, "lower", "class", unit=RATIO)
 
 
 def label(name: str) -> str:
@@ -119,22 +120,22 @@ def label(name: str) -> str:
 def value_form(name: str) -> Callable[[Number], str]:
     """How values of a metric are shown."""
     unit = about(name).unit
-    return lambda v: number(v and unit.scale * v, f".{unit.digits}f", unit.value)
+    return lambda value: number(value, f".{unit.digits}f", unit.value, unit.scale)
 
 
 def change_form(name: str) -> Callable[[Number], str]:
     """How changes of a metric are shown."""
     unit = about(name).unit
-    return lambda v: number(v and unit.scale * v, f"+.{unit.digits}f", unit.change)
+    return lambda value: number(value, f"+.{unit.digits}f", unit.change, unit.scale)
 
 
-def ordered(names: Sequence[str]) -> list[str]:
+def ordered(names: Iterable[str]) -> list[str]:
     """Metrics in the order of reports; those that are not registered come last."""
     places = [name for registry in _REGISTRIES for name in registry]
     return sorted(names, key=lambda m: (places.index(m) if m in places else len(places), m))
 
 
-def reading(name: str, change: dict[str, Number]) -> str:
+def reading(name: str, change: Estimate) -> str:
     """What the interval of a change tells: less or more unequal, higher or lower, or nothing."""
     value, low, high = change["value"], change["low"], change["high"]
     if value is None:
@@ -182,46 +183,41 @@ def doubt(low: Number, high: Number, what: str) -> str:
     """A sentence for an interval that includes zero; empty for one that does not."""
     if low is None or high is None:
         return f"The interval is undefined, so the data do not tell {what}."
-    includes = low <= 0 <= high
-    return f"The interval includes zero: the data do not tell {what}." if includes else ""
+    return f"The interval includes zero: the data do not tell {what}." if low <= 0 <= high else ""
 
 
 def run_name(record: Record) -> str:
     """The name under which a run is linked: its ``run``, or method, sparsity and seed."""
-    method, asked = record["method"]["name"], record["sparsity"]["asked"]
-    return str(record.get("run", f"{method}-{asked:g}-seed{record['seed']}"))
+    method, asked = record.method.name, record.sparsity.asked
+    return str(record.get("run", f"{method}-{asked:g}-seed{record.seed}"))
 
 
 def model_name(record: Record) -> str:
     """A model's name; one that was passed in from Python is known by its class."""
-    model = record["model"]
-    return str(model["name"] or model.get("class", "a model"))
+    return record.model.name or record.model.class_
 
 
 def is_dense(record: Record) -> bool:
     """Whether nothing was removed, so that there is nothing to compare."""
-    return bool(record["sparsity"]["kept"] == record["sparsity"]["total"])
+    return record.sparsity.kept == record.sparsity.total
 
 
 def notion(record: Record) -> Notion:
     """The record's notion of equality."""
-    return NOTIONS[record["cells"]]
+    return NOTIONS[record.cells]
 
 
 def equality(record: Record) -> str:
     """What is to be equal, as a clause."""
     about = notion(record)
-    beside = "; the cells below show accuracy beside it" if about.of_predictions else ""
-    return about.sentence + beside
+    return about.sentence + "; the cells below show accuracy beside it" * about.of_predictions
 
 
-def cells_of(record: Record) -> list[dict[str, Any]]:
+def cells_of(record: Record) -> Sequence[Mapping[str, Any]]:
     """The cells that the record's notion of equality compares."""
-    about, data = notion(record), record["data"]
-    cells = [cell for cell in record["audit"]["cells"] if cell["kind"] == about.audited_kind]
+    about, data = notion(record), record.data
+    cells = [cell for cell in record.audit.cells if cell["kind"] == about.audited_kind]
     if about.of_class is None:
         return cells
-    names = cell_names(
-        about.audited_kind, [data["class_names"][about.of_class]], data["group_names"]
-    )
+    names = cell_names(about.audited_kind, [data.class_names[about.of_class]], data.group_names)
     return [cell for cell in cells if cell["name"] in names]

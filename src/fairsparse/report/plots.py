@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
+import math
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from fairsparse.report import phrases
 from fairsparse.report.table import Cell
@@ -22,8 +21,9 @@ from fairsparse.report.table import Cell
 # Drawn in colours nothing else uses, which then become CSS variables of the page.
 INK, MUTED, GRID, BEFORE, AFTER = "#010101", "#010102", "#010103", "#010104", "#010105"
 SERIES = tuple(f"#0102{i:02x}" for i in range(7))
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BEFORE: "before", AFTER: "after"}
-_VARIABLES |= {colour: f"series-{i}" for i, colour in enumerate(SERIES)}
+_NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", BEFORE: "before", AFTER: "after"}
+_NAMES |= {colour: f"series-{i}" for i, colour in enumerate(SERIES)}
+_VARIABLES = {colour: f"var(--{name})" for colour, name in _NAMES.items()}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 WIDTH = 7.6
@@ -33,26 +33,14 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names may hold dollar signs
     "font.family": "DejaVu Sans",
     "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": True,
-    "figure.facecolor": "none",
     "grid.color": GRID,
     "grid.linewidth": 0.7,
-    "legend.frameon": False,
     "lines.linewidth": 1.5,
-    "xtick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
+    **dict.fromkeys(("text.color", *(f"{x}.labelcolor" for x in ("axes", "xtick", "ytick"))), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow", "axes.unicode_minus"), True),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
 }
 
 
@@ -88,24 +76,17 @@ def columns(labels: Sequence[str], most: int = 6) -> int:
     return min(most, max(1, int(72 * WIDTH / widest)))
 
 
-@contextlib.contextmanager
-def drawing(name: str) -> Iterator[None]:
-    """Draw in the reports' style; equal input gives equal bytes."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        # the browser has glyphs for names that the measuring font lacks
-        warnings.filterwarnings("ignore", message="(?s)Glyph .* missing from", category=UserWarning)
-        yield
-
-
 def plot(
     name: str, height: float, caption: str, draw: Callable[[Figure], None], more: str = ""
 ) -> Plot:
-    """Draw a figure `height` inches high, `WIDTH` wide.
+    """Draw a figure `height` inches high, `WIDTH` wide; equal input gives equal bytes.
 
     `name` is unique on a page, for it salts the ids. The caption has no full stop yet; those who do
     not see the plot are told `more` after it.
     """
-    with drawing(name):
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # the browser has glyphs for names that the measuring font lacks
+        warnings.filterwarnings("ignore", message="(?s)Glyph .* missing from", category=UserWarning)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure)
         buffer = io.StringIO()
@@ -121,12 +102,11 @@ def _inline(text: str, alt: str) -> str:
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     for element in root.iter():
         element.tag = element.tag.split("}")[-1]
-        element.attrib = {key.split("}")[-1]: v for key, v in element.attrib.items()}
-        if element.get("id") not in used:
-            element.attrib.pop("id", None)
-        for key in ("style", "fill", "stroke"):
-            if key in element.attrib:
-                element.set(key, _page_style(element.attrib[key]))
+        element.attrib = {
+            name: _page_style(value) if name in ("style", "fill", "stroke") else value
+            for name, value in ((key.split("}")[-1], v) for key, v in element.attrib.items())
+            if name != "id" or value in used
+        }
         for child in list(element):
             if child.tag.split("}")[-1] in ("metadata", "style"):
                 element.remove(child)
@@ -138,16 +118,12 @@ def _inline(text: str, alt: str) -> str:
 
 def _page_style(text: str) -> str:
     text = re.sub(r"font: (?:\w+ )*?([\d.]+px) [^;]*", r"font-size: \1", text)
-    return re.sub(
-        r"#0[0-9a-f]{5}",
-        lambda m: f"var(--{_VARIABLES[m[0]]})" if m[0] in _VARIABLES else m[0],
-        text,
-    )
+    return re.sub(r"#0[0-9a-f]{5}", lambda colour: _VARIABLES.get(colour[0], colour[0]), text)
 
 
 def floats(values: Iterable[phrases.Number], scale: float = 1) -> list[float]:
     """Values times `scale`, NaN where there is none."""
-    return [float("nan") if value is None else scale * value for value in values]
+    return [math.nan if value is None else scale * value for value in values]
 
 
 def rows(axes: Axes, names: Iterable[str], sizes: Iterable[str]) -> None:
@@ -201,61 +177,3 @@ def cell_changes(cells: Sequence[Cell], models: tuple[str, str], caption: str) -
     ends = [phrases.percent(top[role], 1) for role in ("reference", "candidate")]
     more = f"First: {top['name']}, from {ends[0]} to {ends[1]}, n = {top['n']}."
     return plot("cells", 1.1 + 0.24 * len(cells), caption, draw, more)
-
-
-def layers(layers: Sequence[dict[str, Any]], caption: str, more: str) -> Plot:
-    """Sparsity of each layer, in the network's order; named while the names fit."""
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        gone = [100 * (1 - layer["kept"] / layer["total"]) for layer in layers]
-        axes.bar(range(1, len(gone) + 1), gone, color=AFTER, width=0.5)
-        axes.set_xlim(0.4, max(len(gone), 10) + 0.6)  # few layers make no walls of ink
-        axes.set_ylim(0, 100)
-        axes.set_ylabel("sparsity, %")
-        axes.grid(visible=False, axis="x")
-        if len(layers) <= 24:
-            names = [short(layer["name"], 22) for layer in layers]
-            axes.set_xticks(range(1, len(names) + 1), names, rotation=40, ha="right")
-        else:
-            axes.set_xlabel("layer, from input to output")
-
-    return plot("layers", 2.6, caption, draw, more)
-
-
-def training(history: Sequence[dict[str, Any]], caption: str, more: str) -> Plot:
-    """Loss, accuracy and worst cell over all epochs, one stage after the other."""
-
-    def draw(figure: Figure) -> None:
-        top, bottom = figure.subplots(2, 1, sharex=True)
-        starts = [
-            i for i, e in enumerate(history) if i == 0 or e["stage"] != history[i - 1]["stage"]
-        ]
-        for start, stop in zip(starts, [*starts[1:], len(history)], strict=True):
-            part, x = history[start:stop], range(start + 1, stop + 1)
-            mark = "o" if len(part) == 1 else ""  # a line through one point is invisible
-            curves = [
-                (top, "loss", 1, INK, "-"),
-                (bottom, "accuracy", 100, BEFORE, "-"),
-                (bottom, "worst", 100, AFTER, "--"),
-            ]
-            for axes, key, scale, colour, line in curves:
-                values = floats((epoch[key] for epoch in part), scale)
-                axes.plot(x, values, color=colour, linestyle=line, marker=mark, markersize=3)
-        for axes in (top, bottom):
-            for start in starts[1:]:
-                axes.axvline(start + 0.5, color=MUTED, linewidth=0.7, linestyle=":")
-        if len(starts) <= 8:
-            for start in starts:
-                name, at = short(history[start]["stage"], 18), (start + 0.7, 1.0)
-                look: dict[str, Any] = {"fontsize": 7, "color": MUTED, "va": "bottom"}
-                top.annotate(name, at, xycoords=("data", "axes fraction"), **look)
-        top.set_xlim(0.5, max(len(history), 2) + 0.5)  # one epoch leaves room for its name too
-        top.set_ylabel("loss")
-        bottom.set_ylabel("accuracy, %")
-        bottom.set_xlabel("epoch, all stages in a row")
-        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-        names = ["accuracy", "worst cell"]
-        figure.legend(bottom.lines[:2], names, loc="outside lower right", ncols=2)
-
-    return plot("training", 3.8, caption, draw, more)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from fairsparse.report import phrases
-from fairsparse.report.phrases import Number, between
+from fairsparse.report.phrases import Estimate, Number, between
 
 Entry: TypeAlias = str | tuple[str, str] | dict[str, str]
 """A text, a text with a small line below it, or a link (``text``, ``href``)."""
@@ -80,16 +80,13 @@ def cell_tables(
     return tables
 
 
-def estimate(value: Number, low: Number, high: Number, form: Callable[[Number], str]) -> Entry:
-    """A value with its interval below it."""
-    if not phrases.defined(value):
+def estimate(
+    one: Estimate, form: Callable[[Number], str], value: str = "value", ends: str = ""
+) -> Entry:
+    """A value with its interval below it; its ends are called `ends` + ``low`` and ``high``."""
+    if not phrases.defined(one[value]):
         return phrases.UNDEFINED
-    return form(value), between(low, high, form)
-
-
-def estimated(one: Mapping[str, Number], form: Callable[[Number], str]) -> Entry:
-    """The same of a mapping with ``value``, ``low`` and ``high``."""
-    return estimate(one["value"], one["low"], one["high"], form)
+    return form(one[value]), between(one[f"{ends}low"], one[f"{ends}high"], form)
 
 
 def counted(names: Sequence[str]) -> str:

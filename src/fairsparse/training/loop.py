@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +37,8 @@ class Loop:
 
     Parameters
     ----------
-    trainer : Trainer
     model : nn.Module
         Trained in place.
-    train : Split
     stage : str
         Name in the history.
     masks : MaskSet, optional
@@ -65,7 +63,6 @@ class Loop:
         trainer: Trainer,
         model: nn.Module,
         train: Split,
-        *,
         stage: str,
         masks: MaskSet | None = None,
         start: int = 0,
@@ -132,10 +129,10 @@ class Loop:
         """Copy where the loop stands."""
         return Point(
             self.step,
-            _copied(self.model.state_dict()),
-            {weight: _copied(memory) for weight, memory in self.optimizer.state.items()},
+            copy.deepcopy(self.model.state_dict()),
+            {weight: copy.deepcopy(memory) for weight, memory in self.optimizer.state.items()},
             self._masks,
-            self._tally.copy() if self._tally else None,
+            copy.deepcopy(self._tally),
             list(self.trainer.history),
         )
 
@@ -148,17 +145,13 @@ class Loop:
         self.model.load_state_dict(point.weights)
         self.optimizer.state.clear()
         for weight, memory in point.memory.items():
-            self.optimizer.state[weight] = _copied(memory)
+            self.optimizer.state[weight] = copy.deepcopy(memory)
         self._bind(point.masks)
-        self._tally = point.tally.copy() if point.tally else None
+        self._tally = copy.deepcopy(point.tally)
         self.trainer.history[:] = point.history
 
     def __iter__(self) -> Iterator[EpochLog]:
-        with self._wrapped() as wrapped:
-            while self.step < self.stop:
-                self._seed()
-                self._train(wrapped, min(self.stop, self._epoch_end()))
-                yield self._close()
+        return self._until(self.stop)
 
     def finish(self) -> dict[int, State]:
         """Train to `stop`; return the states at `snapshots`."""
@@ -168,14 +161,18 @@ class Loop:
 
     def advance(self, steps: int) -> None:
         """Train `steps` steps, or to `stop`; an epoch enters the history when it is whole."""
-        until = min(self.stop, self.step + steps)
+        for _ in self._until(min(self.stop, self.step + steps)):
+            pass
+
+    def _until(self, step: int) -> Iterator[EpochLog]:
+        """Train to `step`, in epochs; yield the log of each that is whole."""
         with self._wrapped() as wrapped:
-            while self.step < until:
+            while self.step < step:
                 end = min(self.stop, self._epoch_end())
                 self._seed()
-                self._train(wrapped, min(until, end))
+                self._train(wrapped, min(step, end))
                 if self.step == end:
-                    self._close()
+                    yield self._close()
 
     @contextmanager
     def _wrapped(self) -> Iterator[nn.Module]:
@@ -207,8 +204,7 @@ class Loop:
         per_epoch = trainer.steps_per_epoch(self.train)
         epoch = self.step // per_epoch
         order = self._examples(epoch)
-        ranks = trainer.accelerator.num_processes
-        rank = trainer.accelerator.process_index
+        ranks, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
         if self._tally is None:
             self._tally = Tally.empty(len(trainer.cells), trainer.device)
         tally = self._tally
@@ -244,9 +240,8 @@ class Loop:
         self._tally = None
         broken = [name for name, p in self.model.named_parameters() if not bool(p.isfinite().all())]
         if broken or not math.isfinite(log.loss):
-            what = f"the loss became {log.loss}"
-            if math.isfinite(log.loss):
-                what = f"{broken[0]} is no longer finite"
+            finite = math.isfinite(log.loss)
+            what = f"{broken[0]} is no longer finite" if finite else f"the loss became {log.loss}"
             raise Diverged(
                 f"{self.stage}: {what} in epoch {epoch}; lower the learning rate (now"
                 f" {log.lr:.2g}), warm up, or set grad_clip",
@@ -285,11 +280,7 @@ def in_turn(first: Loop, *others: Loop, ahead: int = 1) -> Iterator[list[EpochLo
     A turn is `ahead` steps of the first loop, or what is left of its epoch, and one step of each
     other, on the last of the batches that its order has for them. Each step counts in the trainer's
     `steps`. Orders of different names give the loops batches that are independent of each other's.
-
-    Yields
-    ------
-    list of EpochLog
-        After each epoch, one of each loop.
+    After each epoch, the logs of all loops are yielded.
     """
     loops = [first, *others]
     with ExitStack() as stack:
@@ -303,10 +294,3 @@ def in_turn(first: Loop, *others: Loop, ahead: int = 1) -> Iterator[list[EpochLo
                     loop.step = first.step - 1
                     loop._train(model, first.step)
             yield [loop._close() for loop in loops]
-
-
-def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.detach().clone() if isinstance(value, Tensor) else value
-        for name, value in values.items()
-    }

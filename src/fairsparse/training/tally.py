@@ -15,57 +15,36 @@ from fairsparse.masks.maskset import MaskSet
 
 @dataclass(frozen=True)
 class EpochLog:
-    """What one epoch of training looked like, on the training batches.
-
-    Attributes
-    ----------
-    stage : str
-        What was being trained, such as ``dense`` or ``lth 0.90``.
-    epoch, step : int
-        Counted over the whole schedule; `step` is the number of steps done.
-    loss, accuracy : float
-    worst : float or None
-        Lowest statistic of any cell with examples in the epoch; None when no cell had any.
-    worst_cell : str or None
-    lr : float
-    """
+    """What one epoch of training looked like, on the training batches."""
 
     stage: str
+    """What was being trained, such as ``dense`` or ``lth 0.90``."""
     epoch: int
     step: int
+    """Steps of the whole schedule that were done."""
     loss: float
     accuracy: float
     worst: float | None
+    """Lowest statistic of any cell with examples in the epoch; None when no cell had any."""
     worst_cell: str | None
     lr: float
 
 
 @dataclass
 class Tally:
-    """Running sums of the epoch that is being trained.
-
-    Attributes
-    ----------
-    total : Tensor, shape (3,)
-        Loss, right answers, examples.
-    right : Tensor, shape (2, K)
-        Statistic and examples of each cell.
-    steps : int
-    rate : float
-        Learning rate of the last step.
-    """
+    """Running sums of the epoch that is being trained."""
 
     total: Tensor
+    """Loss, right answers, examples: (3,)."""
     right: Tensor
+    """Statistic and examples of each cell, (2, K)."""
     steps: int = 0
     rate: float = 0.0
+    """Learning rate of the last step."""
 
     @classmethod
     def empty(cls, cells: int, device: torch.device) -> Tally:
         return cls(torch.zeros(3, device=device), torch.zeros(2, cells, device=device))
-
-    def copy(self) -> Tally:
-        return Tally(self.total.clone(), self.right.clone(), self.steps, self.rate)
 
     @torch.no_grad()
     def add(self, cells: Cells, loss: Tensor, logits: Tensor, batch: Batch, rate: float) -> None:
@@ -80,40 +59,23 @@ class Tally:
     def log(self, cells: Cells, stage: str, epoch: int, step: int) -> EpochLog:
         statistic = torch.where(self.right[1] > 0, self.right[0] / self.right[1], torch.inf)
         worst = int(statistic.argmin())
-        measured = bool(self.right[1].any())
-        return EpochLog(
-            stage,
-            epoch,
-            step,
-            float(self.total[0] / self.total[2]),
-            float(self.total[1] / self.total[2]),
-            float(statistic[worst]) if measured else None,
-            cells.names[worst] if measured else None,
-            self.rate,
-        )
+        loss, accuracy = (float(part / self.total[2]) for part in self.total[:2])
+        lowest, name = None, None
+        if bool(self.right[1].any()):
+            lowest, name = float(statistic[worst]), cells.names[worst]
+        return EpochLog(stage, epoch, step, loss, accuracy, lowest, name, self.rate)
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where a loop stands: all that decides how it goes on, copied.
-
-    Attributes
-    ----------
-    step : int
-    weights : dict
-        Parameters and buffers of the model, by name.
-    memory : dict
-        Parameter -> what the optimizer remembers of it.
-    masks : MaskSet or None
-    tally : Tally or None
-        Sums of an epoch that is not finished.
-    history : list of dict
-        The trainer's.
-    """
+    """Where a loop stands: all that decides how it goes on, copied."""
 
     step: int
     weights: dict[str, Tensor]
+    """Parameters and buffers of the model, by name."""
     memory: dict[Tensor, dict[str, Any]]
+    """Parameter -> what the optimizer remembers of it."""
     masks: MaskSet | None
     tally: Tally | None
+    """Of an epoch that is not finished."""
     history: list[dict[str, Any]]

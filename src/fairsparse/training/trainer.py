@@ -57,26 +57,16 @@ def state_of(model: nn.Module) -> State:
 
 @dataclass
 class Trainer:
-    """Trains and evaluates; holds what all stages of one run share.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    cells : Cells
-        Whose statistics are watched, and which methods are to keep equal.
-    seed : int
-    stages : Stages
-        Store of finished stages.
-    parent : str
-        Hash of task, model, recipe and seed: every stage's key begins with it.
-    progress : callable, optional
-    """
+    """Trains and evaluates; holds what all stages of one run share."""
 
     recipe: Recipe
     cells: Cells
+    """Whose statistics are watched, and which methods are to keep equal."""
     seed: int = 0
     stages: Stages = field(default_factory=lambda: Stages(None))
+    """Store of finished stages."""
     parent: str = ""
+    """Hash of task, model, recipe and seed: every stage's key begins with it."""
     progress: Progress | None = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from fairsparse.core import Batch, Scores
 from fairsparse.masks.criteria.scorers import lamp, magnitude, random, taylor, tempered
 from fairsparse.masks.maskset import prunable
 from fairsparse.methods.ballot import conflict
+from fairsparse.methods.ballot.settings import Selection
 
 
 def loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -46,6 +47,7 @@ def scores_of(model: nn.Module) -> dict[str, Scores]:
     weights = prunable(model, first=True)
     data = batches()
     measured = conflict.measure(model, weights, data, loss, lambda z, b: z[:, 0].sum())
+    settings = Selection(alpha=0.5, gate="soft", protect=0.3)
     squared = taylor(model, weights, [(b, 0.5) for b in data], loss)
     return {
         "magnitude": magnitude(weights),
@@ -53,7 +55,7 @@ def scores_of(model: nn.Module) -> dict[str, Scores]:
         "lamp": lamp(weights),
         "taylor": squared,
         "tempered": tempered(weights, squared),
-        "conflict": conflict.combine([measured], weights, alpha=0.5, gate="soft", protect=0.3),
+        "conflict": conflict.combine([measured], weights, settings),
     }
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,12 @@ import pyarrow.parquet
 
 from fairsparse.auditing.inputs.contents import (
     Coded,
-    Coder,
     Contents,
     ReducedScores,
+    coded,
+    coded_groups,
+    encoded,
     of_network,
-    recoded,
     reduced,
     together,
 )
@@ -39,7 +40,6 @@ from fairsparse.fairness.measure.counts import Array
 from fairsparse.record import read_record
 from fairsparse.registry import listing, nearest
 
-ID, TRUTH, PREDICTION, SCORE = "id", "y", "prediction", "score_"
 _BLOCK = 2**25  # bytes of a CSV file read at once
 
 
@@ -47,43 +47,29 @@ _BLOCK = 2**25  # bytes of a CSV file read at once
 class Columns:
     """Names of the columns that files are read by.
 
-    Parameters
-    ----------
-    id, truth, prediction : str
-    score : str
-        What the names of score columns begin with; the rest is the class.
+    Those of score columns begin with ``score``; the rest is the class.
     """
 
-    id: str = ID
-    truth: str = TRUTH
-    prediction: str = PREDICTION
-    score: str = SCORE
+    id: str = "id"
+    truth: str = "y"
+    prediction: str = "prediction"
+    score: str = "score_"
 
 
 def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> Contents:
-    """Read one file of predictions or of groups.
+    """Read one file of predictions or of groups, or a run directory, perhaps with ``:dense``.
 
-    Parameters
-    ----------
-    path : str
-        Ends in .csv, .parquet or .npz, or is a run directory, perhaps with ``:dense``.
-    columns : Columns
-    attributes : sequence of str or None
-        Columns to read as groups; None for every other column.
-
-    Raises
-    ------
-    InputError
-        When the file is missing, damaged or of another kind, or lacks a column that was asked for.
+    Groups are the columns `attributes`; None is every other column. `InputError` when the file is
+    missing, damaged or of another kind, or lacks a column that was asked for.
     """
     place, _, role = path.rpartition(":")
     if role in ("dense", "sparse") and place:
         if not Path(place).is_dir():
             raise InputError(f"{place}: no such run directory")
-        return _run(Path(place), role, attributes)
+        return _run(Path(place), role)
     where = Path(path)
     if where.is_dir():
-        return _run(where, "sparse", attributes)
+        return _run(where, "sparse")
     if where.suffix not in READERS:
         raise InputError(
             f"{path}: predictions are read from {', '.join(READERS)} or a run directory; convert it"
@@ -97,99 +83,93 @@ def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> 
 
 
 def _csv(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:
-    options = {"read_options": pa.csv.ReadOptions(block_size=_BLOCK)}
-    with pa.csv.open_csv(path, **options) as reader:
-        names = reader.schema.names
-    wanted, scores = _wanted(path, names, columns, attributes)
-    texts = [n for n in wanted if n not in scores]
+    reading = pa.csv.ReadOptions(block_size=_BLOCK)
+    with pa.csv.open_csv(path, reading) as reader:
+        wanted = _wanted(path, reader.schema.names, columns, attributes)
+    labels = pa.dictionary(pa.int32(), pa.string())
+    kinds = dict.fromkeys(wanted.names, labels) | dict.fromkeys(wanted.scores, pa.float32())
+    if columns.id in kinds:
+        kinds[columns.id] = pa.string()
     convert = pa.csv.ConvertOptions(
-        include_columns=wanted,
-        column_types={
-            **{n: pa.dictionary(pa.int32(), pa.string()) for n in texts if n != columns.id},
-            **dict.fromkeys(scores, pa.float32()),
-            **({columns.id: pa.string()} if columns.id in texts else {}),
-        },
+        include_columns=wanted.names,
+        column_types=kinds,
         strings_can_be_null=True,
         null_values=["", "NA", "NaN", "nan", "null", "None"],
     )
-    with pa.csv.open_csv(path, convert_options=convert, **options) as reader:
-        return _table(path, reader, columns, wanted, scores, attributes)
+    with pa.csv.open_csv(path, reading, convert_options=convert) as reader:
+        return _table(path, reader, columns, wanted)
 
 
 def _parquet(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:
     with pa.parquet.ParquetFile(path) as file:
-        wanted, scores = _wanted(path, file.schema_arrow.names, columns, attributes)
-        batches = file.iter_batches(batch_size=2**20, columns=wanted)
-        return _table(path, batches, columns, wanted, scores, attributes)
+        wanted = _wanted(path, file.schema_arrow.names, columns, attributes)
+        batches = file.iter_batches(batch_size=2**20, columns=wanted.names)
+        return _table(path, batches, columns, wanted)
+
+
+class _Wanted(NamedTuple):
+    """Columns to read, and which of them hold scores and groups."""
+
+    names: list[str]
+    scores: list[str]
+    groups: list[str]
 
 
 def _wanted(
     path: str, names: Sequence[str], columns: Columns, attributes: Sequence[str] | None
-) -> tuple[list[str], list[str]]:
+) -> _Wanted:
     twice = {n for n in names if list(names).count(n) > 1}
     if twice:
         raise InputError(f"{path}: has the column '{sorted(twice)[0]}' twice; rename one")
     fixed = [n for n in (columns.id, columns.truth, columns.prediction) if n in names]
     scores = [n for n in names if n.startswith(columns.score)]
     others = [n for n in names if n not in fixed and n not in scores]
-    chosen = others if attributes is None else list(attributes)
-    for name in chosen:
+    groups = others if attributes is None else list(attributes)
+    for name in groups:
         if name not in names:
             raise InputError(
                 f"{path}: has no column '{name}'{nearest(name, names)}; columns: {listing(names)}"
             )
-    return [*fixed, *scores, *chosen], scores
+    return _Wanted(list(dict.fromkeys([*fixed, *scores, *groups])), scores, groups)
 
 
 def _table(
-    path: str,
-    batches: Iterator[Any],
-    columns: Columns,
-    wanted: Sequence[str],
-    score_columns: Sequence[str],
-    attributes: Sequence[str] | None,
+    path: str, batches: Iterable[Any], columns: Columns, wanted: _Wanted, n: int = 0
 ) -> Contents:
-    coders = {n: Coder() for n in wanted if n not in score_columns and n != columns.id}
+    """What pieces of a table say of their rows, or of `n` where it has no column."""
+    labels = (columns.truth, columns.prediction, *wanted.groups)
+    pieces: dict[str, list[Any]] = {name: [] for name in labels if name in wanted.names}
     ids: list[Any] = []
-    classes = tuple(name.removeprefix(columns.score) for name in score_columns)
+    classes = tuple(name.removeprefix(columns.score) for name in wanted.scores)
     scores: list[ReducedScores] = []
-    n = 0
+    rows = 0
     for batch in batches:
-        n += batch.num_rows
-        for name, coder in coders.items():
-            coder.add(batch.column(name))
-        if columns.id in wanted:
+        rows += batch.num_rows
+        for name in pieces:
+            pieces[name].append(encoded(batch.column(name)))
+        if columns.id in wanted.names:
             ids.append(batch.column(columns.id))
-        if score_columns:
+        if wanted.scores:
             parts = [
                 batch.column(c).cast(pa.float32()).to_numpy(zero_copy_only=False)
-                for c in score_columns
+                for c in wanted.scores
             ]
-            said = coders.get(columns.prediction)
-            scores.append(
-                reduced(
-                    np.stack(parts, axis=1), None if said is None else recoded(said.last(), classes)
-                )
-            )
-    if n == 0:
+            said = pieces.get(columns.prediction)
+            chosen = coded(said[-1:]).recoded(classes) if said else None
+            scores.append(reduced(np.stack(parts, axis=1), chosen))
+    if not (rows or n):
         raise InputError(f"{path}: holds no rows")
-    done = {name: coder.done() for name, coder in coders.items()}
-    own = (columns.truth, columns.prediction)
+    done = {name: coded(column) for name, column in pieces.items()}
     return Contents(
         path,
-        n,
+        rows or n,
         _ids(path, ids) if ids else None,
         done.get(columns.truth),
         done.get(columns.prediction),
         together(scores) if scores else None,
         classes,
-        {k: v.in_order() for k, v in done.items() if k not in own},
+        {name: done[name].in_order() for name in wanted.groups},
     )
-
-
-def _whole(column: Any) -> bool:
-    """Whether all texts are whole numbers that 64 bits hold; small and fast for many of them."""
-    return bool(pc.all(pc.match_substring_regex(column, r"^-?[0-9]{1,18}$")).as_py())
 
 
 def _ids(path: str, parts: list[Any]) -> pd.Index:
@@ -198,9 +178,9 @@ def _ids(path: str, parts: list[Any]) -> pd.Index:
         raise InputError(f"{path}: {column.null_count:,} rows have no id; give each row one")
     if not pa.types.is_integer(column.type):
         column = column.cast(pa.string())
-        numbers = pc.cast(column, pa.int64()) if _whole(column) else None
-        if numbers is not None and pc.all(pc.equal(pc.cast(numbers, pa.string()), column)).as_py():
-            column = numbers  # 007 is not 7, and stays text
+        # whole numbers of 64 bits are small and fast; 007 is not 7, and stays text
+        if pc.all(pc.match_substring_regex(column, r"^(0|-?[1-9][0-9]{0,17})$")).as_py():
+            column = pc.cast(column, pa.int64())
     index = pd.Index(column.to_pandas())
     if not index.is_unique:
         twice = index[index.duplicated()].unique()
@@ -237,7 +217,7 @@ def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Conte
         raise InputError(
             f"{path}: scores has {scores.shape[1]} columns and class_names {len(classes)}"
         )
-    chosen = None if source.prediction is None else recoded(source.prediction, classes)
+    chosen = None if source.prediction is None else source.prediction.recoded(classes)
     return replace(source, scores=reduced(scores.astype(np.float32), chosen), classes=classes)
 
 
@@ -254,30 +234,17 @@ def of_arrays(
     lengths = {len(v) for v in flat.values()} | ({n} if n is not None else set())
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"{path}: its arrays must be of one length; got {sorted(lengths)}")
-    own = (columns.id, columns.truth, columns.prediction)
-    chosen = [k for k in flat if k not in own] if attributes is None else list(attributes)
-    for name in chosen:
+    own = [k for k in (columns.id, columns.truth, columns.prediction) if k in flat]
+    groups = [k for k in flat if k not in own] if attributes is None else list(attributes)
+    for name in groups:
         if name not in flat:
             raise InputError(f"{path}: has no array '{name}'; arrays: {listing(sorted(flat))}")
-    coded = {}
-    for name in [*own[1:], *chosen]:
-        if name in flat:
-            coder = Coder()
-            coder.add(pa.array(flat[name]))
-            coded[name] = coder.done()
-    return Contents(
-        path,
-        lengths.pop(),
-        _ids(path, [pa.array(flat[columns.id])]) if columns.id in flat else None,
-        coded.get(columns.truth),
-        coded.get(columns.prediction),
-        None,
-        classes,
-        {k: v.in_order() for k, v in coded.items() if k in chosen},
-    )
+    wanted = _Wanted(list(dict.fromkeys([*own, *groups])), [], groups)
+    batches = pa.table({k: flat[k] for k in wanted.names}).to_batches()
+    return replace(_table(path, batches, columns, wanted, lengths.pop()), classes=classes)
 
 
-def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Contents:
+def _run(folder: Path, role: str) -> Contents:
     """The test predictions of a run directory; groups come with it."""
     data = read_record(folder).data
     try:
@@ -290,19 +257,13 @@ def _run(folder: Path, role: str, attributes: Sequence[str] | None) -> Contents:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{folder}: damaged, or not a run; restore it, or run again") from None
     classes = tuple(data.class_names)
-    groups = {}
-    if data.group_names:
-        name = " x ".join(data.attributes) or "group"
-        groups[name] = Coded(group.astype(np.int32), tuple(data.group_names))
     return Contents(
         f"{folder}:{role}",
         len(y),
-        None,
-        Coded(y.astype(np.int32), classes),
-        None,
-        of_network(logits)[0],
-        classes,
-        groups,
+        truth=Coded(y.astype(np.int32), classes),
+        scores=of_network(logits)[0],
+        classes=classes,
+        attributes=coded_groups(group, data.group_names, data.attributes),
     )
 
 

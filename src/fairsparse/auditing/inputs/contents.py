@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import special
 
-from fairsparse.auditing.inputs.labels import TOLERANCE, sorted_codes, text
+from fairsparse.auditing.inputs.labels import TOLERANCE, recode, sorted_codes, text
 from fairsparse.core import UNKNOWN
 from fairsparse.fairness.measure.counts import Array
 
@@ -28,140 +28,83 @@ class Coded:
         codes, names = sorted_codes(self.codes, self.names)
         return Coded(codes.astype(np.int32), names)
 
+    def recoded(self, names: Sequence[str]) -> Array:
+        """Codes (N,) of these `names`, int64; -1 for others."""
+        return recode(self.codes, self.names, names)
 
-@dataclass(frozen=True)
-class Faults:
-    """How many rows have a fault, which is the first, and what is seen there."""
 
-    count: int = 0
-    first: int = 0
-    value: float = 0.0
-
-    def then(self, later: Faults, offset: int) -> Faults:
-        """These and those of a later piece, which begins at row `offset`."""
-        if not self.count:
-            return Faults(later.count, later.first + offset, later.value)
-        return Faults(self.count + later.count, self.first, self.value)
+def coded_groups(codes: Array, names: Sequence[str], attributes: Sequence[str]) -> dict[str, Coded]:
+    """The groups of all attributes together, by their name; none where there are no names."""
+    name = " x ".join(attributes) or "group"
+    return {name: Coded(codes.astype(np.int32), tuple(names))} if names else {}
 
 
 @dataclass(frozen=True)
 class ReducedScores:
-    """Scores (N, C), reduced.
+    """Scores (N, C), reduced to three numbers each, (N,).
 
-    Parameters
-    ----------
-    largest : ndarray of int32, shape (N,)
-        The class with the largest score, the first of several.
-    confidence : ndarray of float32, shape (N,)
-        Share of the chosen class in the sum of scores: of the predicted class where predictions are
-        given, else of the largest. NaN where scores are negative or zero, or have no such class.
-    strange : Faults
-        Those with a score that is not a number.
-    off : Faults
-        Those whose scores do not sum to 1, and their sum.
+    ``largest`` is the class with the largest score, the first of several; ``confidence`` the share
+    of the chosen class in the sum of scores, NaN where they are negative or zero, or have no such
+    class; ``total`` their sum, NaN where a score is not a number.
     """
 
     largest: Array
     confidence: Array
-    strange: Faults
-    off: Faults
+    total: Array
 
 
 @dataclass(frozen=True)
 class Contents:
-    """One model's predictions as a file holds them.
-
-    Parameters
-    ----------
-    path : str
-    n : int
-    ids : pandas.Index or None
-    truth, prediction : Coded or None
-    scores : ReducedScores or None
-        With their classes in `classes`.
-    classes : tuple of str
-    attributes : dict
-        Other columns of labels that were asked for.
-    """
+    """One model's predictions as a file holds them."""
 
     path: str
     n: int
-    ids: Any
-    truth: Coded | None
-    prediction: Coded | None
+    ids: Any = None  # a pandas Index
+    truth: Coded | None = None
+    prediction: Coded | None = None
     scores: ReducedScores | None = None
-    classes: tuple[str, ...] = ()
-    attributes: dict[str, Coded] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()  # of the scores
+    attributes: dict[str, Coded] = field(default_factory=dict)  # other columns, as asked for
 
 
-def recoded(column: Coded, names: Sequence[str]) -> Array:
-    """A column as codes (N,) of `names`; -1 for others."""
-    position = {name: i for i, name in enumerate(names)}
-    table = [*(position.get(name, UNKNOWN) for name in column.names), UNKNOWN]
-    codes: Array = np.array(table, np.int64)[column.codes]
-    return codes
+def encoded(column: Any) -> Any:
+    """An arrow column with each distinct value once."""
+    return column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
 
 
-class Coder:
-    """Collects a column as codes of the distinct values seen so far."""
-
-    def __init__(self) -> None:
-        self.position: dict[Any, int] = {}
-        self.parts: list[Array] = []
-        self.added = 0
-
-    def add(self, column: Any) -> None:
-        if not pa.types.is_dictionary(column.type):
-            column = pc.dictionary_encode(column)
-        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        self.added = len(chunks)
-        for chunk in chunks:
-            values = chunk.dictionary.to_pylist()
-            table = [
-                UNKNOWN if v is None or v != v or v == "" else self._code(text(v)) for v in values
-            ]
-            codes = chunk.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-            self.parts.append(np.array([*table, UNKNOWN], np.int32)[codes])
-
-    def _code(self, value: str) -> int:
-        return self.position.setdefault(value, len(self.position))
-
-    def last(self) -> Coded:
-        """What was added last."""
-        return Coded(np.concatenate(self.parts[-self.added :]), tuple(self.position))
-
-    def done(self) -> Coded:
-        return Coded(np.concatenate(self.parts), tuple(self.position))
+def coded(pieces: Sequence[Any]) -> Coded:
+    """A column of labels in encoded pieces."""
+    position: dict[str, int] = {}
+    codes = []
+    for piece in pieces:
+        table = [
+            UNKNOWN
+            if v is None or v != v or v == ""
+            else position.setdefault(text(v), len(position))
+            for v in piece.dictionary.to_pylist()
+        ]
+        indices = piece.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
+        codes.append(np.array([*table, UNKNOWN], np.int32)[indices])
+    return Coded(np.concatenate(codes), tuple(position))
 
 
 def reduced(scores: Array, chosen: Array | None = None) -> ReducedScores:
-    """Reduce scores.
+    """Reduce scores (N, C) by the columns of predicted classes, -1 where there is none.
 
-    Parameters
-    ----------
-    scores : ndarray of float, shape (N, C)
-    chosen : ndarray of int, shape (N,), optional
-        Column of the class that is predicted; -1 where there is none for it.
+    Without `chosen`, by the largest.
 
     >>> pair = reduced(np.array([[0.25, 0.75], [1.0, 1.0]]))
-    >>> pair.largest.tolist(), pair.confidence.tolist(), pair.off
-    ([1, 0], [0.75, 0.5], Faults(count=1, first=1, value=2.0))
+    >>> pair.largest.tolist(), pair.confidence.tolist(), pair.total.tolist()
+    ([1, 0], [0.75, 0.5], [1.0, 2.0])
     """
-    strange = np.asarray(~np.isfinite(scores).all(1))
+    total = np.where(np.isfinite(scores).all(1), scores.sum(1), np.nan)
     largest = scores.argmax(1)
-    total = scores.sum(1)
     column = largest if chosen is None else chosen
     of = np.take_along_axis(scores, np.maximum(column, 0)[:, None], 1)[:, 0]
-    usable = (column >= 0) & ~strange & (total > 0) & (scores.min(1) >= 0)
+    usable = (column >= 0) & (total > 0) & (scores.min(1) >= 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         confidence = np.where(usable, of / total, np.nan)
-    off = np.asarray(np.abs(total - 1) > TOLERANCE)
-    return ReducedScores(
-        largest.astype(np.int32),
-        confidence.astype(np.float32),
-        _rows(strange, total),
-        _rows(off, total),
-    )
+    return ReducedScores(largest.astype(np.int32), confidence.astype(np.float32), total)
 
 
 def of_network(scores: Array) -> tuple[ReducedScores, bool]:
@@ -179,22 +122,7 @@ def of_network(scores: Array) -> tuple[ReducedScores, bool]:
     return replace(done, largest=largest.astype(np.int32)), logits
 
 
-def _rows(faulty: Array, value: Array) -> Faults:
-    if not faulty.any():
-        return Faults()
-    first = int(faulty.argmax())
-    return Faults(int(faulty.sum()), first, float(value[first]))
-
-
 def together(parts: Sequence[ReducedScores]) -> ReducedScores:
     """Pieces one after another."""
-    strange, off, n = Faults(), Faults(), 0
-    for part in parts:
-        strange, off = strange.then(part.strange, n), off.then(part.off, n)
-        n += len(part.largest)
-    return ReducedScores(
-        np.concatenate([part.largest for part in parts]),
-        np.concatenate([part.confidence for part in parts]),
-        strange,
-        off,
-    )
+    rows = zip(*((p.largest, p.confidence, p.total) for p in parts), strict=True)
+    return ReducedScores(*map(np.concatenate, rows))

@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairsparse.auditing.inputs.columns import (
-    READERS,
-    Columns,
-    npz_arrays,
-    of_arrays,
-    read,
-)
-from fairsparse.auditing.inputs.contents import Coded, Contents, of_network
+from fairsparse.auditing.inputs.columns import READERS, Columns, npz_arrays, of_arrays, read
+from fairsparse.auditing.inputs.contents import Coded, Contents, coded_groups, of_network
 from fairsparse.auditing.inputs.networks import MODEL_FILES, is_model, scores
 from fairsparse.core import InputError, Inputs
 from fairsparse.data.files.images import pixels
@@ -30,21 +24,11 @@ FILES = (*READERS, *MODEL_FILES)
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """Examples that models can be run on.
+    """Examples that models can be run on."""
 
-    Parameters
-    ----------
-    about : Contents
-        Their ids, true classes and groups, as far as known; no predictions.
-    batch : callable
-        From row numbers, int64 (B,), to the inputs in these rows as models take them.
-    show : callable, optional
-        From a row number to what a person can look at: uint8 pixels (H, W, 3), or a text.
-    """
-
-    about: Contents
-    batch: Callable[[Array], Inputs]
-    show: Callable[[int], Array | str] | None = None
+    about: Contents  # their ids, true classes and groups, as far as known; no predictions
+    batch: Callable[[Array], Inputs]  # from rows, int64 (B,), to their inputs as models take them
+    show: Callable[[int], Array | str] | None = None  # of a row: uint8 pixels (H, W, 3), or a text
 
     def viewer(self, rows: Array) -> Callable[[int], Array | str] | None:
         """`show` for examples that are in these rows, by their position."""
@@ -59,18 +43,8 @@ def read_inputs(
 
     Its arrays of one value for each example are ids, true classes and groups, as in files of
     predictions; those of more dimensions are inputs, given by name to models that take several.
-
-    Parameters
-    ----------
-    path : str
-    columns : Columns
-    attributes : sequence of str, optional
-        Arrays of groups; by default all that are neither ids nor classes.
-
-    Raises
-    ------
-    InputError
-        When the file is missing or damaged, or holds no inputs.
+    Groups are the `attributes`, by default all that are neither ids nor classes. `InputError` when
+    the file is missing or damaged, or holds no inputs.
     """
     arrays = npz_arrays(path)
     inputs = {k: v for k, v in arrays.items() if v.ndim >= 2}
@@ -102,23 +76,14 @@ def read_inputs(
 def of_task(task: Task, attributes: Sequence[str] | None = None) -> ModelInputs:
     """The test split of a task; its groups are those of all its attributes together."""
     split = task.test
-    groups = {}
-    if task.group_names:
-        name = " x ".join(task.attributes) or "group"
-        groups[name] = Coded(split.group.numpy().astype(np.int32), task.group_names)
+    groups = coded_groups(split.group.numpy(), task.group_names, task.attributes)
     for name in attributes or ():
         if name not in groups:
             raise InputError(f"{task.name}: has no groups '{name}'; it has {listing(list(groups))}")
     y = Coded(split.y.numpy().astype(np.int32), task.class_names)
-    about = Contents(
-        f"{task.name}, test split", len(split), None, y, None, None, task.class_names, groups
-    )
-
-    def batch(rows: Array) -> Inputs:
-        x: Inputs = split.batch(torch.from_numpy(rows)).x
-        return x
-
-    return ModelInputs(about, batch, task_viewer(task))
+    place, classes = f"{task.name}, test split", task.class_names
+    about = Contents(place, len(split), truth=y, classes=classes, attributes=groups)
+    return ModelInputs(about, lambda rows: split.batch(torch.from_numpy(rows)).x, task_viewer(task))
 
 
 def task_viewer(task: Task) -> Callable[[int], Array | str] | None:

@@ -11,9 +11,9 @@ import numpy as np
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.columns import Columns, read
-from fairsparse.auditing.inputs.contents import Coded, Contents, recoded
+from fairsparse.auditing.inputs.contents import Coded, Contents
 from fairsparse.auditing.inputs.examples_of import ModelInputs, read_any
-from fairsparse.auditing.inputs.labels import sorted_names, text
+from fairsparse.auditing.inputs.labels import TOLERANCE, sorted_names, text
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.registry import listing
@@ -21,28 +21,14 @@ from fairsparse.registry import listing
 
 @dataclass(frozen=True)
 class Joined:
-    """Models on the same examples.
-
-    Parameters
-    ----------
-    examples : Examples
-    predicted : dict of str to ndarray of int64, shape (N,)
-        By the model's name.
-    confidence : dict of str to ndarray of float32, shape (N,)
-        The probability that a model gives to what it predicts, of those that tell.
-    rows : ndarray of int64, shape (N,)
-        Where in the inputs, else in the first file, each example is.
-    ids : pandas.Index or None
-    notes : tuple of str
-        What did not match, and how files were read.
-    """
+    """Models on the same examples, by name."""
 
     examples: Examples
-    predicted: dict[str, Array]
-    confidence: dict[str, Array]
-    rows: Array
-    ids: Any
-    notes: tuple[str, ...]
+    predicted: dict[str, Array]  # int64 (N,)
+    confidence: dict[str, Array]  # float32 (N,), in what they predict, of those models that tell
+    rows: Array  # int64 (N,), where in the inputs, else in the first file, each example is
+    ids: Any  # a pandas Index, or None
+    notes: tuple[str, ...]  # what did not match, and how files were read
 
     @property
     def labels(self) -> list[str]:
@@ -60,30 +46,14 @@ def audit_files(
     settings: Settings | None = None,
     **reading: Any,
 ) -> Audit:
-    """Audit files of predictions, runs and models.
+    """Audit files of predictions, runs and models, which are read and refused as by `join`.
 
-    Parameters
-    ----------
-    reference : str
-        As `join` takes it.
-    candidates : mapping of str to str
-        Name -> the same.
-    groups, **reading
-        As `join` takes them.
-    settings : Settings
-
-    Raises
-    ------
-    InputError
-        As `join` does.
+    Candidates are given by name.
     """
     joined = join({"reference": reference, **candidates}, groups, **reading)
-    predicted = dict(joined.predicted)
+    predicted, settings = dict(joined.predicted), settings or Settings()
     first = predicted.pop("reference")
-    settings = settings or Settings()
-    return audit_codes(
-        first, predicted, joined.examples, settings, joined.notes, confidence=joined.confidence
-    )
+    return audit_codes(first, predicted, joined.examples, settings, joined.notes, joined.confidence)
 
 
 def join(
@@ -106,7 +76,6 @@ def join(
         A file with the groups of the examples: every column but id, or those of `attributes`.
     attributes : sequence of str
         Columns that hold groups: of `groups` if given, else of `inputs`, else of the first file.
-    columns : Columns
     class_names : sequence of str, optional
         All classes, where files may lack some.
     renormalise : bool
@@ -138,8 +107,8 @@ def join(
     sure = {name: _confidence(s, rows[id(s)]) for name, s in sources.items()}
     belong = {k: (_at(c, rows[id(about)]), c.names) for k, c in about.attributes.items()}
     return Joined(
-        Examples(recoded(y, names), names, belong),
-        {name: recoded(column, names) for name, column in predicted.items()},
+        Examples(y.recoded(names), names, belong),
+        {name: column.recoded(names) for name, column in predicted.items()},
         {name: c for name, c in sure.items() if c is not None},
         rows[id(place)],
         None if several[0].ids is None else several[0].ids[rows[id(several[0])]],
@@ -196,18 +165,25 @@ def _join(
 
 def _truth(everyone: Sequence[Contents], rows: Mapping[int, Array], columns: Columns) -> Coded:
     """The true classes, on which all that have any agree."""
-    truth = next((s for s in everyone if s.truth is not None), None)
-    if truth is None:
+    sources = [s for s in everyone if s.truth is not None]
+    if not sources:
         raise InputError(
             f"no file has the true classes (column '{columns.truth}'); name it with --truth"
         )
-    y = _labels(truth.truth, rows[id(truth)], f"{truth.path}: {columns.truth}")
-    for source in everyone:
-        if source is not truth and source.truth is not None:
-            at = rows[id(source)]
-            here = at >= 0  # a file of groups may lack some
-            theirs = _labels(source.truth, at[here], source.path)
-            _agree(truth.path, source.path, Coded(y.codes[here], y.names), theirs)
+    first, *others = sources
+    y = _labels(first.truth, rows[id(first)], f"{first.path}: {columns.truth}")
+    for source in others:
+        at = rows[id(source)]
+        here = np.flatnonzero(at >= 0)  # a file of groups may lack some
+        theirs = _labels(source.truth, at[here], source.path)
+        differ = np.flatnonzero(theirs.recoded(y.names) != y.codes[here])
+        if len(differ):
+            one, two = y.codes[here[differ[0]]], theirs.codes[differ[0]]
+            raise InputError(
+                f"true classes differ in {len(differ):,} of {len(here):,} matched rows: the first"
+                f" is '{y.names[one]}' in {first.path} and '{theirs.names[two]}' in"
+                f" {source.path}; check the ids, or the order of the rows"
+            )
     return y
 
 
@@ -225,32 +201,21 @@ def _labels(column: Coded | None, rows: Array, what: str) -> Coded:
     return Coded(codes, column.names)
 
 
-def _agree(path: str, other: str, one: Coded, two: Coded) -> None:
-    names = {name: i for i, name in enumerate(one.names)}
-    turned = np.array([names.get(n, len(names) + i) for i, n in enumerate(two.names)])
-    differ = np.flatnonzero(turned[two.codes] != one.codes)
-    if len(differ):
-        at = differ[0]
-        raise InputError(
-            f"true classes differ in {len(differ):,} of {len(one.codes):,} matched rows: the first"
-            f" is '{one.names[one.codes[at]]}' in {path} and '{two.names[two.codes[at]]}' in"
-            f" {other}; check the ids, or the order of the rows"
-        )
-
-
 def _check_scores(source: Contents, renormalise: bool) -> None:
     if source.scores is None:
         return
-    strange, off = source.scores.strange, source.scores.off
-    if strange.count:
+    total = source.scores.total
+    strange = np.flatnonzero(np.isnan(total))
+    if len(strange):
         raise InputError(
-            f"{source.path}: scores are not a number in {strange.count:,} rows, first in row"
-            f" {strange.first + 1}; leave those rows out"
+            f"{source.path}: scores are not a number in {len(strange):,} rows, first in row"
+            f" {strange[0] + 1}; leave those rows out"
         )
-    if source.prediction is None and not renormalise and off.count:
+    off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)
+    if source.prediction is None and not renormalise and len(off):
         raise InputError(
-            f"{source.path}: scores do not sum to 1 in {off.count:,} rows, first in row"
-            f" {off.first + 1} ({off.value:.4g}); give probabilities, or --renormalise"
+            f"{source.path}: scores do not sum to 1 in {len(off):,} rows, first in row"
+            f" {off[0] + 1} ({total[off[0]]:.4g}); give probabilities, or --renormalise"
         )
 
 
@@ -269,8 +234,7 @@ def _confidence(source: Contents, rows: Array) -> Array | None:
     """The probability of what is predicted, (N,); None where a source has no probabilities."""
     if source.scores is None or np.isnan(source.scores.confidence).any():
         return None  # with predictions beside them, scores may be anything
-    confidence: Array = source.scores.confidence[rows]
-    return confidence
+    return np.asarray(source.scores.confidence[rows])
 
 
 def _classes(

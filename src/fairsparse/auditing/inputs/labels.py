@@ -94,48 +94,46 @@ def encode(
         names = tuple(text(c) for c in class_names)
         if len(set(names)) != len(names):
             raise InputError("class_names holds a name twice; give each class one name")
-    position = {name: i for i, name in enumerate(names)}
+    allowed = set(names)
     for name, values in used.items():
-        strange = [v for v in values if v not in position]
+        strange = [v for v in values if v not in allowed]
         if strange:
             raise InputError(
                 f"{name} has classes that {'class_names' if class_names else 'y and reference'} do"
                 f" not have: {', '.join(strange[:5])}; known: {', '.join(names[:8])}"
                 f"{' ...' if len(names) > 8 else ''}; name all classes if that is right"
             )
-    codes = {
-        name: np.array([position[v] for v in used[name]], np.int64)[code]
-        for name, (code, _) in factors.items()
-    }
-    return names, codes
+    return names, {k: recode(code, used[k], names) for k, (code, _) in factors.items()}
 
 
 def attributes(groups: Any, n: int) -> dict[str, Any]:
     """What was given as groups by attribute, each of `n` values."""
     if groups is None:
         return {}
-    if isinstance(groups, pd.DataFrame):
-        columns: dict[str, Any] = {str(k): groups[k] for k in groups.columns}
-    elif isinstance(groups, Mapping):
-        columns = {str(k): v for k, v in groups.items()}
-    else:
-        columns = {"group": groups}
+    several = isinstance(groups, (Mapping, pd.DataFrame))
+    columns = {str(k): v for k, v in groups.items()} if several else {"group": groups}
     for name, values in columns.items():
         if len(values) != n:
             raise InputError(f"groups '{name}' has {len(values):,} values for {n:,} examples")
     return columns
 
 
+def recode(codes: Array, labels: Sequence[str], names: Sequence[str]) -> Array:
+    """Codes of `labels`, -1 where unknown, as codes of `names`; -1 where the label is none."""
+    position = {name: i for i, name in enumerate(names)}
+    table = np.array([*(position.get(label, UNKNOWN) for label in labels), UNKNOWN], np.int64)
+    turned: Array = table[codes]
+    return turned
+
+
 def sorted_codes(codes: Array, labels: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     """Codes of `labels`, -1 where unknown, as codes of the same names in order; "" is unknown."""
     names = sorted_names({*labels} - {""})
-    position = {name: i for i, name in enumerate(names)}
-    table = np.array([*(position.get(label, UNKNOWN) for label in labels), UNKNOWN], np.int64)
-    return table[codes], names
+    return recode(codes, labels, names), names
 
 
 def group_codes(values: Any) -> tuple[Array, tuple[str, ...]]:
     """Codes of groups, -1 where unknown, and their names."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-    codes, labels = pd.factorize(pd.Series(array))
+    series = pd.Series(as_array(values) if isinstance(values, Tensor) else values)
+    codes, labels = pd.factorize(series)
     return sorted_codes(codes, [text(label) for label in labels])

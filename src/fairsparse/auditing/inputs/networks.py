@@ -54,22 +54,9 @@ def is_model(path: str) -> bool:
 class Network:
     """A model that can be called on batches.
 
-    Parameters
-    ----------
-    path : str
-        As the table above has it.
-    example : Tensor or dict of Tensor
-        Two inputs, by which networks that take a dict are known.
-
-    Attributes
-    ----------
-    batch : int or None
-        The only size of a batch that the model takes, where it was exported so.
-
-    Raises
-    ------
-    InputError
-        When the model is missing, damaged, needs a package, or takes other inputs.
+    Its `path` is one of the table above; from an example of its inputs networks that take a dict
+    are known. ``batch`` is the only size of a batch that the model takes, where it was exported so.
+    `InputError` when the model is missing, damaged, needs a package, or takes other inputs.
     """
 
     def __init__(self, path: str, example: Inputs) -> None:
@@ -95,10 +82,10 @@ class Network:
         except InputError:
             raise
         except Exception as error:  # whatever a foreign model raises
-            reason = " ".join(str(error).split())[:200]
             shapes = listing([f"{k} {tuple(v.shape)}" for k, v in _named(x).items()])
             raise InputError(
-                f"{self.path}: fails on inputs of shape {shapes}: {type(error).__name__}: {reason}"
+                f"{self.path}: fails on inputs of shape {shapes}: {type(error).__name__}:"
+                f" {_reason(error)}"
             ) from None
         return self._scores(output, _length(filled))[:n]
 
@@ -122,20 +109,17 @@ class Network:
 def scores(path: str, n: int, batch: Callable[[Array], Inputs]) -> Array:
     """Scores by class (N, C), float32, of the model at `path`.
 
-    Parameters
-    ----------
-    path : str
-    n : int
-        How many examples there are.
-    batch : callable
-        From row numbers (B,) to the inputs in these rows.
+    There are `n` examples; `batch` gives the inputs in rows (B,).
     """
-    rows = np.arange(n)
-    network = Network(path, batch(rows[: min(2, n)]))
+    network = Network(path, batch(np.arange(min(2, n))))
     size = network.batch or BATCH
-    return np.concatenate(
-        [network(batch(rows[start : start + size])) for start in range(0, n, size)]
-    )
+    starts = range(0, n, size)
+    return np.concatenate([network(batch(np.arange(i, min(i + size, n)))) for i in starts])
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200]
 
 
 def _named(x: Inputs) -> dict[str, Tensor]:
@@ -150,11 +134,8 @@ def _filled(x: Inputs, size: int) -> Inputs:
     """A batch of `size`, its last example repeated."""
     if _length(x) > size:
         raise InputError(f"a model for batches of {size} was given {_length(x)}")
-
-    def fill(t: Tensor) -> Tensor:
-        return torch.cat([t, t[-1:].expand(size - len(t), *t.shape[1:])])
-
-    return fill(x) if isinstance(x, Tensor) else {k: fill(v) for k, v in x.items()}
+    at = torch.arange(size).clamp_max(_length(x) - 1)
+    return x[at] if isinstance(x, Tensor) else {k: v[at] for k, v in x.items()}
 
 
 def _matched(path: str, wanted: list[str], x: Inputs) -> list[Tensor]:
@@ -175,13 +156,8 @@ def _matched(path: str, wanted: list[str], x: Inputs) -> list[Tensor]:
 
 
 _TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(uint8)": np.uint8,
-    "tensor(bool)": np.bool_,
+    f"tensor({name})": np.dtype("float32" if name == "float" else name)
+    for name in ("float", "double", "float16", "int64", "int32", "uint8", "bool")
 }
 
 
@@ -198,12 +174,11 @@ def _onnx(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int | No
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes of exceptions share no other base
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: cannot be read ({reason}); export it again") from None
+        raise InputError(f"{path}: cannot be read ({_reason(error)}); export it again") from None
     inputs = session.get_inputs()
     names = [i.name for i in inputs]
     _matched(path, names, example)
-    fixed = {i.shape[0] for i in inputs if i.shape and isinstance(i.shape[0], int)}
+    fixed = [i.shape[0] for i in inputs if i.shape and isinstance(i.shape[0], int)]
 
     def call(x: Inputs) -> Any:
         tensors = _matched(path, names, x)
@@ -213,7 +188,7 @@ def _onnx(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int | No
         }
         return session.run(None, feed)
 
-    return call, max(fixed) if fixed else None
+    return call, max(fixed, default=None)
 
 
 def _exported(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int | None]:
@@ -223,9 +198,9 @@ def _exported(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int 
         with _only_tensors():
             program = torch.export.load(path)
     except Exception as error:  # of many kinds, for files that are damaged or hold other things
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: not a program of tensors alone ({reason}); save it with torch.export.save"
+            f"{path}: not a program of tensors alone ({_reason(error)}); save it with"
+            " torch.export.save"
         ) from None
     names = [str(name) for name in program.graph_signature.user_inputs]
     _matched(path, names, example)
@@ -242,7 +217,7 @@ def _exported(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int 
         args, kwargs = _pytree.tree_unflatten(flat, program.call_spec.in_spec)
         return module(*args, **kwargs)
 
-    return call, max(fixed) if fixed else None
+    return call, max(fixed, default=None)
 
 
 @contextlib.contextmanager
@@ -293,7 +268,7 @@ def _load(model: nn.Module, weights: str) -> None:
     from safetensors.torch import load_file
 
     kind = Path(weights).suffix
-    if kind != ".safetensors" and kind not in _PICKLED:
+    if kind not in (".safetensors", *_PICKLED):
         raise InputError(f"{weights}: weights are read from .safetensors, .pt or .pth; convert it")
     if not Path(weights).is_file():
         raise InputError(f"{weights}: no such file")
@@ -304,7 +279,7 @@ def _load(model: nn.Module, weights: str) -> None:
             state = load_file(weights)
         model.load_state_dict(state)
     except Exception as error:  # damaged in any way, pickled objects, or of another network
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{weights}: no weights of {type(model).__name__} ({reason}); save its state_dict"
+            f"{weights}: no weights of {type(model).__name__} ({_reason(error)}); save its"
+            " state_dict"
         ) from None

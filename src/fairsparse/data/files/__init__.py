@@ -11,10 +11,7 @@ from fairsparse.core import InputError
 def find(name: str, root: Path, folders: Sequence[str], files: Sequence[str]) -> list[Path]:
     """Return `files` from the first of root's `folders` that holds all, plain or with ``.gz``.
 
-    Raises
-    ------
-    InputError
-        Saying what was expected and where it was looked for.
+    Where none does, an `InputError` says what was expected and where it was looked for.
     """
     for folder in folders:
         pairs = [[root / folder / (file + end) for end in ("", ".gz")] for file in files]

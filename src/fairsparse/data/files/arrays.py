@@ -46,12 +46,8 @@ class _Arrays(pickle.Unpickler):
 def read_pickle(path: Path) -> Any:
     """Return the content of a pickle of numpy arrays, numbers, text and plain containers.
 
-    Text that Python 2 wrote comes back as bytes. No function of the file's choosing is called.
-
-    Raises
-    ------
-    InputError
-        When the file names any other global, or is no readable pickle.
+    Text that Python 2 wrote comes back as bytes. No function of the file's choosing is called: one
+    that names any other global, or is no readable pickle, is an `InputError`.
     """
     try:
         with path.open("rb") as file:
@@ -66,13 +62,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
-    """Read an idx file of unsigned bytes, plain or gzip, whose magic number and size agree.
-
-    Raises
-    ------
-    InputError
-        When they do not, or the compression is damaged.
-    """
+    """Read an idx file of unsigned bytes, plain or gzip; a damaged one is an `InputError`."""
     magic = 0x0800 + dimensions
     try:
         data = path.read_bytes()

@@ -25,16 +25,10 @@ MOST_CATEGORIES = 1000
 
 @dataclass(frozen=True)
 class Features:
-    """What the features of a table are; as a transform it hands them on as float32.
+    """What the F features of a table are; as a transform it hands them on as float32.
 
-    Parameters
-    ----------
-    names : tuple of str, length F
-        A column, or ``column = category``.
-    mean, scale : tuple of float, length F
-        A feature is ``(value - mean) / scale``.
-    categories : int
-        How many of them, the last ones, are 1 where the column has the category and else 0.
+    A name is that of a column, or ``column = category``, and a feature is ``(value - mean) /
+    scale``. The last ones, for `categories`, are 1 where the column has the category and else 0.
     """
 
     names: tuple[str, ...]
@@ -60,7 +54,7 @@ class Features:
 def encode_table(
     name: str, frame: pd.DataFrame, categorical: Sequence[str] | None, train: Ints, order: Ints
 ) -> tuple[Tensor, Features]:
-    """Encode the columns of a table.
+    """Encode the columns of a table to (N, F), float32, and say what each feature is.
 
     Numbers are standardized, a missing one replaced by the median first; categories become one
     feature each, where a missing value is a category and one unseen in training is all zeros.
@@ -69,20 +63,10 @@ def encode_table(
     ----------
     name : str
         The data set, for error messages.
-    frame : DataFrame
-        The feature columns of all rows.
     categorical : sequence of str, optional
         Columns to treat as categories; those that hold no numbers when absent.
-    train : int64 array
-        The rows from which constants and categories come.
-    order : int64 array, shape (N,)
-        The rows to encode.
-
-    Returns
-    -------
-    Tensor of float32, shape (N, F)
-    Features
-        What each of them is.
+    train, order : int64 arrays
+        The rows from which constants and categories come, and the N rows to encode.
 
     Raises
     ------
@@ -112,8 +96,7 @@ def encode_table(
 def _described(
     encoder: ColumnTransformer, numbers: Sequence[str], words: Sequence[str]
 ) -> Features:
-    names = [str(column) for column in numbers]
-    mean, scale = [0.0] * len(numbers), [1.0] * len(numbers)
+    mean, scale = [], []
     if numbers:
         scaler = encoder.named_transformers_["numbers"][-1]
         mean, scale = scaler.mean_.tolist(), scaler.scale_.tolist()
@@ -124,7 +107,8 @@ def _described(
         for category in categories
     ]
     n = len(of_words)
-    return Features((*names, *of_words), (*mean, *[0.0] * n), (*scale, *[1.0] * n), n)
+    names = (*map(str, numbers), *of_words)
+    return Features(names, (*mean, *[0.0] * n), (*scale, *[1.0] * n), n)
 
 
 def _numbers(name: str, column: pd.Series, train: Ints) -> pd.Series:

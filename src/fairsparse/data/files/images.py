@@ -60,38 +60,24 @@ class ImageFiles:
 
     def read(self, name: str, files: Sequence[Path], order: npt.NDArray[np.int64]) -> Tensor | Rows:
         """Return the images at `order`: in memory, in a file of `cache`, or to be streamed."""
-        decode = self.decoder(name)
+        decode = Decoder(name, self)
         if self.cache is not None:
             return stored_images(decode, files, self.cache).select(torch.from_numpy(order))
         if self.stream:
             return Streamed(decode, files, torch.from_numpy(order))
         return load_images(decode, [files[i] for i in order])
 
-    def decoder(self, name: str) -> Decoder:
-        """What decodes the files of the data set `name`."""
-        return Decoder(name, self.size, self.grayscale)
-
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes an image file to uint8 of shape (1 or 3, H, W).
-
-    Parameters
-    ----------
-    name : str
-        The data set, for error messages.
-    size : int, optional
-        Resize to ``size x size``; without it all images of a set must have one size.
-    grayscale : bool
-        One channel instead of three.
-    """
+    """Decodes an image file of the data set `name` to uint8 of shape (1 or 3, H, W)."""
 
     name: str
-    size: int | None = None
-    grayscale: bool = False
+    images: ImageFiles = ImageFiles()
 
     def __call__(self, path: Path) -> Pixels:
         """Raise `InputError` for a file that is missing, unreadable or deeper than 8 bits."""
+        grayscale, size = self.images.grayscale, self.images.size
         try:
             with Image.open(path) as file:
                 # Pillow would clip these to 255 without a word.
@@ -100,7 +86,7 @@ class Decoder:
                         f"{self.name}: {path} has pixels deeper than 8 bits (mode {file.mode});"
                         " convert it to an 8-bit image"
                     )
-                image = file.convert("L" if self.grayscale else "RGB")
+                image = file.convert("L" if grayscale else "RGB")
         except FileNotFoundError:
             raise InputError(
                 f"{self.name}: image {path} does not exist; correct its name"
@@ -109,10 +95,10 @@ class Decoder:
             raise InputError(
                 f"{self.name}: image {path} cannot be decoded ({error}); replace it or leave it out"
             ) from error
-        if self.size is not None and image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
+        if size is not None and image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BICUBIC)
         array = np.asarray(image)
-        return array[None] if self.grayscale else array.transpose(2, 0, 1)
+        return array[None] if grayscale else array.transpose(2, 0, 1)
 
     def like(self, first: Path, example: Pixels) -> Callable[[Path], Pixels]:
         """Return a decoder that refuses images of another size than `example`, which is `first`."""
@@ -133,10 +119,7 @@ class Decoder:
 def load_images(decode: Decoder, files: Sequence[Path]) -> Tensor:
     """Decode image files into memory, in order: uint8 of shape (N, 1 or 3, H, W).
 
-    Raises
-    ------
-    InputError
-        As the decoder does, or naming the first two files whose sizes differ.
+    An `InputError` is the decoder's, or names the first two files whose sizes differ.
     """
     first = decode(files[0])
     out = np.empty((len(files), *first.shape), dtype=np.uint8)
@@ -161,16 +144,11 @@ def stored_images(decode: Decoder, files: Sequence[Path], folder: Path) -> Store
 
     Its name holds a digest of what all the files contain, so changed images are decoded anew. An
     interrupted decoding goes on where it stopped, and processes that want the same file wait for
-    the one that makes it.
-
-    Raises
-    ------
-    InputError
-        As `load_images` does, or when the folder cannot be written.
+    the one that makes it. A folder that cannot be written is an `InputError`.
     """
     first = decode(files[0])
-    name = f"{decode.name}-{'x'.join(map(str, first.shape))}-{_digest(decode, files)}.rows"
-    target = folder / name
+    shape = "x".join(map(str, first.shape))
+    target = folder / f"{decode.name}-{shape}-{_digest(decode, files)}.rows"
     part = target.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,7 +187,8 @@ def _digest(decode: Decoder, files: Sequence[Path]) -> str:
                 f"{decode.name}: image {path} cannot be read ({error.strerror}); correct its name"
             ) from error
 
-    whole = hashlib.blake2b(f"{decode.size} {decode.grayscale}".encode(), digest_size=8)
+    settings = f"{decode.images.size} {decode.images.grayscale}"
+    whole = hashlib.blake2b(settings.encode(), digest_size=8)
     digests = _parallel(one, files)
     for digest in _track(digests, f"{decode.name}: looking for changes", len(files)):
         whole.update(digest)

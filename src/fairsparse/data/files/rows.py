@@ -15,14 +15,9 @@ from fairsparse.core import InputError
 
 
 class Rows(Dataset[Tensor]):
-    """Inputs of one shape that are read by number; memory holds what was read last.
+    """Inputs of one `shape`, ``(channels, H, W)``; memory holds what was read last.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Of one input, ``(channels, H, W)``.
-    index : Tensor of int64, shape (N,)
-        The numbers under which the inputs are stored.
+    `index`, int64 (N,), are the numbers under which they are stored.
     """
 
     def __init__(self, shape: tuple[int, ...], index: Tensor) -> None:

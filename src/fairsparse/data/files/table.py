@@ -15,10 +15,8 @@ from fairsparse.registry import nearest
 def read_table(name: str, path: Path) -> pd.DataFrame:
     """Read a CSV or JSON-lines (both also compressed) or Parquet file, by its suffix.
 
-    Raises
-    ------
-    InputError
-        When the file is absent, unreadable or empty, or its rows do not match its header.
+    One that is absent, unreadable or empty, or has rows that do not match its header, is an
+    `InputError`.
     """
     if not path.is_file():
         raise InputError(

@@ -69,12 +69,8 @@ class Tokenization:
 class Tokens:
     """Token ids as networks take them: int64, a batch as long as its longest text.
 
-    Parameters
-    ----------
-    vocabulary : int
-        How many ids there are; a network's embedding has to have as many.
-    tokenizer : tokenizers.Tokenizer, optional
-        What made the ids; it turns them into words again.
+    A network's embedding has to have as many ids as the vocabulary; the tokenizer that made them
+    turns them into words again.
     """
 
     vocabulary: int
@@ -123,19 +119,15 @@ def _piece(name: str, marked: bool) -> str:
 def load_tokenizer(name: str, folder: Path) -> Any:
     """Read a tokenizer from a directory: ``tokenizer.json``, or files as transformers writes them.
 
-    Raises
-    ------
-    InputError
-        When the directory holds none, or a package is missing.
+    Where there is none, or the package is missing, that is an `InputError`.
     """
-    tokenizers = _package(name, "tokenizers")
+    tokenizers = _package(name)
     file = folder / "tokenizer.json"
     try:
         if file.is_file():
             return tokenizers.Tokenizer.from_file(str(file))
         if (folder / "vocab.txt").is_file():
-            words = tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"))
-            return words._tokenizer
+            return tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"))._tokenizer
     except Exception as error:  # tokenizers raises bare exceptions
         raise InputError(f"{name}: {folder} holds no readable tokenizer ({error})") from None
     raise InputError(
@@ -150,7 +142,7 @@ def train_tokenizer(name: str, texts: Sequence[str], size: int, lowercase: bool)
     The same texts give the same vocabulary: letters inside words get their ids before the trainer
     draws them in an order of its own, by which it would break ties.
     """
-    tokenizers = _package(name, "tokenizers")
+    tokenizers = _package(name)
     draft = _wordpiece(tokenizers, {"[UNK]": 0}, lowercase)
     letters: Counter[str] = Counter()
     for text in texts:
@@ -183,13 +175,9 @@ def _wordpiece(tokenizers: Any, vocabulary: dict[str, int], lowercase: bool) -> 
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[Tensor, int]:
-    """Encode texts, padded with -1 to the longest.
+    """Encode texts, padded with -1 to the longest: int32 (N, L), with L at most `max_length`.
 
-    Returns
-    -------
-    Tensor of int32, shape (N, L), with L at most `max_length`
-    int
-        How many texts were longer and were cut.
+    The second value is how many texts were longer and were cut.
     """
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
@@ -205,10 +193,10 @@ def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple
     return out, cut
 
 
-def _package(name: str, package: str) -> Any:
+def _package(name: str) -> Any:
     try:
-        return importlib.import_module(package)
+        return importlib.import_module("tokenizers")
     except ImportError:
         raise InputError(
-            f'{name}: texts need the package {package}: pip install "fairsparse[text]"'
+            f'{name}: texts need the package tokenizers: pip install "fairsparse[text]"'
         ) from None

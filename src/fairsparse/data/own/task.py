@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fairsparse.core import UNKNOWN, InputError
-from fairsparse.data.splits import assign
+from fairsparse.data.splits import assign, strata_of
 from fairsparse.data.task import SPLITS, Split, Standardize, Task
 
 Examples = Sequence[Any] | Dataset[Any]
@@ -75,8 +75,8 @@ def task(
     if standardize:
         transform = _standardize(parts["train"])
         parts = {part: replace(split, transform=transform) for part, split in parts.items()}
-    splits = [parts[part] for part in SPLITS]
-    return Task(name, splits[0], splits[1], splits[2], splits[3], classes, groups)
+    train_, cal_, val_, test_ = (parts[part] for part in SPLITS)
+    return Task(name, train_, cal_, val_, test_, classes, groups)
 
 
 def _split(examples: Examples, part: str) -> Split:
@@ -176,8 +176,7 @@ def _codes(values: Tensor, part: str) -> Tensor:
 
 
 def _divide(whole: Split, shares: dict[str, float], seed: int) -> dict[str, Split]:
-    pairs = torch.stack([whole.y, whole.group]).numpy()
-    strata = np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+    strata = strata_of(whole.y.numpy(), whole.group.numpy())
     codes = torch.from_numpy(assign(strata, [*shares.values()], np.random.default_rng(seed)))
     names = ["train", *shares]
     return {part: whole.subset((codes == i).nonzero()[:, 0]) for i, part in enumerate(names)}

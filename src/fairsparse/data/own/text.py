@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fairsparse.core import InputError
 from fairsparse.data.assembly import text_task
 from fairsparse.data.files.table import read_table, require
 from fairsparse.data.files.tokens import Tokenization
-from fairsparse.data.labels import Columns, Labels, coded
+from fairsparse.data.labels import Columns, Labels, coded, refuse_missing
 from fairsparse.data.registry import dataset
 from fairsparse.data.splits import Held
 from fairsparse.data.task import Task
@@ -58,10 +57,5 @@ def text_table(
         frame[column] = frame[column].astype(object).where(is_group[codes], None)
     labels = Labels.of_columns(name, frame, label, groups)
     parts = held.divide(labels.y, labels.group, columns.assigned(name, frame))
-    missing = np.flatnonzero(frame[text].isna())
-    if len(missing):
-        raise InputError(
-            f"{name}: text column '{text}' is missing in {len(missing)} rows (first: row"
-            f" {missing[0] + 1}); fill in or remove those rows"
-        )
+    refuse_missing(name, frame, text, "text")
     return text_task(name, frame[text].astype(str).tolist(), labels, parts, tokenization)

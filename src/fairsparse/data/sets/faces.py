@@ -81,10 +81,7 @@ def celeba(
 def read_celeba(path: Path) -> pd.DataFrame:
     """Read ``list_attr_celeba.txt``: a count, the names, then a file and -1 or 1 for each.
 
-    Returns
-    -------
-    DataFrame
-        Column ``file`` and one of bool for each attribute.
+    The columns are ``file`` and one of bool for each attribute.
     """
     lines = path.read_text(encoding="utf-8").split("\n")
     lines = [line.strip() for line in lines if line.strip()]

@@ -99,11 +99,8 @@ def _lfw_official(spots: Sequence[Path]) -> tuple[pd.DataFrame, Path]:
 def read_lfw(path: Path) -> pd.DataFrame:
     """Read ``lfw_attributes.txt``: a comment, then ``#``, names and a row a photograph, by tabs.
 
-    Returns
-    -------
-    DataFrame
-        Columns ``file``, ``person``, ``gender``, and one of bool for each attribute: its score is
-        above 0.
+    The columns are ``file``, ``person``, ``gender`` and for each attribute whether its score is
+    above 0.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     head = next((i for i, line in enumerate(lines) if line.startswith("#\tperson\t")), None)

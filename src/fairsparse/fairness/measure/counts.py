@@ -31,6 +31,11 @@ def share(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.full(shape, np.nan), where=whole > 0)
 
 
+def compared(kind: Kind, groups: int) -> Kind:
+    """The kind itself; classes in place of a kind of groups where there are no two."""
+    return kind if groups >= 2 or kind == "all" else "class"
+
+
 def fold(counts: Array, groups: int, kind: Kind) -> Array:
     """Sum counts (..., G', C) by group and class into the cells of `kind`, (..., K).
 
@@ -53,28 +58,19 @@ def cell_names(
     kind: Kind, class_names: Sequence[str], group_names: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the names of the cells of `kind`, in the order of `fold`."""
-    match kind:
-        case "all":
-            return ("all",)
-        case "class":
-            return tuple(class_names)
-        case "group":
-            return tuple(group_names)
+    plain: dict[str, Sequence[str]] = {"all": ("all",), "class": class_names, "group": group_names}
+    if kind in plain:
+        return tuple(plain[kind])
     first = 1 if kind == "outcome x group" and len(class_names) == 2 else 0
     return tuple(f"{c} | {g}" for c in class_names[first:] for g in group_names)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What all metrics need to know about one model; leading axes are resamples.
+    """What all metrics need to know about one model, int (..., G', C); leading axes are resamples.
 
-    Parameters
-    ----------
-    n, correct, predicted : ndarray of int, shape (..., G', C)
-        Examples of a group and true class; those of them predicted correctly; examples of a group
-        predicted as a class.
-    groups : int
-        Number of named groups; the rows after them are not compared.
+    Examples of a group and true class; those of them predicted correctly; examples of a group
+    predicted as a class. Rows after the named ``groups`` are not compared.
     """
 
     n: Array
@@ -87,52 +83,38 @@ class Counts:
         """Reduce confusion tables (..., G', C, C) to the counts."""
         return cls(table.sum(-1), np.diagonal(table, axis1=-2, axis2=-1), table.sum(-2), groups)
 
-    @property
-    def grouped(self) -> bool:
-        """Whether there are groups to compare, that is, two."""
-        return self.groups >= 2
-
     def accuracy(self, kind: Kind) -> Array:
         """Accuracy in each cell of `kind`, (..., K)."""
         return share(fold(self.correct, self.groups, kind), fold(self.n, self.groups, kind))
 
-    def outcomes(self, part: Array, whole: Array) -> tuple[Array, Array]:
-        """Counts (..., G', C) by compared class and named group, each (..., F, G).
-
-        Compared are class 1 of two classes, else all.
-        """
-        whole = np.broadcast_to(whole, part.shape)
-        first = 1 if part.shape[-1] == 2 else 0
-        part, whole = (x[..., : self.groups, first:].swapaxes(-1, -2) for x in (part, whole))
-        return part, whole
-
-    @property
-    def positives(self) -> tuple[Array, Array]:
-        """True positives and those of the class, (..., F, G)."""
-        return self.outcomes(self.correct, self.n)
-
-    @property
-    def negatives(self) -> tuple[Array, Array]:
-        """False positives and those of the other classes, (..., F, G)."""
-        others = self.n.sum(-1, keepdims=True) - self.n
-        return self.outcomes(self.predicted - self.correct, others)
-
-    def outcome_gaps(self, part: Array, whole: Array) -> Array:
-        """Range over groups of part / whole (..., G', C), by compared class: (..., F)."""
+    def _outcomes(self, part: Array, whole: Array) -> tuple[Array, Array]:
+        """Counts (..., G', C) of named groups and compared classes: class 1 of two, else all."""
         first = 1 if part.shape[-1] == 2 else 0
         at = (..., slice(self.groups), slice(first, None))
-        return gap(share(part[at], np.broadcast_to(whole, part.shape)[at]), axis=-2)
+        return part[at], np.broadcast_to(whole, part.shape)[at]
+
+    def positives(self) -> tuple[Array, Array]:
+        """True positives and those of the class, each (..., G, F)."""
+        return self._outcomes(self.correct, self.n)
+
+    def negatives(self) -> tuple[Array, Array]:
+        """False positives and those of the other classes, each (..., G, F)."""
+        others = self.n.sum(-1, keepdims=True) - self.n
+        return self._outcomes(self.predicted - self.correct, others)
+
+    def predictions(self) -> tuple[Array, Array]:
+        """Those predicted as the class and everyone, each (..., G, F)."""
+        return self._outcomes(self.predicted, self.n.sum(-1, keepdims=True))
 
     @cached_property
     def tpr_gaps(self) -> Array:
         """Range over groups of the true positive rate of each compared class, (..., F)."""
-        return self.outcome_gaps(self.correct, self.n)
+        return gap(share(*self.positives()), axis=-2)
 
     @cached_property
     def fpr_gaps(self) -> Array:
         """Range over groups of the false positive rate of each compared class, (..., F)."""
-        others = self.n.sum(-1, keepdims=True) - self.n
-        return self.outcome_gaps(self.predicted - self.correct, others)
+        return gap(share(*self.negatives()), axis=-2)
 
 
 def gap(rates: Array, axis: int = -1) -> Array:
@@ -146,13 +128,3 @@ class CellAccuracy(NamedTuple):
     name: str
     n: int
     accuracy: float
-
-
-def cell_accuracies(
-    counts: Counts, class_names: Sequence[str], group_names: Sequence[str], kind: Kind
-) -> tuple[CellAccuracy, ...]:
-    """Examples and accuracy of each cell of `kind`, from counts (G', C)."""
-    names = cell_names(kind, class_names, group_names)
-    n = fold(counts.n, len(group_names), kind)
-    rows = zip(names, n.tolist(), counts.accuracy(kind).tolist(), strict=True)
-    return tuple(CellAccuracy(*row) for row in rows)

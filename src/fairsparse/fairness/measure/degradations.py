@@ -21,7 +21,7 @@ import numpy as np
 
 from fairsparse.fairness.inference import multiplicity
 from fairsparse.fairness.inference.paired import Bounds, Pairs, excess_drop, paired_drop
-from fairsparse.fairness.measure.counts import Array, Counts, Kind, fold, gap, share
+from fairsparse.fairness.measure.counts import Array, Counts, Kind, compared, fold, gap, share
 from fairsparse.fairness.measure.metric import POINTS, RATIO, Metric, Together, Unbounded, declaring
 from fairsparse.registry import Registry
 
@@ -32,11 +32,6 @@ degradation = declaring(DEGRADATIONS, Metric)
 def drops(reference: Counts, candidate: Counts, kind: Kind) -> Array:
     """Accuracy of the reference minus the candidate's in each cell of `kind`, (..., K)."""
     return reference.accuracy(kind) - candidate.accuracy(kind)
-
-
-def excess_drops(reference: Counts, candidate: Counts, kind: Kind) -> Array:
-    """Drop of each cell minus the overall drop, (..., K)."""
-    return drops(reference, candidate, kind) - drops(reference, candidate, "all")
 
 
 def _relative(reference: Counts, candidate: Counts) -> tuple[Array, Array]:
@@ -52,15 +47,9 @@ def _relative(reference: Counts, candidate: Counts) -> tuple[Array, Array]:
     return fpr_now / fpr - 1, fnr_now / fnr - 1
 
 
-def _cells(pairs: Pairs, groups: int, kind: Kind) -> Pairs:
-    """What two models did in the cells of a kind; in classes where there are no groups."""
-    cells: Kind = kind if groups >= 2 or kind == "all" else "class"
-    return pairs.fold(groups, cells)
-
-
 def _range_of_drops(kind: Kind) -> Together:
     def bounds(pairs: Pairs, groups: int) -> Bounds:
-        cells = _cells(pairs, groups, kind)
+        cells = pairs.fold(groups, compared(kind, groups))
         return multiplicity.range_bounds(
             cells.drop[None], lambda z: Bounds(*(b[None] for b in paired_drop(cells, z)))
         )
@@ -70,12 +59,13 @@ def _range_of_drops(kind: Kind) -> Together:
 
 def _largest(kind: Kind, each: Callable[[Pairs, Pairs, float], Bounds]) -> Together:
     def bounds(pairs: Pairs, groups: int) -> Bounds:
-        cells, everyone = (_cells(pairs, groups, k) for k in (kind, "all"))
+        cells, everyone = (pairs.fold(groups, k) for k in (compared(kind, groups), "all"))
         return multiplicity.extreme(lambda z: each(cells, everyone, z), len(cells.n), largest=True)
 
     return Together(bounds)
 
 
+_CLASSES, _GROUPS = _range_of_drops("class"), _range_of_drops("group")
 _DROP = _largest("class x group", lambda cells, _, z: paired_drop(cells, z))
 _EXCESS = _largest("group", lambda cells, everyone, z: excess_drop(cells, everyone, z)[1])
 
@@ -100,12 +90,7 @@ def _sde(reference: Counts, candidate: Counts) -> Array:
 
 
 @degradation(
-    "class_degradation_range",
-    "range of drops over classes",
-    "lower",
-    "class",
-    _range_of_drops("class"),
-    POINTS,
+    "class_degradation_range", "range of drops over classes", "lower", "class", _CLASSES, POINTS
 )
 def _class_degradation_range(reference: Counts, candidate: Counts) -> Array:
     """Range over classes of the drop in accuracy."""
@@ -123,7 +108,7 @@ def _class_degradation_range(reference: Counts, candidate: Counts) -> Array:
 )
 def _max_cell_drop(reference: Counts, candidate: Counts) -> Array:
     """Largest drop in accuracy of a class within a group; of a class where there are no groups."""
-    kind: Kind = "class x group" if reference.grouped else "class"
+    kind = compared("class x group", reference.groups)
     return drops(reference, candidate, kind).max(-1)
 
 
@@ -138,8 +123,8 @@ def _max_cell_drop(reference: Counts, candidate: Counts) -> Array:
 )
 def _max_excess_drop(reference: Counts, candidate: Counts) -> Array:
     """Largest drop of a group, or of a class where there are no groups, beyond the overall."""
-    kind: Kind = "group" if reference.grouped else "class"
-    return excess_drops(reference, candidate, kind).max(-1)
+    each = drops(reference, candidate, compared("group", reference.groups))
+    return (each - drops(reference, candidate, "all")).max(-1)
 
 
 @degradation(
@@ -147,7 +132,7 @@ def _max_excess_drop(reference: Counts, candidate: Counts) -> Array:
     "range of drops over groups",
     "lower",
     "group",
-    _range_of_drops("group"),
+    _GROUPS,
     POINTS,
 )
 def _performance_degradation_fairness(reference: Counts, candidate: Counts) -> Array:

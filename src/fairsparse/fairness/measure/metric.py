@@ -18,18 +18,13 @@ Function: TypeAlias = Callable[..., Array]
 
 
 class Unit(NamedTuple):
-    """How values are printed.
+    """How values are printed."""
 
-    ``value`` and ``change`` are the units of values and of their differences, empty for plain
-    numbers; values are multiplied by ``scale`` and have ``digits`` after the point. Where there is
-    room for one digit after the point, they are multiplied by ``narrow``.
-    """
-
-    value: str
-    change: str
-    scale: float
-    digits: int
-    narrow: float
+    value: str  # the unit of values, empty for plain numbers
+    change: str  # that of their differences
+    scale: float  # what values are multiplied by
+    digits: int  # after the point
+    narrow: float  # what they are multiplied by where there is room for one digit after the point
 
 
 PERCENT = Unit("%", "points", 100, 2, 100)
@@ -121,11 +116,8 @@ class Metric:
         sentence for people, and a formula where one helps.
     name, label : str
         In records, files and rules; in reports.
-    better : {"higher", "lower"}
     cells : str
         Kind of the cells it is a property of.
-    interval : Score, Corrected, Rates, Together, Bootstrap or Unbounded
-    unit : Unit
     least : int
         How many examples each of the cells must hold.
     without_groups : {"absent", "by class", "repeated"}
@@ -202,5 +194,5 @@ def evaluate(registry: Registry[Metric], *counts: Counts) -> dict[str, Array]:
     return {
         name: registry[name].function(*counts)
         for name in registry
-        if counts[0].grouped or not registry[name].needs_groups
+        if counts[0].groups >= 2 or not registry[name].needs_groups
     }

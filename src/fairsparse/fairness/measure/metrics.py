@@ -17,7 +17,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -28,8 +28,8 @@ from fairsparse.fairness.measure.counts import (
     CellAccuracy,
     Counts,
     Kind,
-    cell_accuracies,
     cell_names,
+    compared,
     fold,
     gap,
     share,
@@ -54,21 +54,26 @@ def _by(kind: Kind, reduce: Literal["range", "smallest"] = "range") -> Rates:
     """Accuracies of the cells of a kind; of classes where there are no groups."""
 
     def counts(c: Counts) -> tuple[Array, Array]:
-        cells: Kind = kind if c.grouped else "class"
+        cells = compared(kind, c.groups)
         correct, n = (fold(x, c.groups, cells)[..., None, :] for x in (c.correct, c.n))
         return correct, n
 
     return Rates(counts, reduce)
 
 
-def _odds(c: Counts) -> tuple[Array, Array]:
-    hits, n = zip(c.positives, c.negatives, strict=True)
-    return np.concatenate(hits, -2), np.concatenate(n, -2)
+def _of_groups(*rates: Callable[[Counts], tuple[Array, Array]]) -> Rates:
+    """Rates of compared classes in each group."""
+
+    def counts(c: Counts) -> tuple[Array, Array]:
+        hits, n = zip(*(rate(c) for rate in rates), strict=True)
+        return np.concatenate(hits, -1).swapaxes(-1, -2), np.concatenate(n, -1).swapaxes(-1, -2)
+
+    return Rates(counts)
 
 
-_PREDICTED = Rates(lambda c: c.outcomes(c.predicted, c.n.sum(-1, keepdims=True)))
-_POSITIVES, _ODDS = Rates(lambda c: c.positives), Rates(_odds)
-_AVERAGE = Rates(_odds, "mean range")
+_PREDICTED, _POSITIVES = _of_groups(Counts.predictions), _of_groups(Counts.positives)
+_ODDS = _of_groups(Counts.positives, Counts.negatives)
+_AVERAGE = Rates(_ODDS.counts, "mean range")
 _VARIANCE = Corrected("cwv", "cwv_corrected")
 _CONTROLS: Final = ("controls",)
 _ALL: Final = ("sweep", "controls")
@@ -147,7 +152,7 @@ def _demographic_parity(c: Counts) -> Array:
 
     ``max_g p_g - min_g p_g`` of ``p_g = P(predicted 1 | g)``
     """
-    return c.outcome_gaps(c.predicted, c.n.sum(-1, keepdims=True)).max(-1)
+    return gap(share(*c.predictions()), axis=-2).max(-1)
 
 
 @metric(
@@ -178,7 +183,7 @@ def _equalized_odds(c: Counts) -> Array:
 )
 def _worst_cell_accuracy(c: Counts) -> Array:
     """Accuracy of the worst served class within a group; of a class where there are no groups."""
-    return c.accuracy("class x group" if c.grouped else "class").min(-1)
+    return c.accuracy(compared("class x group", c.groups)).min(-1)
 
 
 @metric("worst_group_accuracy", "worst group", "higher", "group", _by("group", "smallest"))
@@ -191,8 +196,7 @@ def lacking(
     counts: Counts, class_names: Sequence[str], group_names: Sequence[str], metric: Metric
 ) -> tuple[str, ...]:
     """Return the names of the cells that hold too few examples for a metric."""
-    grouped = counts.grouped or metric.cells == "all"
-    kind: Kind = metric.cells if grouped else "class"
+    kind = compared(metric.cells, counts.groups)
     names = cell_names(kind, class_names, group_names)
     sizes = fold(counts.n, len(group_names), kind)
     return tuple(name for name, n in zip(names, sizes, strict=True) if n < metric.least)
@@ -215,27 +219,15 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class FairnessReport:
-    """What one model's predictions measure.
-
-    Parameters
-    ----------
-    n, n_unknown : int
-        Examples, and those of them whose group is unknown though groups are named.
-    values : dict
-        Metric name -> value; accuracies and rates are fractions; NaN where undefined.
-    undefined : dict
-        Name of a metric that is NaN -> names of the cells that hold too few examples for it.
-    by_class, by_group, by_cell : tuple of CellAccuracy
-        Examples and accuracy by class, by named group, and by class x group.
-    """
+    """What one model's predictions measure."""
 
     n: int
-    n_unknown: int
-    values: dict[str, float]
-    undefined: dict[str, tuple[str, ...]]
+    n_unknown: int  # whose group is unknown though groups are named
+    values: dict[str, float]  # by metric; accuracies and rates are fractions; NaN where undefined
+    undefined: dict[str, tuple[str, ...]]  # metric that is NaN -> cells with too few examples
     by_class: tuple[CellAccuracy, ...]
     by_group: tuple[CellAccuracy, ...]
-    by_cell: tuple[CellAccuracy, ...]
+    by_cell: tuple[CellAccuracy, ...]  # class x group
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON can hold it, NaN as None."""
@@ -258,12 +250,13 @@ def measure_counts(
 ) -> FairnessReport:
     """Measure counts (G', C), as `measure` does."""
     values = {name: float(value) for name, value in evaluate(METRICS, counts).items()}
-    names = (class_names, group_names)
+    names, groups = (class_names, group_names), len(group_names)
 
     def by(kind: Kind) -> tuple[CellAccuracy, ...]:
-        return cell_accuracies(counts, *names, kind)
+        n, accuracy = fold(counts.n, groups, kind), counts.accuracy(kind)
+        rows = zip(cell_names(kind, *names), n.tolist(), accuracy.tolist(), strict=True)
+        return tuple(CellAccuracy(*row) for row in rows)
 
-    groups = len(group_names)
     return FairnessReport(
         n=int(counts.n.sum()),
         n_unknown=int(counts.n[groups:].sum()) if groups else 0,

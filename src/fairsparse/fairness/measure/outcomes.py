@@ -53,19 +53,10 @@ class Combinations(NamedTuple):
 class Outcomes:
     """What models predicted for the same examples, which belong to the groups of one attribute.
 
-    Whatever is counted is counted once, when it is first asked for.
-
-    Parameters
-    ----------
-    row : ndarray of int64, shape (N,)
-        Row of each example in tables of G' rows: its group (one row for everyone where none is
-        named), or the row after the named groups, if any group is unknown.
-    true : ndarray of int64, shape (N,)
-    predicted : tuple of ndarray of int64, each (N,)
-        Of each model.
-    class_names, group_names : tuple of str
-    shape : tuple of int
-        G', C.
+    Whatever is counted is counted once, when it is first asked for. Codes are int64 (N,), predicted
+    classes those of each model. ``row`` is that of an example in tables of ``shape`` (G', C): its
+    group (one row for everyone where none is named), or the row after the named groups, if any
+    group is unknown.
     """
 
     row: Array
@@ -84,20 +75,11 @@ class Outcomes:
         class_names: Sequence[str],
         group_names: Sequence[str] = (),
     ) -> Outcomes:
-        """Check codes and put them together.
+        """Check codes (N,) and put them together.
 
-        Parameters
-        ----------
-        predictions : sequence of (N,)
-            Predicted classes of each model, ``0 .. C-1``.
-        y, group : (N,)
-            True classes; groups ``0 .. G-1``, -1 where unknown.
-        class_names, group_names : sequence of str
-
-        Raises
-        ------
-        InputError
-            Without examples, for lengths that differ, and for codes without a name.
+        Classes that each model predicts, and true ones, are ``0 .. C-1``; groups ``0 .. G-1``, -1
+        where unknown. `InputError` without examples, for lengths that differ, and for codes
+        without a name.
         """
         n = len(y)
         true = as_codes("true classes", y, n, class_names)
@@ -141,17 +123,11 @@ class Outcomes:
     def counts(self) -> tuple[Counts, ...]:
         """The counts of each model, (G', C)."""
         (row, true, predicted), times = self.distinct
-        cell = row * self.shape[1] + true
-        n, groups = self._table(cell, times), len(self.group_names)
-        return tuple(
-            Counts(
-                n,
-                self._table(cell[right := np.flatnonzero(codes == true)], times[right]),
-                self._table(row * self.shape[1] + codes, times),
-                groups,
-            )
-            for codes in predicted
-        )
+        first, groups = row * self.shape[1], len(self.group_names)
+        n = self._table(first + true, times)
+        hits = [self._table(first + true, times * (codes == true)) for codes in predicted]
+        said = [self._table(first + codes, times) for codes in predicted]
+        return tuple(Counts(n, *both, groups) for both in zip(hits, said, strict=True))
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -159,7 +135,7 @@ class Outcomes:
         (row, true, (first, second)), times = self.distinct
         cell, before, after = row * self.shape[1] + true, first == true, second == true
         either = (before & after, before & ~after, ~before & after, ~before & ~after)
-        return Pairs(*(self._table(cell[at], times[at]) for at in either))
+        return Pairs(*(self._table(cell, times * at) for at in either))
 
     @cached_property
     def combinations(self) -> tuple[Combinations, ...]:
@@ -232,14 +208,8 @@ class Outcomes:
 class Confusion:
     """Counts of group, true and predicted class; tables of shards add up.
 
-    Parameters
-    ----------
-    table : ndarray of int64, shape (G', C, C)
-        ``[group, true, predicted]``; the named groups (one row for everyone when there are none),
-        then the unknown group if present.
-    class_names, group_names : tuple of str
-    unknown : bool
-        Whether the last row is the unknown group.
+    The table, int64 (G', C, C), is ``[group, true, predicted]``: the named groups (one row for
+    everyone when there are none), then the unknown group if there is an ``unknown`` one.
     """
 
     table: Array

@@ -25,16 +25,9 @@ _STEPS = 150
 def fit_offsets(predictions: Predictions, cells: Cells, strength: float) -> Tensor:
     """Offsets to add to the logits, shape (C,), centred.
 
-    Minimizes ``-mean p_true + strength * variance of the cells' soft statistic`` over the given
-    (held-out) predictions, with a softmax sharpened threefold so that soft accuracy follows
-    accuracy. In a network they fold into the last bias, at no cost at inference.
-
-    Parameters
-    ----------
-    predictions : Predictions
-    cells : Cells
-    strength : float
-        Weight of the variance, at least 0.
+    Minimizes ``-mean p_true + strength * variance of the cells' soft statistic``, with a strength
+    of at least 0, over held-out predictions, with a softmax sharpened threefold so that soft
+    accuracy follows accuracy. In a network they fold into the last bias, at no cost at inference.
     """
     logits, y, group = predictions
     index = cells.index(y, group)
@@ -80,16 +73,9 @@ def fit_thresholds(cal: Predictions, cells: Cells, seed: int) -> Callable[[Predi
     """Fit thresholds to held-out predictions; return the function that applies them.
 
     For each group a threshold, or two of which one is drawn for each example [1]_, with the highest
-    accuracy among those that meet the notion's `constraint` on `cal`. The function maps predictions
-    to classes, int64 (N,), and draws the same for the same `seed`; an example whose group is
-    unknown keeps its class.
-
-    Parameters
-    ----------
-    cal : Predictions
-        Of two classes; every group with both.
-    cells : Cells
-    seed : int, at least 0
+    accuracy among those that meet the notion's `constraint` on `cal`, where every group has both
+    classes. The function maps predictions to classes, int64 (N,), and draws the same for the same
+    `seed`, at least 0; an example whose group is unknown keeps its class.
 
     References
     ----------
@@ -126,9 +112,7 @@ def fit_thresholds(cal: Predictions, cells: Cells, seed: int) -> Callable[[Predi
     def apply(predictions: Predictions) -> Tensor:
         classes = predictions.logits.argmax(1)
         drawn = optimizer.predict(
-            _margins(predictions),
-            sensitive_features=predictions.group,
-            random_state=seed % 2**32,
+            _margins(predictions), sensitive_features=predictions.group, random_state=seed % 2**32
         )
         return torch.where(predictions.group >= 0, torch.from_numpy(np.asarray(drawn)), classes)
 

@@ -26,16 +26,10 @@ _LEAST, _MOST = 0.3, 3.0
 def gap_loss(means: Tensor, families: Tensor, kind: FairLoss = "both") -> Tensor:
     """How unequal soft statistics are: a scalar, 0 at equality, averaged over families.
 
-    Parameters
-    ----------
-    means : Tensor, shape (K,)
-        Mean soft statistic of each cell; NaN cells are left out.
-    families : Tensor of int64, shape (K,)
-        Cells are compared with those of their own family.
-    kind : {"both", "var", "rng"}
-        Variance (soft CWV); smooth range (soft MCD), ``tau log sum exp(s/tau) + tau log sum
-        exp(-s/tau) - 2 tau log K`` with tau 0.05; or both, each divided by its own value so that
-        they enter with equal relative weight.
+    Of each cell (K,) there are the mean soft statistic, NaN where it is left out, and the family
+    within which it is compared. `kind` is the variance (soft CWV); the smooth range (soft MCD),
+    ``tau log sum exp(s/tau) + tau log sum exp(-s/tau) - 2 tau log K`` with tau 0.05; or both, each
+    divided by its own value so that they enter with equal relative weight.
     """
     return torch.stack([_one(s, kind) for s in _by_family(means, families)]).mean()
 
@@ -51,19 +45,10 @@ def deviation_loss(
 ) -> Tensor:
     """Twice the mean absolute deviation of the soft statistics: for two cells, their gap.
 
-    Parameters
-    ----------
-    means : Tensor, shape (K,)
-        Mean soft statistic of each cell; NaN cells are left out.
-    families : Tensor of int64, shape (K,)
-        Cells are compared with those of their own family.
-    form : {"absolute", "squared", "hinge"}
-        Of each family's deviation d: d, its square, or what it exceeds `tau` by. The families'
-        mean is taken afterwards.
-    tau : float
+    Means and families are those of `gap_loss`. The `form` is of each family's deviation: itself,
+    its square, or what it exceeds `tau` by; the mean over families is taken afterwards.
     """
-    parts = [2 * (s - s.mean()).abs().mean() for s in _by_family(means, families)]
-    gaps = torch.stack(parts)
+    gaps = torch.stack([2 * (s - s.mean()).abs().mean() for s in _by_family(means, families)])
     if form == "squared":
         gaps = gaps.square()
     elif form == "hinge":
@@ -96,19 +81,8 @@ def streaming_weights(
 
     For ``L(s_1 .. s_K)`` with ``s_k`` the mean of ``p_i`` over cell k, the gradient of ``L`` is
     that of ``sum_i w_k(i) p_i`` with ``w_k = (dL/ds_k) / n_k`` held constant. Batches need not
-    contain every cell, and one pass serves any number of cells.
-
-    Parameters
-    ----------
-    loss : callable
-        ``(means, families) -> scalar``, such as `gap_loss`.
-    means, counts : Tensor, shape (K,)
-    families : Tensor of int64, shape (K,)
-
-    Returns
-    -------
-    Tensor, shape (K,)
-        0 for cells without examples.
+    contain every cell, and one pass serves any number of cells. The weights (K,) are 0 for cells
+    without examples; `loss` is ``(means, families) -> scalar``, such as `gap_loss`.
     """
     leaf = means.detach().clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(loss(leaf, families), leaf)
@@ -123,30 +97,19 @@ def weighted_sum(weights: Tensor, cells: Cells, logits: Tensor, y: Tensor, group
 
 
 def proportional_weights(
-    means: Tensor,
-    families: Tensor,
-    strength: Tensor,
-    scale: Tensor,
-    low: float = _LEAST,
-    high: float = _MOST,
+    means: Tensor, families: Tensor, strength: Tensor | float, scale: Tensor
 ) -> Tensor:
     """Training weight of each cell, larger where the measured statistic lags: shape (K,).
 
-    ``clip(1 + strength * x_k max(1, |x_k|)^0.5, low, high)`` with the lag ``x_k = (mean e - e_k) /
+    ``clip(1 + strength * x_k max(1, |x_k|)^0.5, 0.3, 3)`` with the lag ``x_k = (mean e - e_k) /
     scale`` within each family, divided by the family's mean: set by the present lag, not by its
     sum over time. A cell further than one scale from the others, which is what sets the range,
     counts more than in proportion. The scale is held constant, so the pressure fades as the gap
     closes and training settles instead of driving all cells to one accuracy at any price.
 
-    Parameters
-    ----------
-    means : Tensor, shape (K,)
-        Running statistic of each cell; a cell without a measurement (NaN) weighs 1.
-    families : Tensor of int64, shape (K,)
-    strength : Tensor, shape (K,) or ()
-        At 1, a cell one scale below its family's mean weighs twice as much.
-    scale : Tensor, shape (K,)
-        Spread that counts as large, such as `family_scale` of the dense network.
+    The running statistics (K,) are NaN for a cell without a measurement, which weighs 1. At a
+    strength, (K,) or (), of 1, a cell one scale below its family's mean weighs twice as much; the
+    scale (K,) is the spread that counts as large, such as `family_scale` of the dense network.
     """
     weights = torch.ones_like(means)
     for f in families.unique():
@@ -155,7 +118,7 @@ def proportional_weights(
         if len(e) > 1:
             lag = (e.mean() - e) / scale[member]
             pull = torch.as_tensor(strength).expand_as(means)[member]
-            w = (1 + pull * lag * lag.abs().clamp_min(1).sqrt()).clamp(low, high)
+            w = (1 + pull * lag * lag.abs().clamp_min(1).sqrt()).clamp(_LEAST, _MOST)
             weights[member] = w / w.mean()
     return weights
 
@@ -191,13 +154,8 @@ def directions(rates: Tensor, counts: Tensor) -> Tensor:
     The distance from the mean of the groups, divided by the largest such distance: with two groups
     the lower one gets 1 and the higher one -1. All are 0 while the variance of the rates is no
     more than sampling gives; with two groups, while they differ by less than one standard error.
-
-    Parameters
-    ----------
-    rates : Tensor, shape (G,)
-        Of predicting class 1; NaN, for a group without examples, counts nowhere and stays.
-    counts : Tensor, shape (G,)
-        Examples behind each rate.
+    Rates (G,) are of predicting class 1; NaN, for a group without examples, counts nowhere and
+    stays. `counts` (G,) are the examples behind each rate.
     """
     result = torch.zeros_like(rates)
     seen = ~rates.isnan()
@@ -213,7 +171,7 @@ def directions(rates: Tensor, counts: Tensor) -> Tensor:
 def directed_term(
     logits: Tensor, index: Tensor, push: Tensor, share: Tensor, form: PushForm = "logistic"
 ) -> Tensor:
-    """Mean cost of the groups' logits, each pushed its own way: a scalar [1]_.
+    """Mean cost of the groups' logits (B, 2), each pushed its own way: a scalar [1]_.
 
     ``1/B sum_i |d_g| phi(sign(d_g) z_i) / P_g`` over the examples i of the groups g, with z the
     logit of class 1 against class 0. Over many batches a group's part averages to ``|d_g|`` times
@@ -221,13 +179,11 @@ def directed_term(
 
     Parameters
     ----------
-    logits : Tensor, shape (B, 2)
     index : Tensor of int64, shape (B,)
         Group of each example; -1 where it counts in none.
-    push : Tensor, shape (G,)
-        d, such as `directions` gives; positive pushes up.
-    share : Tensor, shape (G,)
-        P, the share of all training examples that are in the group.
+    push, share : Tensor, shape (G,)
+        d, such as `directions` gives, where positive pushes up; P, the group's share of all
+        training examples.
     form : {"logistic", "linear", "hinge"}
         The cost phi(u): ``-log sigmoid(u)``, ``-u`` or ``max(0, 1 - u)``.
 

@@ -14,33 +14,19 @@ from fairsparse.registry import listing
 
 @dataclass(frozen=True)
 class Spread:
-    """Accuracy and inequality over cells on one split.
+    """Accuracy and inequality over cells on one split."""
 
-    Attributes
-    ----------
-    accuracy : float
-        Over all examples.
-    variance, range : float
-        Population variance and maximum minus minimum of the cells' statistic, averaged over
-        families: over class cells these are CWV and MCD.
-    means, counts : Tensor, shape (K,)
-        Statistic and number of examples of each cell.
-    """
-
-    accuracy: float
-    variance: float
-    range: float
-    means: Tensor
-    counts: Tensor
+    accuracy: float  # over all examples
+    variance: float  # population variance of cells, averaged over families; of classes, CWV
+    range: float  # maximum minus minimum of cells, averaged likewise; of classes, MCD
+    means: Tensor  # (K,), the statistic of each cell
+    counts: Tensor  # (K,), the number of examples of each cell
 
 
 def spread(cells: Cells, predictions: Predictions) -> Spread:
     """Measure `Spread` from predictions.
 
-    Raises
-    ------
-    InputError
-        When a cell has no examples: its statistic would be an invention.
+    `InputError` when a cell has no examples: its statistic would be an invention.
     """
     logits, y, group = predictions
     index = cells.index(y, group)

@@ -1,4 +1,7 @@
-"""Importance by the curvature of the loss, example by example: optimal brain damage."""
+"""Importance by the curvature of the loss, example by example: optimal brain damage.
+
+Models are used in evaluation mode; their modes and gradients are left as they were.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +27,15 @@ def fisher(
     loss: LossFn,
     shares: Sequence[Tensor] | None = None,
 ) -> Scores:
-    """``w^2 h / 2`` [1]_, with h the mean over examples of the squared gradient.
+    """``w^2 h / 2`` (LeCun et al. 1989), with h the mean over examples of the squared gradient.
 
     h is the diagonal of the empirical Fisher information. The square is taken of each example's
     gradient: the square of a batch's gradient would mix examples.
 
     Parameters
     ----------
-    model : nn.Module
-        Used in evaluation mode; its mode and gradients are left as they were.
     weights : mapping
         Name -> parameter of `model`.
-    batches : sequence of Batch
     loss : LossFn
         Of one example at a time.
     shares : sequence of Tensor (B,), optional
@@ -44,11 +44,7 @@ def fisher(
     Raises
     ------
     InputError
-        When the model cannot be evaluated for many examples side by side.
-
-    References
-    ----------
-    .. [1] LeCun, Denker & Solla, "Optimal Brain Damage", NeurIPS 1989.
+        When the model cannot be differentiated for one example alone.
     """
 
     def squared(values: Values, x: Tensor, y: Tensor, group: Tensor) -> Values:
@@ -113,8 +109,7 @@ def _brain_damage(
     # derivatives of fused attention cannot be taken side by side
     with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         for batch, share in _pieces(batches, shares, at_once):
-            of_each = _of_each(curvature, values, batch)
-            for name, part in of_each.items():
+            for name, part in _of_each(curvature, values, batch).items():
                 total[name] += torch.tensordot(share.to(part.dtype), part, 1)
     return {name: w.square() * total[name] / (2 * count) for name, w in values.items()}
 
@@ -128,8 +123,7 @@ def _of_each(curvature: Callable[..., Values], values: Values, batch: Batch) -> 
     except RuntimeError:
         pass  # such as a forward that looks at the values of its inputs
     try:
-        rows = zip(*batch, strict=True)
-        in_turn = [curvature(values, *row) for row in rows]
+        in_turn = [curvature(values, *row) for row in zip(*batch, strict=True)]
     except RuntimeError as error:
         raise InputError(
             "the criterion takes each example's own gradient, and the model has none"

@@ -16,29 +16,18 @@ from fairsparse.core import Batch, Scores
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.structure.graph import activations
 
-_BINS = 32
-
 
 def l1(weights: Mapping[str, Tensor]) -> Scores:
-    """Sum of a filter's absolute weights [1]_.
-
-    References
-    ----------
-    .. [1] Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, arXiv:1608.08710.
-    """
+    """Sum of a filter's absolute weights (Li et al. 2017, arXiv:1608.08710)."""
     return {name: broadcast(w.detach().abs().flatten(1).sum(1), w) for name, w in weights.items()}
 
 
 def fpgm(weights: Mapping[str, Tensor], masks: MaskSet | None = None) -> Scores:
-    """Sum of a filter's Euclidean distances to the other filters of its layer [1]_.
+    """Sum of a filter's Euclidean distances to the other filters of its layer.
 
-    The filter with the smallest sum is nearest to the geometric median, and the others stand in
-    for it best. Filters that `masks` has removed count for nobody's distance.
-
-    References
-    ----------
-    .. [1] He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks
-       Acceleration", CVPR 2019, arXiv:1811.00250.
+    The filter with the smallest sum is nearest to the geometric median (He et al. 2019,
+    arXiv:1811.00250), and the others stand in for it best. Filters that `masks` has removed count
+    for nobody's distance.
     """
     scores = {}
     for name, w in weights.items():
@@ -51,29 +40,13 @@ def fpgm(weights: Mapping[str, Tensor], masks: MaskSet | None = None) -> Scores:
 
 
 def hrank(model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch]) -> Scores:
-    """Mean rank of a filter's feature maps over the examples [1]_.
+    """Mean rank of a filter's feature maps over the examples (Lin et al. 2020, arXiv:2002.10179).
 
     Feature maps are taken after the normalization and the activation that follow the layer. Those
     of a linear layer are single numbers, whose rank is 1 where they are not zero.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Used in evaluation mode; its mode is left as it was.
-    weights : mapping
-        Name -> parameter of `model`.
-    batches : sequence of Batch
-        Only inputs are used.
-
-    Raises
-    ------
-    InputError
-        When the model cannot be traced.
-
-    References
-    ----------
-    .. [1] Lin et al., "HRank: Filter Pruning using High-Rank Feature Map", CVPR 2020,
-       arXiv:2002.10179.
+    The model is used in evaluation mode, and of the batches only the inputs. One that cannot be
+    traced is an `InputError`.
     """
 
     def ranks(maps: Tensor) -> Tensor:
@@ -86,20 +59,15 @@ def hrank(model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Bat
 
 
 def entropy(
-    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], bins: int = _BINS
+    model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], bins: int = 32
 ) -> Scores:
-    """Entropy, in nats, of a filter's mean activation over the examples [1]_.
+    """Entropy, in nats, of a filter's mean activation over the examples.
 
     The mean over positions is taken after the normalization and the activation that follow the
-    layer; its range over the examples is cut into `bins` equal parts. A constant channel has
-    entropy 0, and none has more than ``log(bins)``.
+    layer; its range over the examples is cut into `bins` equal parts (Luo & Wu 2017,
+    arXiv:1706.05791). A constant channel has entropy 0, and none has more than ``log(bins)``.
 
-    Parameters and errors are those of `hrank`.
-
-    References
-    ----------
-    .. [1] Luo & Wu, "An Entropy-based Pruning Method for CNN Compression", 2017,
-       arXiv:1706.05791.
+    Model and batches are as in `hrank`.
     """
 
     def means(maps: Tensor) -> Tensor:

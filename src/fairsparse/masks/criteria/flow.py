@@ -9,10 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.core import InputError, Scores
-from fairsparse.masks.maskset import MaskSet
-
-_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
-_NORMS = (_BATCH_NORMS, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+from fairsparse.masks.maskset import BATCH_NORMS, NORMS, MaskSet
 
 
 def synflow(
@@ -21,36 +18,18 @@ def synflow(
     shape: Iterable[int],
     masks: MaskSet | None = None,
 ) -> Scores:
-    """``w * dR/dw`` in the network of absolute weights, R its output for an input of ones [1]_.
+    """``w * dR/dw`` in the network of absolute weights, R its output for an input of ones.
 
-    In a network of convolutions, linear layers, ReLU and pooling the scores of each layer that
-    all paths cross sum to R. Scores depend on which weights live, so SynFlow removes weights in
-    many small steps.
+    In a network of convolutions, linear layers, ReLU and pooling the scores of each layer that all
+    paths cross sum to R (Tanaka et al. 2020, arXiv:2006.05467). Scores depend on which weights
+    live, so SynFlow removes weights in many small steps.
 
     A copy in float64 is measured, because R grows exponentially with depth. Shifts carry no flow:
     biases count as zero, and a normalization is the positive factor it applies to each channel,
     ``|gamma| / sqrt(running variance + eps)`` for BatchNorm and ``|gamma|`` for the others.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Left as it was.
-    weights : mapping
-        Name -> parameter of `model`.
-    shape : iterable of int
-        Of one input, without the batch.
-    masks : MaskSet, optional
-        Weights that count as zero.
-
-    Raises
-    ------
-    InputError
-        When R is zero or not finite, so that weights cannot be ranked by it.
-
-    References
-    ----------
-    .. [1] Tanaka et al., "Pruning neural networks without any data by iteratively conserving
-       synaptic flow", NeurIPS 2020, arXiv:2006.05467.
+    `shape` is that of one input, without the batch; weights that `masks` has removed count as zero.
+    Where R is zero or not finite, weights cannot be ranked by it: an `InputError`.
     """
     device = next(iter(weights.values())).device
     device = torch.device("cpu") if device.type == "mps" else device  # it has no float64
@@ -76,7 +55,7 @@ def _absolute(model: nn.Module, device: torch.device) -> nn.Module:
     """A float64 copy of `model` in which everything that a path crosses is a positive factor."""
     linear = copy.deepcopy(model).to(device, torch.float64).eval()
     for name, module in list(linear.named_modules(remove_duplicate=False)):
-        if isinstance(module, _NORMS):
+        if isinstance(module, NORMS):
             parent, _, child = name.rpartition(".")
             setattr(linear.get_submodule(parent), child, _Factor(module))
     with torch.no_grad():
@@ -97,7 +76,7 @@ class _Factor(nn.Module):
         gamma = getattr(norm, "weight", None)
         factor = torch.ones((), dtype=torch.float64) if gamma is None else gamma.detach().abs()
         variance = getattr(norm, "running_var", None)
-        if isinstance(norm, _BATCH_NORMS) and variance is not None:
+        if isinstance(norm, BATCH_NORMS) and variance is not None:
             factor = factor.to(variance.device) / (variance + norm.eps).sqrt()
         self.factor = factor
         self.by_channel = not isinstance(norm, nn.LayerNorm)

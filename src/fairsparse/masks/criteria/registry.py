@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,21 +25,10 @@ _STEPS = 100
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a criterion may look at.
+    """What a criterion may look at: a model, those of its parameters to be ranked, examples.
 
-    Attributes
-    ----------
-    model : nn.Module
-        Holds the weights to be ranked.
-    weights : mapping
-        Name -> parameter of `model`.
-    batches : sequence of Batch
-        Labelled examples; at least one batch for criteria that need any.
-    loss : LossFn
-    generator : torch.Generator
-        For the criterion ``random`` alone.
-    masks : MaskSet, optional
-        Weights that are dead already.
+    There is at least one batch for criteria that need any. The generator is for the criterion
+    ``random`` alone, and `masks` say which weights are dead already.
     """
 
     model: nn.Module
@@ -50,34 +39,20 @@ class Evidence:
     masks: MaskSet | None = None
 
 
+Score = Callable[[Evidence], Scores]
+
+
 @dataclass(frozen=True)
 class Criterion:
-    """A way to score weights.
-
-    Attributes
-    ----------
-    summary : str
-        One sentence.
-    reference : str
-    needs : {"nothing", "shape", "inputs", "labels"}
-        What of the data it looks at, besides the weights.
-    score : callable
-        Evidence -> scores, higher is kept.
-    of_filters : bool
-        Whether it scores whole filters, each layer's by themselves.
-    traced : bool
-        Whether it follows what layers pass on, for which `torch.fx` has to trace the model.
-    steps : int
-        Steps in which it reaches a sparsity, scoring anew at each.
-    """
+    """A way to score weights, higher is kept."""
 
     summary: str
     reference: str
-    needs: Needs
-    score: Callable[[Evidence], Scores]
-    of_filters: bool = False
-    traced: bool = False
-    steps: int = 1
+    needs: Needs  # what of the data it looks at, besides the weights
+    score: Score
+    of_filters: bool = False  # whether it scores whole filters, each layer's by themselves
+    traced: bool = False  # whether torch.fx has to trace the model, to see what layers pass on
+    steps: int = 1  # in which it reaches a sparsity, scoring anew at each
 
 
 CRITERIA: Registry[Criterion] = Registry("criterion", sort=False)
@@ -85,21 +60,13 @@ CriterionName = Annotated[str, one_of(CRITERIA)]
 
 
 def criterion(
-    name: str,
-    reference: str,
-    needs: Needs = "nothing",
-    *,
-    of_filters: bool = False,
-    traced: bool = False,
-    steps: int = 1,
-) -> Callable[[Callable[[Evidence], Scores]], Callable[[Evidence], Scores]]:
-    """Register a function from evidence to scores; its first paragraph is the summary."""
+    name: str, reference: str, needs: Needs = "nothing", **facts: Any
+) -> Callable[[Score], Score]:
+    """Register a scorer; its first paragraph is the summary, `facts` the rest of a `Criterion`."""
 
-    def add(score: Callable[[Evidence], Scores]) -> Callable[[Evidence], Scores]:
+    def add(score: Score) -> Score:
         summary = (inspect.getdoc(score) or "").split("\n\n")[0].replace("\n", " ")
-        CRITERIA.register(name)(
-            Criterion(summary, reference, needs, score, of_filters, traced, steps)
-        )
+        CRITERIA.register(name)(Criterion(summary, reference, needs, score, **facts))
         return score
 
     return add
@@ -118,22 +85,11 @@ def choose(
 ) -> MaskSet:
     """Keep the weights that a criterion scores highest, exactly as many as `select` counts.
 
-    Parameters
-    ----------
-    name : str
-        A name in `CRITERIA`. Those of several steps (SynFlow) reach the sparsity along
-        `exponential` from that of `within`; an n:m pattern is reached in one.
-    evidence : Evidence
-        Its masks are replaced by those of each step.
-    sparsity, within, scope, floor, grouping
-        As in `select`.
-    adjust : callable
-        Applied to the scores before they are ranked, such as `structure.shared`.
-
-    Raises
-    ------
-    InputError
-        As `check` and `select` do, or when the criterion cannot score this model.
+    Criteria of several steps (SynFlow) reach the sparsity along `exponential` from that of
+    `within`, an n:m pattern in one; the masks of `evidence` are replaced by those of each step.
+    `adjust` is applied to the scores before they are ranked, such as `structure.shared`; the other
+    parameters are those of `select`. An `InputError` is that of `check`, of `select`, or of a
+    criterion that cannot score this model.
     """
     check(name, scope, grouping)
     criterion = CRITERIA[name]
@@ -184,8 +140,7 @@ def _lamp(e: Evidence) -> Scores:
 @criterion("taylor", "Molchanov et al. 2019, arXiv:1906.10771", "labels")
 def _taylor(e: Evidence) -> Scores:
     """Mean over batches of the squared change of the loss without the weight, to first order."""
-    n = sum(len(batch.y) for batch in e.batches)
-    return scorers.taylor(e.model, e.weights, [(b, len(b.y) / n) for b in e.batches], e.loss)
+    return scorers.taylor(e.model, e.weights, scorers.shares(e.batches), e.loss)
 
 
 @criterion("snip", "Lee et al. 2019, arXiv:1810.02340", "labels")

@@ -1,4 +1,8 @@
-"""Importance of weights: (weights, or the model and batches) -> scores, higher is kept."""
+"""Importance of weights: (weights, or the model and batches) -> scores, higher is kept.
+
+`weights` are name -> parameter of the model, which is used in evaluation mode; its modes, its
+statistics and its gradients are left as they were.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,7 @@ def random(weights: Mapping[str, Tensor], generator: torch.Generator) -> Scores:
 
 
 def lamp(weights: Mapping[str, Tensor]) -> Scores:
-    """Squared weight over the sum of the squares not smaller in its layer [1]_.
-
-    References
-    ----------
-    .. [1] Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021,
-       arXiv:2010.07611.
-    """
+    """Squared weight over the sum of the squares not smaller in its layer (arXiv:2010.07611)."""
     scores = {}
     for name, w in weights.items():
         square = w.detach().double().square().flatten()
@@ -50,23 +48,10 @@ def taylor(
     batches: Iterable[tuple[Batch, float]],
     loss: LossFn,
 ) -> Scores:
-    """Weighted sum over batches of ``(gradient * weight)^2`` [1]_.
+    """Weighted sum over batches of ``(gradient * weight)^2`` (Molchanov et al., arXiv:1906.10771).
 
-    Parameters
-    ----------
-    model : nn.Module
-        Used in evaluation mode; its mode and gradients are left as they were.
-    weights : mapping
-        Name -> parameter of `model`.
-    batches : iterable of (Batch, float)
-        Batches of one size (the square of a batch gradient depends on it) and their weights. With
-        batches of a single cell, the weights say how much each cell counts.
-    loss : LossFn
-
-    References
-    ----------
-    .. [1] Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019,
-       arXiv:1906.10771.
+    `batches` are of one size (the square of a batch gradient depends on it), each with its weight.
+    With batches of a single cell, the weights say how much each cell counts.
     """
     total = {name: torch.zeros_like(w, requires_grad=False) for name, w in weights.items()}
     with evaluating(model):
@@ -91,26 +76,12 @@ def tempered(weights: Mapping[str, Tensor], importance: Scores) -> Scores:
 def snip(
     model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Batch], loss: LossFn
 ) -> Scores:
-    """``|w * dL/dw|``: how much the loss feels a weight being switched off, to first order [1]_.
+    """``|w * dL/dw|``: how much the loss feels a weight being switched off, to first order.
 
-    ``w * dL/dw`` is the gradient with respect to a mask of ones on the weights. It is summed with
-    its sign over all examples before the absolute value is taken.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Used in evaluation mode, where a BatchNorm that has seen no data takes the batch's
-        statistics; mode, statistics and gradients are left as they were.
-    weights : mapping
-        Name -> parameter of `model`.
-    batches : sequence of Batch
-        Their losses are means over examples, and are averaged by the batches' sizes.
-    loss : LossFn
-
-    References
-    ----------
-    .. [1] Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity",
-       ICLR 2019, arXiv:1810.02340.
+    ``w * dL/dw`` is the gradient with respect to a mask of ones on the weights (Lee et al. 2019,
+    arXiv:1810.02340). It is summed with its sign over all examples before the absolute value is
+    taken: losses of batches are means over examples, and are averaged by the batches' sizes. A
+    BatchNorm that has seen no data takes the batch's statistics.
     """
     with probing(model):
         gradient = _gradient(model, weights, batches, loss)
@@ -126,22 +97,12 @@ def grasp(
     loss: LossFn,
     temperature: float = 200.0,
 ) -> Scores:
-    """``w * (H g)``: how much the flow of gradients would lose with a weight, to first order [1]_.
+    """``w * (H g)``: how much the flow of gradients would lose with a weight, to first order.
 
-    g and H are gradient and Hessian of the loss of ``logits / temperature``. Scores have a sign:
-    a weight below zero holds the squared norm of g down, and goes first.
-
-    Parameters
-    ----------
-    model, weights, batches, loss
-        As in `snip`.
-    temperature : float > 0
-        Flattens the predictions of the untrained network.
-
-    References
-    ----------
-    .. [1] Wang et al., "Picking Winning Tickets Before Training by Preserving Gradient Flow",
-       ICLR 2020, arXiv:2002.07376.
+    g and H are gradient and Hessian of the loss of ``logits / temperature`` (Wang et al. 2020,
+    arXiv:2002.07376). Scores have a sign: a weight below zero holds the squared norm of g down, and
+    goes first. The temperature flattens the predictions of the untrained network; the other
+    parameters are those of `snip`.
     """
 
     def cool(logits: Tensor, batch: Batch) -> Tensor:
@@ -152,7 +113,7 @@ def grasp(
     # fused attention has no second derivative
     with probing(model), sdpa_kernel(SDPBackend.MATH):
         fixed = _gradient(model, weights, batches, cool)
-        for batch, share in _shares(batches):
+        for batch, share in shares(batches):
             value = cool(model(batch.x), batch) * share
             here = torch.autograd.grad(value, parameters, create_graph=True)
             aligned = torch.stack([(g * f).sum() for g, f in zip(here, fixed, strict=True)]).sum()
@@ -168,14 +129,14 @@ def _gradient(
     """Gradient of the mean loss over the examples of all batches."""
     parameters = list(weights.values())
     total = [torch.zeros_like(w, requires_grad=False) for w in parameters]
-    for batch, share in _shares(batches):
-        for sum_, g in zip(
-            total, torch.autograd.grad(loss(model(batch.x), batch), parameters), strict=True
-        ):
+    for batch, share in shares(batches):
+        gradient = torch.autograd.grad(loss(model(batch.x), batch), parameters)
+        for sum_, g in zip(total, gradient, strict=True):
             sum_.add_(g, alpha=share)
     return total
 
 
-def _shares(batches: Sequence[Batch]) -> list[tuple[Batch, float]]:
+def shares(batches: Sequence[Batch]) -> list[tuple[Batch, float]]:
+    """Each batch with its share of all examples."""
     n = sum(len(batch.y) for batch in batches)
     return [(batch, len(batch.y) / n) for batch in batches]

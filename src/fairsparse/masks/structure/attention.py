@@ -20,18 +20,10 @@ _FEED_FORWARD = (("linear1", "linear2"), ("lin1", "lin2"), ("fc1", "fc2"), ("up_
 
 @dataclass(frozen=True)
 class Block:
-    """Units that can be taken out together with what reads them.
+    """So many units, attention heads or neurons, that can be taken out with what reads them.
 
-    Attributes
-    ----------
-    units : int
-        Heads, or neurons.
-    filters : dict
-        Weight name -> (rows,), the unit that each of its rows belongs to.
-    inputs : dict
-        Weight name -> (columns,), the unit that each of its columns reads.
-    heads : bool
-        Whether the units are attention heads.
+    `filters` are weight name -> (rows,), the unit that each of its rows belongs to; `inputs` weight
+    name -> (columns,), the unit that each of its columns reads.
     """
 
     units: int
@@ -73,8 +65,7 @@ def head_rows(model: nn.Module) -> dict[str, int]:
 def _multihead(module: nn.Module, names: dict[int, str]) -> Iterator[Block]:
     if not isinstance(module, nn.MultiheadAttention):
         return
-    units, width = module.num_heads, module.embed_dim
-    of_head = torch.arange(width) * units // width
+    units, of_head = module.num_heads, _units(module.embed_dim, module.num_heads)
     if module.in_proj_weight is not None:
         filters = {names[id(module.in_proj_weight)]: of_head.repeat(3)}
     else:

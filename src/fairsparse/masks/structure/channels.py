@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from fairsparse.core import InputError
-from fairsparse.masks.maskset import LAYERS
+from fairsparse.masks.maskset import BATCH_NORMS, LAYERS
 from fairsparse.masks.modes import evaluating
 from fairsparse.masks.structure.attention import Block, blocks
 from fairsparse.masks.structure.graph import KEEP_ZERO, operation, traced
 
-_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 _POOLS = {
     f"{kind}pool{d}d" for kind in ("max", "avg", "adaptivemax", "adaptiveavg") for d in (1, 2, 3)
 }
@@ -25,18 +24,16 @@ _SCALED = {"mul", "imul", "truediv", "itruediv", "div"}
 
 @dataclass(frozen=True)
 class Channels:
-    """The channels of a network, numbered from 0 to K-1.
+    """The channels of a network, numbered from 0 to K-1, by the names of weights and BatchNorms.
 
     Attributes
     ----------
-    filters : dict
-        Weight name -> (U,), the channel that each filter writes. Filters of several layers write
-        one channel where their outputs are added up.
-    norms : dict
-        Name of a BatchNorm -> (C,), the channels that it normalizes.
-    inputs : dict
-        Weight name -> (I,), the channel that each input of the layer reads; several inputs read
-        one channel behind a flattened image.
+    filters : dict of (U,)
+        The channel that each filter writes: one for several layers whose outputs are added up.
+    norms : dict of (C,)
+        The channels that a BatchNorm normalizes.
+    inputs : dict of (I,)
+        The channel that each input of a layer reads: one for many behind a flattened image.
     free : Tensor of bool, shape (K,)
         Channels that can be taken out: filters alone write them, and they are read by nothing
         else than what is listed here and operations under which zero stays zero.
@@ -57,17 +54,8 @@ def channels(model: nn.Module, x: Tensor) -> Channels:
     (another normalization, a sigmoid, an added number, a convolution in groups that is not
     depthwise) or the output of the network are not free.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Its mode is left as it was.
-    x : Tensor, shape (B, *f)
-        A few inputs, to learn shapes from.
-
-    Raises
-    ------
-    InputError
-        When the model can neither be traced nor has such blocks.
+    `x` (B, *f) are a few inputs, to learn shapes from. A model that can neither be traced nor has
+    such blocks is an `InputError`.
     """
     parts = blocks(model)
     try:
@@ -158,7 +146,7 @@ class _Follower(fx.Interpreter):
             module = self.module.get_submodule(str(n.target))
             if isinstance(module, LAYERS):
                 return self._layer(module, first, before)
-            if isinstance(module, _BATCH_NORMS):
+            if isinstance(module, BATCH_NORMS):
                 if not module.affine:
                     return None  # nothing that could be set to zero
                 return self._joined(self.norms, str(n.target), first)
@@ -257,9 +245,6 @@ def _sliced(index: Any, first: list[int], width: int) -> list[int] | None:
     if not all(isinstance(part, slice) for part in parts) or parts[0] != slice(None):
         return None
     chosen = parts[1] if len(parts) > 1 else slice(None)
-    left = first[chosen] if all(_plain(v) for v in (chosen.start, chosen.stop, chosen.step)) else []
+    ends = (chosen.start, chosen.stop, chosen.step)
+    left = first[chosen] if all(isinstance(end, int | None) for end in ends) else []
     return left if len(left) == width else None
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, int)

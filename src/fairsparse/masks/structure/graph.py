@@ -12,54 +12,30 @@ from fairsparse.core import Batch, InputError
 from fairsparse.masks.modes import evaluating
 
 NORMS = frozenset(f"{kind}norm{d}d" for kind in ("batch", "instance") for d in (1, 2, 3))
-KEEP_ZERO = frozenset(
-    {
-        "relu",
-        "relu6",
-        "leakyrelu",
-        "prelu",
-        "elu",
-        "celu",
-        "selu",
-        "gelu",
-        "silu",
-        "mish",
-        "tanh",
-        "hardtanh",
-        "hardswish",
-        "softsign",
-        "tanhshrink",
-        "dropout",
-        "identity",
-        "contiguous",
-        "clone",
-    }
-)
+_FROM_ZERO = {
+    *("relu", "relu6", "leakyrelu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish"),
+    *("tanh", "hardtanh", "hardswish", "softsign", "tanhshrink", "dropout", "identity"),
+}
+KEEP_ZERO = _FROM_ZERO | {"contiguous", "clone"}
 """Functions of single numbers under which zero stays zero."""
-_ACTIVATIONS = (KEEP_ZERO - {"contiguous", "clone"}) | {"sigmoid", "hardsigmoid", "softplus"}
+_ACTIVATIONS = _FROM_ZERO | {"sigmoid", "hardsigmoid", "softplus"}
 
 
 def traced(model: nn.Module) -> fx.GraphModule:
     """The graph of `model` in evaluation mode, over the same modules and parameters.
 
-    Raises
-    ------
-    InputError
-        When tracing fails, as where the flow of control depends on the input.
+    Where tracing fails, as with a flow of control that depends on the input: an `InputError`.
     """
     try:
         with evaluating(model):
             return fx.symbolic_trace(model)
     except Exception as error:  # whatever the model's forward raises on an input without values
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"the model {type(model).__name__} cannot be traced ({_line(error)}); what is asked for"
+            f"the model {type(model).__name__} cannot be traced ({reason}); what is asked for"
             " needs to know which layers feed which: write its forward without branches on the"
             " input, or use a criterion and a grouping that do not"
         ) from None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def operation(node: fx.Node, graph: fx.GraphModule) -> str:
@@ -83,18 +59,15 @@ def activations(
 
     Parameters
     ----------
-    model : nn.Module
-        Used in evaluation mode; its mode is left as it was.
     names : iterable of str
         Names of the layers' weights.
-    batches : sequence of Batch
     reduce : callable
         Maps what a layer with U filters passes on, (B, U, ...), to (B, U), one batch at a time.
 
     Returns
     -------
     dict
-        Name -> (N, U), over the N examples of all batches.
+        Name -> (N, U), over the N examples of all batches, in evaluation mode.
     """
     names = list(names)
     graph = traced(model)

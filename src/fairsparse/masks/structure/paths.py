@@ -9,15 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fairsparse.core import InputError, Inputs
-from fairsparse.masks.maskset import LAYERS
+from fairsparse.masks.maskset import LAYERS, NORMS
 from fairsparse.masks.modes import call_with, evaluating
-
-_NORMS = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.GroupNorm,
-    nn.LayerNorm,
-)
 
 
 def check_paths(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> None:
@@ -25,14 +18,7 @@ def check_paths(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> Non
 
     Such a network says the same whatever its input, and training moves little but biases.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Left as it was.
-    masks : mapping
-        Parameter name -> bool tensor, True where the weight is kept.
-    x : Tensor, shape (B, *f), or dict of Tensor
-        One or more inputs; of numbers only their shape counts.
+    The model is left as it was; of the inputs `x`, if they are numbers, only the shape counts.
     """
     advice = "lower the sparsity, set floor above 0, or use scope layerwise or erk"
     for name, mask in masks.items():
@@ -69,9 +55,9 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> bool:
     for module in model.modules():
         if isinstance(module, LAYERS):
             hooks.append(module.register_forward_pre_hook(_signal))
-            hooks.append(module.register_forward_hook(_whether))
-        elif isinstance(module, _NORMS):
-            hooks.append(module.register_forward_hook(_unchanged))
+            hooks.append(module.register_forward_hook(lambda _, x, y: (y > 0).to(y.dtype)))
+        elif isinstance(module, NORMS):
+            hooks.append(module.register_forward_hook(lambda _, x, y: x[0]))
     try:
         with evaluating(model), torch.no_grad():
             ones = {k: _ones(v) for k, v in x.items()} if isinstance(x, Mapping) else _ones(x)
@@ -83,11 +69,3 @@ def _reached(model: nn.Module, masks: Mapping[str, Tensor], x: Inputs) -> bool:
 
 def _signal(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple((x != 0).to(x.dtype) if isinstance(x, Tensor) else x for x in inputs)
-
-
-def _whether(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-    return (output > 0).to(output.dtype)
-
-
-def _unchanged(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return inputs[0]

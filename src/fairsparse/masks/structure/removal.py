@@ -15,19 +15,11 @@ from fairsparse.masks.structure.channels import Channels
 
 @dataclass(frozen=True)
 class Removal:
-    """What can be taken out of a network without changing its function, by name.
+    """What can be taken out of a network without changing its function: name -> indices.
 
-    Attributes
-    ----------
-    filters : dict
-        Weight name -> indices of filters, of the rows of its tensor and the numbers of its bias.
-    norms : dict
-        Name of a BatchNorm -> indices of channels.
-    inputs : dict
-        Weight name -> indices of inputs, of the columns of its tensor.
-    waiting : dict
-        Weight name -> indices of filters that are empty and have to stay, because their channel
-        is also written by a living filter, or is not free to go.
+    Of filters, the rows of a weight and the numbers of its bias; of the channels of a BatchNorm; of
+    inputs, the columns of a weight. Those `waiting` are filters that are empty and have to stay,
+    because their channel is also written by a living filter, or is not free to go.
     """
 
     filters: dict[str, Tensor]
@@ -110,10 +102,8 @@ def _dead(channels: Channels, masks: Mapping[str, Tensor]) -> Tensor:
     written, alive = torch.zeros((2, *channels.free.shape), dtype=torch.bool)
     for name, index in channels.filters.items():
         written[index] = True
-        live = index
-        if name in masks:
-            live = index[masks[name].cpu().flatten(1).any(1)]
-        alive[live] = True
+        live = masks[name].cpu().flatten(1).any(1) if name in masks else slice(None)
+        alive[index[live]] = True
     return channels.free & written & ~alive
 
 

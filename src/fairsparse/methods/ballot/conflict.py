@@ -2,54 +2,39 @@
 
 A unit is an output filter of a convolution or an output neuron of a linear layer: row ``u`` of its
 weight tensor; in the projections of attention, the rows of one head. The two goals arrive as loss
-functions; nothing here knows what they stand for. The idea is Ballot's [1]_; its formulas are not
-public, so the scores are this implementation's.
-
-References
-----------
-.. [1] Gao et al., "Efficient DNN-Powered Software with Fair Sparse Models", ISSTA 2024,
-   arXiv:2407.02805.
+functions; nothing here knows what they stand for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from fairsparse.core import Batch, LossFn, Scores
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.modes import evaluating
 from fairsparse.masks.structure.attention import head_rows
+from fairsparse.methods.ballot.settings import Norm, Rule, Selection
 
-Norm = Literal["rank", "clip", "sym"]
-Gate = Literal["off", "hard", "soft"]
-Rule = Literal["exp", "rank"]
 _FEWEST_ALIVE = 5
 _FEWEST_UNITS = 4
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Gradients of the two goals in one layer with U units.
-
-    Attributes
-    ----------
-    cosines : Tensor, shape (B, U)
-        Cosine of the two gradients over each unit's living weights, per batch.
-    goal, other : Tensor of the weight's shape
-        Summed gradients, zero at dead weights.
-    scorable : Tensor of bool, shape (U,)
-        Units with enough living weights for a direction to mean anything.
-    """
+    """Gradients of the two goals in one layer with U units."""
 
     cosines: Tensor
+    """Cosine of the two gradients over each unit's living weights, per batch: (B, U)."""
     goal: Tensor
+    """Summed gradient, of the weight's shape and zero at dead weights; as is `other`."""
     other: Tensor
     scorable: Tensor
+    """Units with enough living weights for a direction to mean anything, bool (U,)."""
 
 
 def measure(
@@ -65,47 +50,37 @@ def measure(
     The model is used in evaluation mode, so that examples do not meet in batch statistics; its
     mode and gradients are left as they were.
     """
-    names, parameters = list(weights), list(weights.values())
-    goal_sum = [torch.zeros_like(w, requires_grad=False) for w in parameters]
-    other_sum = [torch.zeros_like(w, requires_grad=False) for w in parameters]
-    factors = [_factor(masks, name, w) for name, w in weights.items()]
+    parameters = list(weights.values())
+    factors = {name: torch.ones_like(w, requires_grad=False) for name, w in weights.items()}
+    if masks is not None:
+        factors = {name: masks[name].to(w.device, w.dtype) for name, w in weights.items()}
+    goals = {name: torch.zeros_like(w, requires_grad=False) for name, w in weights.items()}
+    others = {name: torch.zeros_like(goal) for name, goal in goals.items()}
+    cosines: dict[str, list[Tensor]] = {name: [] for name in weights}
     rows = head_rows(model)
-    cosines: list[list[Tensor]] = [[] for _ in names]
     with evaluating(model):
         for batch in batches:
             logits = model(batch.x)
             first = torch.autograd.grad(goal(logits, batch), parameters, retain_graph=True)
             second = torch.autograd.grad(other(logits, batch), parameters)
-            for i, factor in enumerate(factors):
-                a, f = first[i] * factor, second[i] * factor
-                goal_sum[i] += a
-                other_sum[i] += f
-                cosines[i].append(_cosine(a, f, rows.get(names[i], 1)))
+            for (name, factor), one, two in zip(factors.items(), first, second, strict=True):
+                a, f = one * factor, two * factor
+                goals[name] += a
+                others[name] += f
+                cosines[name].append(_cosine(a, f, rows.get(name, 1)))
+    alive = {name: factor.flatten(1).sum(1) for name, factor in factors.items()}
     return {
-        name: Layer(
-            torch.stack(cosines[i]),
-            goal_sum[i],
-            other_sum[i],
-            factors[i].flatten(1).sum(1) >= _FEWEST_ALIVE,
-        )
-        for i, name in enumerate(names)
+        n: Layer(torch.stack(cosines[n]), goals[n], others[n], alive[n] >= _FEWEST_ALIVE)
+        for n in weights
     }
 
 
-def unit_conflict(layer: Layer, norm: Norm = "rank", z: float = 1.0, exact: bool = False) -> Tensor:
+def unit_conflict(layer: Layer, norm: Norm = "rank", exact: bool = False) -> Tensor:
     """Conflict of each unit in [0, 1], shape (U,).
 
-    Parameters
-    ----------
-    layer : Layer
-    norm : {"rank", "clip", "sym"}
-        ``rank``: rank of the negative mean cosine among the layer's units, 0.5 on average.
-        ``clip``: negative mean cosine less `z` standard errors, clipped to [0, 1].
-        ``sym``: ``(1 - mean cosine) / 2``.
-    z : float
-        Noise guard of ``clip``.
-    exact : bool
-        Take the cosine of the summed gradients instead of the mean over batches.
+    By `norm` it is the rank of the negative mean cosine among the layer's units, 0.5 on average;
+    ``clip``, that number less a standard error, clipped to [0, 1]; or ``sym``, ``(1 - mean cosine)
+    / 2``. If `exact`, the cosine is that of the summed gradients, not the mean over batches.
     """
     neutral = 0.0 if norm == "clip" else 0.5
     mean = _cosine(layer.goal, layer.other) if exact else layer.cosines.mean(0)
@@ -116,12 +91,12 @@ def unit_conflict(layer: Layer, norm: Norm = "rank", z: float = 1.0, exact: bool
             error = torch.zeros_like(mean)
             if not exact and len(layer.cosines) > 1:
                 error = layer.cosines.std(0) / len(layer.cosines) ** 0.5
-            conflict = (-mean - z * error).clamp(0, 1)
+            conflict = (-mean - error).clamp(0, 1)
         case "sym":
             conflict = (1 - mean) / 2
         case _:
             raise ValueError(f"unknown norm '{norm}'; known: rank, clip, sym")
-    return torch.where(layer.scorable, conflict, torch.full_like(conflict, neutral))
+    return torch.where(layer.scorable, conflict, neutral)
 
 
 def weight_conflict(layer: Layer) -> Tensor:
@@ -141,56 +116,36 @@ def removal_effect(layer: Layer, weight: Tensor) -> Tensor:
 
 
 def combine(
-    points: list[dict[str, Layer]],
-    weights: Mapping[str, Tensor],
-    *,
-    norm: Norm = "rank",
-    alpha: float = 1.0,
-    gate: Gate = "off",
-    protect: float = 0.0,
-    exact: bool = False,
+    points: list[dict[str, Layer]], weights: Mapping[str, Tensor], how: Selection
 ) -> Scores:
     """Conflict of each weight in [0, 1], averaged over measurement points.
 
-    Parameters
-    ----------
-    points : list of dict
-        What `measure` returned at each point of the training run.
-    weights : mapping
-        Name -> weight at the end of the run.
-    norm, exact
-        As in `unit_conflict`.
-    alpha : float in [0, 1]
-        Share of the unit's conflict; the rest is the weight's own.
-    gate : {"off", "hard", "soft"}
-        Count a conflict only where removing the unit lowers the other loss, to first order.
-    protect : float in [0, 1)
-        Share of each layer's units, the most important to the first goal, whose conflict is 0.
+    With `alpha` below 1 the weight's own conflict has the rest of the share. A gate counts a
+    conflict only where removing the unit lowers the other loss, to first order. The units that
+    `protect` exempts, in each layer, are the most important to the first goal. The points are what
+    `measure` returned in the course of training, the weights those at its end.
     """
     result = {}
     for name, w in weights.items():
         layers = [point[name] for point in points]
-        unit = torch.stack([unit_conflict(x, norm, exact=exact) for x in layers]).mean(0)
-        if gate != "off":
+        unit = torch.stack([unit_conflict(x, how.norm, how.exact) for x in layers]).mean(0)
+        counted = torch.ones_like(unit)
+        if how.gate != "off":
             effects = torch.stack([removal_effect(x, w) for x in layers])
-            if gate == "hard":
-                open_ = ((effects > 0).float().mean(0) > 0.5).float()
-            else:
-                effect = effects.mean(0)
-                open_ = torch.sigmoid(effect / effect.abs().median().clamp_min(1e-30))
-        else:
-            open_ = torch.ones_like(unit)
-        if protect > 0:
+            effect = effects.mean(0)
+            counted = torch.sigmoid(effect / effect.abs().median().clamp_min(1e-30))
+            if how.gate == "hard":
+                counted = ((effects > 0).float().mean(0) > 0.5).float()
+        if how.protect > 0:
             accuracy = sum((x.goal * w.detach()).square().flatten(1).sum(1) for x in layers)
             assert isinstance(accuracy, Tensor)
-            top = accuracy.topk(max(1, round(protect * len(unit)))).indices
-            open_[top] = 0.0
+            counted[accuracy.topk(max(1, round(how.protect * len(unit)))).indices] = 0.0
         shape = (-1,) + (1,) * (w.dim() - 1)
-        kappa = (alpha * unit).view(shape).expand(w.shape)
-        if alpha < 1:
+        kappa = (how.alpha * unit).view(shape).expand(w.shape)
+        if how.alpha < 1:
             own = torch.stack([weight_conflict(x) for x in layers]).mean(0)
-            kappa = kappa + (1 - alpha) * own
-        result[name] = kappa * open_.view(shape)
+            kappa = kappa + (1 - how.alpha) * own
+        result[name] = kappa * counted.view(shape)
     return result
 
 
@@ -222,12 +177,6 @@ def opposed_share(points: list[dict[str, Layer]]) -> float:
     return float((cosines < 0).float().mean()) if cosines.numel() else 0.0
 
 
-def _factor(masks: MaskSet | None, name: str, w: Tensor) -> Tensor:
-    if masks is None:
-        return torch.ones_like(w, requires_grad=False)
-    return masks[name].to(w.device, w.dtype)
-
-
 def _cosine(a: Tensor, f: Tensor, rows: int = 1) -> Tensor:
     """Of each row, or of the unit of so many `rows` that it belongs to."""
     a, f = (t.double().reshape(len(t) // rows, -1) for t in (a, f))
@@ -240,12 +189,8 @@ def _rank(values: Tensor, scorable: Tensor) -> Tensor:
     """Mean rank of each value among the scorable ones, scaled to [0, 1]; ties share their mean."""
     result = torch.full_like(values, 0.5)
     chosen = values[scorable]
-    if len(chosen) < _FEWEST_UNITS:
-        return result
-    # cosines that agree to rounding are ties: their order would be noise
-    chosen = chosen.mul(1e9).round()
-    _, group, size = chosen.unique(return_inverse=True, return_counts=True)
-    last = size.cumsum(0) - 1
-    mean_rank = last.double() - (size.double() - 1) / 2
-    result[scorable] = (mean_rank[group] / (len(chosen) - 1)).to(values.dtype)
+    if len(chosen) >= _FEWEST_UNITS:
+        # cosines that agree to rounding are ties: their order would be noise
+        ranks = rankdata(chosen.mul(1e9).round().cpu()) - 1
+        result[scorable] = torch.from_numpy(ranks / (len(chosen) - 1)).to(values)
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Literal
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,13 @@ from fairsparse.fairness.steering.penalties import (
 )
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
+from fairsparse.masks.modes import evaluating
 from fairsparse.methods.ballot import conflict
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import State, cross_entropy, state_of
-
-Importance = Literal["fair", "taylor", "magnitude", "lamp"]
+from fairsparse.methods.ballot.settings import Importance, Selection
+from fairsparse.training import Round, Run, State, cross_entropy, state_of
 
 _BATCH = 64
-_CELL_BATCH = 16
-_CELL_BATCHES = 4
+_CELL_BATCH, _CELL_BATCHES = 16, 4
 _WEAK = 0.1
 _STABLE = 0.02
 _RECALIBRATE = 20
@@ -35,42 +33,35 @@ _RECALIBRATE = 20
 
 def importance(kind: Importance, run: Run, weights: Mapping[str, Tensor]) -> Scores:
     """What each weight is worth by itself; ``fair`` asks the weak cells most, ``taylor`` all."""
-    if kind == "magnitude":
-        return scorers.magnitude(weights)
-    if kind == "lamp":
-        return scorers.lamp(weights)
+    if kind in ("magnitude", "lamp"):
+        return getattr(scorers, kind)(weights)
     batches = cell_batches(run, favour_weak=kind == "fair")
     return scorers.tempered(weights, scorers.taylor(run.model, weights, batches, cross_entropy))
 
 
 def conflict_points(
-    run: Run, names: Collection[str], parent: Round, share: float, kind: FairLoss
+    run: Run, names: Collection[str], parent: Round, how: Selection
 ) -> list[dict[str, conflict.Layer]]:
     """Gradients of accuracy and of the gap at each stored point of the parent round, in order.
 
-    `share` of the training split's size is measured in all, at least 64 images a point.
+    In all, `conflict_share` of the training split's size is measured, at least 64 images a point:
+    random calibration examples, other ones at each point.
     """
-    images = max(64, round(share * len(run.data.train) / len(parent.points)))
+    cal, trainer = run.data.cal, run.trainer
+    images = max(64, round(how.conflict_share * len(run.data.train) / len(parent.points)))
     probe = copy.deepcopy(run.model)
     parameters = dict(probe.named_parameters())
+    weights = {name: parameters[name] for name in names}
     measured = []
     for step, state in sorted(parent.points.items()):
         probe.load_state_dict(state)
-        batches = conflict_batches(run, images, step)
-        other = fair_loss(probe, batches, run.cells, kind)
-        weights = {name: parameters[name] for name in names}
+        order = torch.randperm(len(cal), generator=trainer.generator("conflict", step))
+        batches = [trainer.to_device(cal.batch(i)) for i in order[:images].split(_BATCH)]
+        other = fair_loss(probe, batches, run.cells, how.fair_loss)
         measured.append(
             conflict.measure(probe, weights, batches, cross_entropy, other, parent.masks)
         )
     return measured
-
-
-def conflict_batches(run: Run, images: int, point: int) -> list[Batch]:
-    """`images` random calibration examples, other ones at each measurement point."""
-    cal, trainer = run.data.cal, run.trainer
-    order = torch.randperm(len(cal), generator=trainer.generator("conflict", point))
-    chosen = order[: max(images, 1)]
-    return [trainer.to_device(cal.batch(index)) for index in chosen.split(_BATCH)]
 
 
 def fair_loss(model: nn.Module, batches: Sequence[Batch], cells: Cells, kind: FairLoss) -> LossFn:
@@ -78,66 +69,40 @@ def fair_loss(model: nn.Module, batches: Sequence[Batch], cells: Cells, kind: Fa
 
     The weights are scaled to at most 1; only directions matter for conflict.
     """
-    training = model.training
-    model.eval()
-    values, index = [], []
-    with torch.no_grad():
-        for batch in batches:
-            values.append(cells.soft(model(batch.x), batch.y))
-            index.append(cells.index(batch.y, batch.group))
-    model.train(training)
-    total, counts = cells.sums(torch.cat(values), torch.cat(index))
-    weights = streaming_weights(
-        lambda s, families: gap_loss(s, families, kind),
-        total / counts,
-        counts,
-        cells.families.to(total.device),
-    )
+    with evaluating(model), torch.no_grad():
+        values = torch.cat([cells.soft(model(batch.x), batch.y) for batch in batches])
+    index = torch.cat([cells.index(batch.y, batch.group) for batch in batches])
+    total, counts = cells.sums(values, index)
+    families = cells.families.to(total.device)
+    weights = streaming_weights(partial(gap_loss, kind=kind), total / counts, counts, families)
     weights = weights / weights.abs().max().clamp_min(1e-30)
-
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        return weighted_sum(weights, cells, logits, batch.y, batch.group)
-
-    return loss
+    return lambda logits, batch: weighted_sum(weights, cells, logits, batch.y, batch.group)
 
 
 def cell_batches(run: Run, favour_weak: bool) -> Iterator[tuple[Batch, float]]:
-    """Batches of a single cell each, of one size, with the weight their cell has.
+    """Four batches of 16 examples of each cell, with its weight; the weights sum to 1.
 
-    Yields
-    ------
-    (Batch, float)
-        Four batches of 16 a cell, drawn with replacement; the weights sum to 1. With
-        `favour_weak` a cell's weight falls with its soft accuracy ``s_k`` as
-        ``exp(-(s_k - mean s)/0.1)``; without, all cells weigh the same.
+    With `favour_weak` a cell's weight falls with its soft accuracy ``s_k`` as
+    ``exp(-(s_k - mean s)/0.1)``; without, all cells weigh the same.
     """
     cells, cal = run.cells, run.data.cal
-    index = cells.index(cal.y, cal.group)
-    present = [k for k in range(len(cells)) if bool((index == k).any())]
-    share = torch.full((len(present),), 1 / len(present))
+    drawn = dict(run.cell_batches(_CELL_BATCHES, _CELL_BATCH, "importance"))
+    share = torch.full((len(drawn),), 1 / len(drawn))
     if favour_weak:
-        means = cells.means(cells.soft(run.predict(cal).logits, cal.y), index)[present]
+        soft, index = cells.soft(run.predict(cal).logits, cal.y), cells.index(cal.y, cal.group)
+        means = cells.means(soft, index)[list(drawn)]
         share = torch.softmax(-(means - means.mean()) / _WEAK, 0)
-    for weight, k in zip(share, present, strict=True):
-        members = (index == k).nonzero()[:, 0]
-        generator = run.trainer.generator("importance", k)
-        drawn = torch.randint(len(members), (_CELL_BATCHES, _CELL_BATCH), generator=generator)
-        for row in members[drawn]:
-            yield run.trainer.to_device(cal.batch(row)), float(weight) / _CELL_BATCHES
+    for weight, batches in zip(share.tolist(), drawn.values(), strict=True):
+        yield from ((batch, weight / _CELL_BATCHES) for batch in batches)
 
 
 def stable_rewind(run: Run, masks: MaskSet, candidates: Sequence[int]) -> int:
-    """First candidate step from which training is stable to data order [1]_.
+    """First candidate step from which training is stable to data order (arXiv:1912.05671).
 
     From each candidate the masked network is trained twice for a fifth of the schedule with
     different data orders; it is stable when the validation error on the straight line between the
     two, BatchNorm recalibrated at each of 11 points, rises less than 2 points above the mean of
     its ends. The last candidate is returned when none is stable.
-
-    References
-    ----------
-    .. [1] Frankle et al., "Linear Mode Connectivity and the Lottery Ticket Hypothesis", ICML 2020,
-       arXiv:1912.05671.
     """
     total = run.dense.total
     for step in candidates:

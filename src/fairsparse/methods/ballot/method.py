@@ -1,12 +1,7 @@
 """Ballot: lottery tickets chosen and trained where accuracy and fairness pull apart.
 
-The paper [1]_ publishes the two components, mask generation by conflict detection and training
-refinement; its equations are not public, so the rules below are this implementation's.
-
-References
-----------
-.. [1] Gao et al., "Efficient DNN-Powered Software with Fair Sparse Models", ISSTA 2024,
-   arXiv:2407.02805.
+The paper, `Ballot.reference`, publishes the two components, mask generation by conflict detection
+and training refinement; its equations are not public, so the rules below are this implementation's.
 """
 
 from __future__ import annotations
@@ -22,7 +17,7 @@ from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import Scope, select
-from fairsparse.methods.ballot.conflict import opposed_share, penalized
+from fairsparse.methods.ballot.conflict import combine, opposed_share, penalized
 from fairsparse.methods.ballot.evidence import conflict_points, importance, stable_rewind
 from fairsparse.methods.ballot.settings import Search, Selection
 from fairsparse.methods.method import (
@@ -37,25 +32,24 @@ from fairsparse.methods.method import (
     options,
 )
 from fairsparse.methods.shared.judge import Judge, Limit
-from fairsparse.methods.shared.offsets import unfold_
-from fairsparse.methods.shared.pressure import MOST
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Chain, Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Chain, Round, Run, state_of
+from fairsparse.training.refinement import Refinement, refine, unfold_
+from fairsparse.training.refinement.pressure import MOST
 
 
 class Attempt(NamedTuple):
     """A finished round, what the budget says of it, and whether its accuracy is in tolerance."""
 
     round: Round
-    facts: dict[str, Any]
+    verdict: dict[str, Any]
     accurate: bool
 
     @property
-    def feasible(self) -> bool:
-        """Whether the round kept tolerance and budget."""
-        return self.accurate and bool(self.facts.get("feasible", True))
+    def status(self) -> str:
+        """Whether the round kept tolerance and budget, or which of them it missed."""
+        if not self.accurate:
+            return "eps_infeasible"
+        return "feasible" if self.verdict.get("feasible", True) else "gap_infeasible"
 
 
 @METHODS.register("ballot")
@@ -81,8 +75,7 @@ class Ballot(Method):
         Selection, Field(description="which weights a ticket keeps; see below")
     ] = Field(default_factory=Selection)
     search: Annotated[
-        Search,
-        Field(description="where tickets start, and what a miss leads to; see below"),
+        Search, Field(description="where tickets start, and what a miss leads to; see below")
     ] = Field(default_factory=Search)
     fraction: Fraction = 0.2
     levels: Levels = ()
@@ -106,30 +99,25 @@ class Ballot(Method):
         """Prune and train the network in place, round by round."""
         k, parent = self._start(run)
         judge, chain = Judge(self.budget, run), run.chain(self.name, self.rounds_settings())
-        strength, missed, accurate = self.refinement.strength, 0, True
+        status, best = "feasible", None
         rounds: list[dict[str, Any]] = []
         path: list[MaskSet] = []
-        best: Round | None = None
         plan = levels(self.sparsity, self.fraction, self.levels)
         for level in [self.sparsity] if self.search.one_shot else plan:
             if self.search.looks and not rounds:
-                find = partial(self._search, run, parent, level)
-                k = chain.branch().stage("search", level, make=find).log["step"]
-            attempt = self._attempt(run, chain, judge, parent, level, k, strength)
-            parent, accurate = attempt.round, attempt.accurate
-            strength = parent.log["next_strength"]
-            missed = 0 if attempt.feasible else missed + 1
-            rounds.append({**parent.log, **attempt.facts, "feasible": attempt.feasible})
+                look = partial(self._look, run, parent, level)
+                k = chain.branch().stage("search", level, make=look).log["step"]
+            attempt = self._attempt(run, chain, judge, parent, level, k)
+            parent, status = attempt.round, attempt.status
+            best = parent if status == "feasible" else best
+            rounds.append({**parent.log, **attempt.verdict, "feasible": status == "feasible"})
             path.append(parent.masks)
-            best = parent if attempt.feasible else best
-            if missed == 2 and self.may_fall_short:
+            if self.may_fall_short and [r["feasible"] for r in rounds[-2:]] == [False, False]:
                 break
-        short = "gap_infeasible" if accurate else "eps_infeasible"
-        if missed and self.may_fall_short and best is not None:
+        if status != "feasible" and self.may_fall_short and best is not None:
             parent = best
-            path = [m for m in path if parent.masks <= m]
         run.model.load_state_dict(parent.state)
-        return Outcome(parent.masks, "feasible" if missed == 0 else short, rounds, path)
+        return Outcome(parent.masks, status, rounds, [m for m in path if parent.masks <= m])
 
     def _start(self, run: Run) -> tuple[int, Round]:
         """Step at which tickets start, and the dense network as the first one's parent."""
@@ -141,48 +129,43 @@ class Ballot(Method):
                 f" start at step {k} of {dense.total}; give a later point or a smaller rewind_at"
             )
         points = {step: dense.states[step] for step in steps}
-        return k, Round(MaskSet.dense(self.weights(run.model)), dense.final, {}, points)
+        log = {"next_strength": self.refinement.strength}
+        return k, Round(MaskSet.dense(self.weights(run.model)), dense.final, log, points)
+
+    def _look(self, run: Run, parent: Round, level: float) -> Round:
+        """The first ticket's masks, and the first candidate from which it trains stably."""
+        latest = min(run.dense.total / 5, max(parent.points))
+        candidates = sorted(s for s in self.snapshots(run.dense.total) if s < latest)
+        masks, _ = self.select(run, parent, level, self.selection.lambda_conflict)
+        step = stable_rewind(run, masks, candidates)
+        return Round(masks, state_of(run.model), {"step": step})
 
     def _attempt(
-        self,
-        run: Run,
-        chain: Chain,
-        judge: Judge,
-        parent: Round,
-        level: float,
-        k: int,
-        pressure: float,
+        self, run: Run, chain: Chain, judge: Judge, parent: Round, level: float, k: int
     ) -> Attempt:
         """Make a round, and again with less conflict while it misses tolerance or budget."""
-        conflict = self.selection.lambda_conflict
+        conflict, pressure = self.selection.lambda_conflict, parent.log["next_strength"]
         # without conflict and pressure there is nothing to halve: a retry would be the same round
         retries = self.search.retries if conflict or self.refinement.form != "none" else 0
         for attempt in range(retries + 1):
             weight = 0.0 if attempt == retries > 0 else conflict / 2**attempt
             make = partial(self._round, run, parent, level, weight, k, pressure)
             done = chain.stage(level, attempt, make=make)
-            accurate = done.log["val_drop"] <= self.tolerance
-            result = Attempt(done, judge(), accurate)
-            if result.feasible:
+            result = Attempt(done, judge(), done.log["val_drop"] <= self.tolerance)
+            if result.status == "feasible":
                 break
             # accuracy asks for less pressure on the cells, a budget for more of it
             most = max(pressure, MOST * self.refinement.strength)
-            changed = min(2 * pressure, most) if accurate else pressure / 2
+            changed = min(2 * pressure, most) if result.accurate else pressure / 2
             if changed == pressure and not conflict:
                 break  # a retry would be the same round
             pressure = changed
         return result
 
-    def _search(self, run: Run, parent: Round, level: float) -> Round:
-        latest = min(run.dense.total / 5, max(parent.points))
-        candidates = sorted(s for s in self.snapshots(run.dense.total) if s < latest)
-        first = self.select(run, parent, level, self.selection.lambda_conflict)[0]
-        step = stable_rewind(run, first, candidates)
-        return Round(first, state_of(run.model), {"step": step})
-
     def _round(
-        self, run: Run, parent: Round, level: float, weight: float, k: int, strength: float
+        self, run: Run, parent: Round, level: float, weight: float, k: int, pressure: float
     ) -> Round:
+        """Choose the masks of a ticket, go back to where it starts, and train it refined."""
         run.model.load_state_dict(parent.state)
         masks, facts = self.select(run, parent, level, weight)
         if self.search.rewind == "lr":
@@ -193,7 +176,7 @@ class Ballot(Method):
         later = {step for step in self.selection.steps(run.dense.total) if step > k}
         loop = run.loop(f"ballot {level:.4g}", masks, k, snapshots=later)
         refinement = replace(self.refinement, tolerance=self.tolerance)
-        log = refine(loop, run, refinement, strength, reach=parent.log.get("reach"))
+        log = refine(loop, run, refinement, pressure, reach=parent.log.get("reach"))
         log = {"sparsity": masks.sparsity, **facts, **log}
         return Round(masks, state_of(run.model), log, loop.states)
 
@@ -202,29 +185,21 @@ class Ballot(Method):
     ) -> tuple[MaskSet, dict[str, Any]]:
         """Masks of the next round, and the facts of how they came about.
 
-        Parameters
-        ----------
-        run : Run
-            Its network is at the end of the parent round.
-        parent : Round
-            Its masks bound the new ones; its points are where conflict is measured.
-        level : float
-            Sparsity asked for.
-        weight : float
-            Strength of conflict.
+        The network is at the end of the `parent` round, whose masks bound the new ones and whose
+        points are where conflict is measured; `weight` is the strength of conflict.
         """
         weights, how = self.weights(run.model), self.selection
-        choose = partial(select, within=parent.masks, scope=self.scope, floor=self.floor)
         scores = importance(how.importance, run, weights)
-        masks = plain = choose(scores, level)
+        masks = plain = self.highest(scores, level, parent.masks)
         facts = {"lambda": 0.0, "opposed_units": None, "decided_by_conflict": 0.0}
         if weight:
-            points = conflict_points(run, list(weights), parent, how.conflict_share, how.fair_loss)
-            kappa = how.kappa(points, weights)
-            removed = parent.masks.n_kept - plain.n_kept
+            points = conflict_points(run, weights, parent, how)
+            kappa = combine(points, weights, how)
+            removed = max(1, parent.masks.n_kept - plain.n_kept)
             while True:
-                masks = choose(penalized(scores, kappa, weight, how.combine), level)
-                moved = sum(int((plain[n] & ~masks[n]).sum()) for n in masks) / max(1, removed)
+                lowered = penalized(scores, kappa, weight, how.combine)
+                masks = self.highest(lowered, level, parent.masks)
+                moved = sum(int((plain[n] & ~masks[n]).sum()) for n in masks) / removed
                 if moved <= how.quota:
                     break
                 # so weak a conflict could only break ties, which a quota of 0 must not allow

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
-from torch import Tensor
 
-from fairsparse.core import InputError, Scores
+from fairsparse.core import InputError
 from fairsparse.fairness.steering.penalties import FairLoss
-from fairsparse.methods.ballot import conflict
-from fairsparse.methods.ballot.evidence import Importance
-from fairsparse.methods.stages import rewind_step
+from fairsparse.training import rewind_step
+
+Importance = Literal["fair", "taylor", "magnitude", "lamp"]
+Norm = Literal["rank", "clip", "sym"]
+Rule = Literal["exp", "rank"]
 
 _CANDIDATES = (0, 0.005, 0.01, 0.02, 0.05, 0.1)
 """Shares of the schedule among which the first stable start is looked for."""
@@ -27,11 +27,11 @@ class Selection:
         float, Field(description="strength of conflict; negative reverses it, as an ablation")
     ] = 0.5
     importance: Importance = "fair"
-    combine: conflict.Rule = "exp"
-    norm: conflict.Norm = "rank"
+    combine: Rule = "exp"
+    norm: Norm = "rank"
     exact: Annotated[bool, Field(description="cosines of summed gradients")] = False
     alpha: Annotated[float, Field(ge=0, le=1, description="unit against weight conflict")] = 1.0
-    gate: conflict.Gate = "off"
+    gate: Literal["off", "hard", "soft"] = "off"
     protect: Annotated[
         float, Field(ge=0, lt=1, description="share of units exempt for their accuracy")
     ] = 0.0
@@ -54,20 +54,6 @@ class Selection:
     def steps(self, total: int) -> set[int]:
         """Steps of a schedule of `total` at which conflict is measured."""
         return {round(share * total) for share in self.points}
-
-    def kappa(
-        self, points: list[dict[str, conflict.Layer]], weights: Mapping[str, Tensor]
-    ) -> Scores:
-        """Conflict kappa of each weight in [0, 1] from what was measured at `points`."""
-        return conflict.combine(
-            points,
-            weights,
-            norm=self.norm,
-            alpha=self.alpha,
-            gate=self.gate,
-            protect=self.protect,
-            exact=self.exact,
-        )
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))

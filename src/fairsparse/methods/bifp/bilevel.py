@@ -59,15 +59,10 @@ def masked(
     weights, at the optimum of ``L(mask * weight) + |weight|^2 / (2 implicit)``, follow the mask,
     with the curvature of L in z left out. No second derivative and no second pass is needed.
 
-    Parameters
-    ----------
-    weight, score, mask : Tensor, of one shape
-        The mask holds 0 and 1 in the weight's dtype.
-    implicit : float
-        ``1 / gamma``; at 0 the gradient is that of edge-popup.
-    form : {"derived", "released"}
-        The gradient above, or that of the code which the authors of [1]_ released: it multiplies
-        the two gradients of the score, ``sign(score) * weight * g - implicit * (weight * g)^2``.
+    All are of one shape; the mask holds 0 and 1 in the weight's dtype. `implicit` is ``1 / gamma``;
+    at 0 the gradient is that of edge-popup. Form ``released`` is that of the code which the authors
+    of [1]_ released: it multiplies the two gradients of the score,
+    ``sign(score) * weight * g - implicit * (weight * g)^2``.
 
     References
     ----------
@@ -93,6 +88,8 @@ class Level(nn.Module):
 class Bilevel:
     """`model` under masks that the absolute values of learned scores decide.
 
+    The parameters `names` have masks, which `choose` makes of absolute scores.
+
     Attributes
     ----------
     lower : Level
@@ -102,16 +99,6 @@ class Bilevel:
         Trains the scores, under the masks that `lower` chose last.
     scores : dict
         Name -> scores, of the weight's shape. They begin as the weights are.
-
-    Parameters
-    ----------
-    model : nn.Module
-    names : iterable of str
-        Parameters that have masks.
-    choose : callable
-        Absolute scores -> MaskSet.
-    implicit, form
-        As in `masked`.
     """
 
     def __init__(
@@ -126,9 +113,7 @@ class Bilevel:
         self.implicit, self.form = implicit, form
         parameters = dict(model.named_parameters())
         self.weights = {name: parameters[name] for name in names}
-        self.scores = {
-            name: nn.Parameter(weight.detach().clone()) for name, weight in self.weights.items()
-        }
+        self.scores = {n: nn.Parameter(w.detach().clone()) for n, w in self.weights.items()}
         self.factors: dict[str, Tensor] = {}
         self.lower = Level(model, self._lower)
         self.upper = Level(nn.ParameterList(self.scores.values()), self._upper)

@@ -13,15 +13,13 @@ from fairsparse.core import Batch, InputError, LossFn, Scores
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.penalties import DeviationForm, deviation_loss
-from fairsparse.masks.grouping import as_selected
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.selection import Scope, select
-from fairsparse.masks.structure.channels import check_channels
+from fairsparse.masks.selection import Scope
 from fairsparse.methods.bifp.bilevel import Bilevel, ImplicitForm
-from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
+from fairsparse.methods.method import METHODS, Facts, Floor, Later, Sparsity, options
 from fairsparse.methods.shared.criterion import Grouping, coupling
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import Loop, Trainer, cross_entropy, in_turn, state_of
+from fairsparse.methods.shared.one_stage import OneStage
+from fairsparse.training import Loop, Round, Run, Trainer, cross_entropy, in_turn, state_of
 
 
 @METHODS.register("bifp")
@@ -80,25 +78,19 @@ class Bifp(OneStage):
     prune_last: bool = False
 
     def check_options(self, model: nn.Module, cells: Cells) -> None:
-        """Refuse shares that exceed the schedule, and a model whose channels cannot be followed."""
+        """Refuse shares that exceed the schedule."""
         if self.search is not None and self.search + self.finetune > 1:
             raise InputError(
                 f"bifp: search {self.search:g} and finetune {self.finetune:g} are shares of one"
                 " schedule and may add up to 1; lower one of them"
             )
-        if self.grouping == "channel":
-            check_channels(model)
-
-    @property
-    def share(self) -> float:
-        """Share of the schedule in which masks and weights are learned."""
-        return 1 - self.finetune if self.search is None else self.search
 
     def make(self, run: Run) -> Round:
         """Learn masks and weights, then train the weights on under the masks that were learned."""
         trainer, total = run.trainer, run.dense.total
         stop = max(1, total - round(self.finetune * total))
-        start = max(0, stop - max(1, round(self.share * total)))
+        share = 1 - self.finetune if self.search is None else self.search
+        start = max(0, stop - max(1, round(share * total)))
         net, lower, upper = self.loops(run, start, stop)
         first, before = net.masks(), trainer.steps
         for _ in in_turn(lower, upper, ahead=self.lower_steps):
@@ -133,9 +125,8 @@ class Bifp(OneStage):
         lower.base_factor, lower.loss = self.lr_factor, term.added(self.lambda_weight)
         upper = Loop(trainer, net.upper, train, stage=f"{stage} scores", start=start, stop=stop)
         upper.order = "scores"
-        upper.optimizer = torch.optim.SGD(
-            net.scores.values(), self.mask_lr, momentum=self.mask_momentum
-        )
+        scores, momentum = net.scores.values(), self.mask_momentum
+        upper.optimizer = torch.optim.SGD(scores, self.mask_lr, momentum=momentum)
         upper.base_factor = self.mask_lr / trainer.recipe.lr
         upper.loss = term.added(self.lambda_mask)
         return net, lower, upper
@@ -150,13 +141,7 @@ class Bifp(OneStage):
                     "bifp: the scores are no longer finite; lower mask_lr (now"
                     f" {self.mask_lr:g}) or the learning rate, warm up, or set grad_clip"
                 )
-            return select(
-                couple(scores),
-                self.sparsity,
-                scope=self.scope,
-                floor=self.floor,
-                grouping=as_selected(self.grouping),
-            )
+            return self.highest(couple(scores), self.sparsity)
 
         return choose
 
@@ -173,16 +158,8 @@ class Evenness:
     examples that are in the cell, does not depend on the batch: the estimate is right on average,
     and a cell that the batch does not contain stays at its running mean.
 
-    Parameters
-    ----------
-    trainer : Trainer
-        Its cells are compared.
-    train : Split
-    kappa : float
-    form, tau
-        As in `deviation_loss`, which is F.
-    memory : float in [0, 1)
-        Share of the past in the sums behind c, at each batch that contains the cell.
+    F is `deviation_loss` of `form` and `tau`; `memory` in [0, 1) is the share of the past in the
+    sums behind c, at each batch that contains the cell.
     """
 
     def __init__(

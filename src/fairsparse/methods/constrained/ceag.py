@@ -11,6 +11,7 @@ from torch import Tensor
 from fairsparse.core import Batch
 from fairsparse.fairness.cells import Cells
 from fairsparse.methods.constrained.constraints import (
+    DualRamp,
     DualRate,
     Lagrangian,
     Measured,
@@ -23,8 +24,7 @@ from fairsparse.methods.constrained.constraints import (
 )
 from fairsparse.methods.method import METHODS, Facts, options
 from fairsparse.methods.shared.pruning import Pruned, Schedule
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
 
 
 @METHODS.register("ceag")
@@ -40,9 +40,7 @@ class Ceag(Pruned):
     facts: ClassVar[Facts] = Facts("either", "cells", "2; 1 + finetune when one-shot")
     accuracy_only: ClassVar[bool] = True
     schedule: Schedule = "gradual"
-    ramp: Annotated[
-        float, Field(gt=0, lt=1, description="share of a gradual schedule; constraints follow it")
-    ] = 0.3
+    ramp: DualRamp = 0.3
     eps: Annotated[float, Field(ge=0, le=1, description="largest excess gap allowed")] = 0.01
     dual_rate: DualRate = 0.01
     memory: Annotated[
@@ -51,25 +49,22 @@ class Ceag(Pruned):
 
     def make(self, run: Run) -> Round:
         """Prune the network and fine-tune it under the constraints."""
-        cells, train = run.cells, run.data.train
+        cells, train, device = run.cells, run.data.train, run.trainer.device
         before = measure(cells, run.predict(train))
-        lagrangian = ExcessLagrangian(
-            cells, before, self.eps, self.dual_rate, self.memory, run.trainer.device
-        )
+        options = self.eps, self.dual_rate, self.memory
+        lagrangian = ExcessLagrangian(cells, before, *options, device)
         epochs: list[dict[str, Any]] = []
         for masks in self.train(run, lagrangian, while_pruning=False):
-            epochs.append({"sparsity": masks.sparsity, **lagrangian.now()})
+            epochs.append({"sparsity": masks.sparsity, **lagrangian.now(lagrangian.psi)})
         after = measure(cells, run.predict(train))
         psi = excess(before.accuracy - after.accuracy, before.share)
-        largest, span = extremes(psi)
+        now = lagrangian.now(psi)
         log = {
             "sparsity": masks.sparsity,
             "constrained_steps": lagrangian.steps,
-            "max_multiplier": float(lagrangian.multipliers.values.max()),
-            "max_psi": largest,
-            "psi_range": span,
-            "met_in_training": largest is not None and largest <= self.eps,
-            "multipliers": by_name(cells, lagrangian.multipliers.values),
+            **now,
+            "met_in_training": now["max_psi"] is not None and now["max_psi"] <= self.eps,
+            "multipliers": by_name(cells, lagrangian.multipliers),
             "psi": by_name(cells, psi),
             "epochs": epochs,
         }
@@ -79,25 +74,9 @@ class Ceag(Pruned):
 class ExcessLagrangian(Lagrangian):
     """Cross-entropy plus multipliers times excess gaps.
 
-    The multipliers follow measured accuracies, the network follows losses in their place [1]_. A
-    cell's multiplier moves when the batch contains the cell and its buffer is full.
-
-    Parameters
-    ----------
-    cells : Cells
-    dense : Measured
-        The dense network on the training split.
-    eps : float
-    rate : float
-        Step of the multipliers.
-    memory : int
-        Size of the buffers.
-    device : torch.device, optional
-
-    References
-    ----------
-    .. [1] Hashemizadeh et al., "Balancing Act: Constraining Disparate Impact in Sparse Models",
-       ICLR 2024, arXiv:2310.20673.
+    The multipliers follow measured accuracies, the network follows losses in their place. A cell's
+    multiplier moves when the batch contains the cell and its buffer, of `memory` examples, is
+    full. `dense` is measured on the training split.
     """
 
     def __init__(
@@ -127,11 +106,8 @@ class ExcessLagrangian(Lagrangian):
         self.psi = excess(self.accuracy - self.recent.means(), self.share)
         return self.psi - self.eps
 
-    def now(self) -> dict[str, Any]:
-        """The largest multiplier, the largest psi in the buffers, and their range."""
-        largest, span = extremes(self.psi)
-        return {
-            "max_multiplier": float(self.multipliers.values.max()),
-            "max_psi": largest,
-            "psi_range": span,
-        }
+    def now(self, psi: Tensor) -> dict[str, Any]:
+        """The largest multiplier, the largest psi (K,), and their range."""
+        largest, span = extremes(psi)
+        multiplier = float(self.multipliers.max())
+        return {"max_multiplier": multiplier, "max_psi": largest, "psi_range": span}

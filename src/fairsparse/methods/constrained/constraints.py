@@ -18,20 +18,18 @@ from fairsparse.core import Batch, Predictions
 from fairsparse.fairness.cells import Cells, sums
 from fairsparse.training import cross_entropy
 
+DualRamp = Annotated[
+    float, Field(gt=0, lt=1, description="share of a gradual schedule; constraints follow it")
+]
 DualRate = Annotated[
     float, Field(ge=0, description="step of the multipliers; 0 keeps them at 0: the plain loss")
 ]
 
 
 class Measured(NamedTuple):
-    """What a model does on one split, by row.
+    """What a model does on one split, by row: share of right answers, mean cross-entropy, share.
 
-    Attributes
-    ----------
-    accuracy, loss : Tensor, shape (K + 1,)
-        Share of right answers and mean cross-entropy; NaN in a row without examples.
-    share : Tensor, shape (K + 1,)
-        Of the split's examples; sums to 1.
+    All are (K + 1,); the first two are NaN in a row without examples, the shares sum to 1.
     """
 
     accuracy: Tensor
@@ -69,46 +67,24 @@ def excess(gaps: Tensor, share: Tensor) -> Tensor:
     return (gaps - overall)[:-1]
 
 
-class Multipliers:
-    """A Lagrange multiplier for each cell, raised by violation and never below 0.
+def raised(multipliers: Tensor, step: Tensor, seen: Tensor) -> Tensor:
+    """Multipliers (K,) after a step of ascent, ``max(0, multiplier + step)`` where `seen` is true.
 
-    Parameters
-    ----------
-    n : int
-        K, the number of constraints ``violation <= 0``.
-    rate : float
-    device : torch.device, optional
+    What `step` holds elsewhere does not matter, and those multipliers stay.
     """
-
-    def __init__(self, n: int, rate: float, device: torch.device | None = None) -> None:
-        self.values = torch.zeros(n, device=device)
-        self.rate = rate
-
-    def ascend(self, violation: Tensor, seen: Tensor) -> None:
-        """One step of ascent, ``max(0, value + rate violation)``, where `seen` (K,) is true.
-
-        What `violation` (K,) holds elsewhere does not matter, and those multipliers stay.
-        """
-        raised = (self.values + self.rate * violation).clamp_min(0)
-        self.values = torch.where(seen, raised, self.values)
+    return torch.where(seen, (multipliers + step).clamp_min(0), multipliers)
 
 
 class Lagrangian(ABC):
     """``L + sum_k multiplier_k gap_k`` over the cells of a batch; calling it first moves them.
 
-    Subclasses say what the gap of a cell is, and by how much it violates its constraint.
-
-    Parameters
-    ----------
-    cells : Cells
-    rate : float
-        Step of the multipliers.
-    device : torch.device, optional
+    Subclasses say what the gap of a cell is, and by how much it violates its constraint. `rate` is
+    the step of the multipliers.
     """
 
     def __init__(self, cells: Cells, rate: float, device: torch.device | None = None) -> None:
-        self.cells, self.steps = cells, 0
-        self.multipliers = Multipliers(len(cells), rate, device)
+        self.cells, self.rate, self.steps = cells, rate, 0
+        self.multipliers = torch.zeros(len(cells), device=device)
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         """The loss of a batch; multipliers of cells that it lacks stay as they are."""
@@ -118,8 +94,9 @@ class Lagrangian(ABC):
         means, seen = cell_means(self.cells, losses, self.cells.index(batch.y, batch.group))
         gaps = self.gaps(means - overall) * seen
         violation = self.violation(gaps.detach(), logits.detach(), batch)
-        self.multipliers.ascend(violation, seen & ~violation.isnan())
-        return overall + (self.multipliers.values * gaps).sum()
+        step, told = self.rate * violation, seen & ~violation.isnan()
+        self.multipliers = raised(self.multipliers, step, told)
+        return overall + (self.multipliers * gaps).sum()
 
     @abstractmethod
     def gaps(self, beyond: Tensor) -> Tensor:
@@ -131,16 +108,7 @@ class Lagrangian(ABC):
 
 
 class Recent:
-    """The last `size` values of each row, in cyclic buffers.
-
-    Parameters
-    ----------
-    n : int
-        Rows.
-    size : int
-        Values kept of each.
-    device : torch.device, optional
-    """
+    """The last `size` values of each of `n` rows, in cyclic buffers."""
 
     def __init__(self, n: int, size: int, device: torch.device | None = None) -> None:
         self._values = torch.zeros(n, size, device=device)

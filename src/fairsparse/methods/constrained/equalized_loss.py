@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
 from fairsparse.core import Batch
 from fairsparse.methods.constrained.constraints import (
+    DualRamp,
     DualRate,
     Lagrangian,
     by_name,
@@ -18,8 +18,7 @@ from fairsparse.methods.constrained.constraints import (
 )
 from fairsparse.methods.method import METHODS, Facts, options
 from fairsparse.methods.shared.pruning import Pruned, Schedule
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.training import Round, Run, state_of
 
 
 @METHODS.register("equalized-loss")
@@ -31,9 +30,7 @@ class EqualizedLoss(Pruned):
     facts: ClassVar[Facts] = Facts("either", "cells", "2; 1 + finetune when one-shot")
     accuracy_only: ClassVar[bool] = True
     schedule: Schedule = "gradual"
-    ramp: Annotated[
-        float, Field(gt=0, lt=1, description="share of a gradual schedule; constraints follow it")
-    ] = 0.3
+    ramp: DualRamp = 0.3
     dual_rate: DualRate = 0.01
 
     def make(self, run: Run) -> Round:
@@ -46,24 +43,20 @@ class EqualizedLoss(Pruned):
         log = {
             "sparsity": masks.sparsity,
             "constrained_steps": lagrangian.steps,
-            "max_multiplier": float(lagrangian.multipliers.values.max()),
+            "max_multiplier": float(lagrangian.multipliers.max()),
             "max_loss_gap": extremes(gaps.abs())[0],
             "loss_range": extremes(gaps)[1],
-            "multipliers": by_name(cells, lagrangian.multipliers.values),
+            "multipliers": by_name(cells, lagrangian.multipliers),
             "loss_gaps": by_name(cells, gaps),
         }
         return Round(masks, state_of(run.model), log)
 
 
 class DistanceLagrangian(Lagrangian):
-    """``L + sum_k multiplier_k |L_k - L|``, whose multipliers rise by the same distances [1]_.
+    """``L + sum_k multiplier_k |L_k - L|``, whose multipliers rise by the same distances.
 
-    Distances are never negative, so a multiplier never falls.
-
-    References
-    ----------
-    .. [1] Tran et al., "Pruning has a disparate impact on model accuracy", NeurIPS 2022,
-       arXiv:2205.13574; in the form compared with in arXiv:2310.20673.
+    Distances are never negative, so a multiplier never falls. The form is the one that CEAG's
+    authors compare with, arXiv:2310.20673.
     """
 
     def gaps(self, beyond: Tensor) -> Tensor:

@@ -14,18 +14,15 @@ from torch import nn
 from fairsparse.core import UNKNOWN
 from fairsparse.data.task import Split
 from fairsparse.fairness.cells import Cells
-from fairsparse.fairness.steering.spread import objective
 from fairsparse.masks.criteria import scorers
-from fairsparse.masks.selection import select
 from fairsparse.masks.structure.paths import check_paths
 from fairsparse.methods.fair_scratch.subnet import Granularity, Subnet
 from fairsparse.methods.fair_scratch.ticket import Distribution, Source, Ticket, randomize_
-from fairsparse.methods.method import METHODS, Facts, Floor, Later, OneStage, Sparsity, options
-from fairsparse.methods.shared.refine import one_steers, refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.terms import Chosen, Cost, Gap, Weight, check_term, make_term
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import State, Trainer, state_of
+from fairsparse.methods.method import METHODS, Facts, Floor, Later, Sparsity, options
+from fairsparse.methods.shared.one_stage import OneStage
+from fairsparse.training import Round, Run, Trainer, state_of
+from fairsparse.training.refinement import Refinement, refine
+from fairsparse.training.refinement.terms import Chosen, Cost, Gap, Weight, check_term, make_term
 
 
 @METHODS.register("fair-scratch")
@@ -83,8 +80,7 @@ class FairScratch(OneStage):
 
     def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse a term that the task's classes or groups do not allow."""
-        check_term(self.term, cells)
-        one_steers(self.name, self.term, self.refinement)
+        check_term(self.name, self.term, cells, self.refinement)
 
     def source(self, seed: int) -> Source:
         """What the random weights of a run with `seed` are drawn from."""
@@ -95,9 +91,7 @@ class FairScratch(OneStage):
         model, trainer = run.model, run.trainer
         model.load_state_dict(run.dense.states[0])
         weights = self.weights(model)
-        sizes = select(
-            scorers.magnitude(weights), self.sparsity, scope=self.scope, floor=self.floor
-        )
+        sizes = self.highest(scorers.magnitude(weights), self.sparsity)
         counts = {name: int(sizes[name].sum()) for name in weights}
         source = self.source(trainer.seed)
         randomize_(model, source, counts)
@@ -123,24 +117,15 @@ class FairScratch(OneStage):
 
     def _train(self, search: Run) -> dict[str, Any]:
         """Train the scores, up to the epoch that is kept; return what there is to log."""
-        data = search.data
-        term = make_term(self.term, self.form, self.gap, self.lam, search.trainer, data.train)
+        trainer, train = search.trainer, search.data.train
+        term = make_term(self.term, self.form, self.gap, self.lam, trainer, train)
         loop = search.loop(f"fair-scratch {self.sparsity:g}")
         loop.base_factor = self.lr_factor
         if self.refinement is not None:
             return refine(loop, search, self.refinement, term=term)
-        if term is not None:
-            loop.loss = term.loss
-        best: tuple[float, State] | None = None
-        for log in loop:
-            if self.keep == "best" and log.step > loop.stop // 2:
-                value = objective(search.spread(data.val), search.dense.val)[0]
-                if best is None or value < best[0]:
-                    best = value, state_of(search.model)
-            if term is not None and term.steered and loop.step < loop.stop:
-                loop.loss = term.update(search.predict(data.cal))
-        if best is not None:
-            loop.restore(best[1])
+        # the best epoch by the objective alone, however accurate
+        plain = replace(Refinement.off(), keep=self.keep, tolerance=1.0)
+        refine(loop, search, plain, term=term)
         return term.facts() if term is not None else {}
 
     def _hide_groups(self, train: Split, trainer: Trainer) -> Split:

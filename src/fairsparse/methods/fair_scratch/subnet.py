@@ -30,21 +30,10 @@ class _TopWeights(torch.autograd.Function):
 def top_weights(scores: Tensor, weight: Tensor, keep: int) -> Tensor:
     """`weight` times the mask of the `keep` largest ``|scores|``, straight-through [1]_.
 
-    Parameters
-    ----------
-    scores : Tensor
-        Broadcast to the weight's shape: one number for each weight, or for each unit. Equal
-        scores are kept in the order of memory, so of units only the last can be kept in part.
-    weight : Tensor
-        Gets no gradient.
-    keep : int
-        Number of weights kept, exactly.
-
-    Returns
-    -------
-    Tensor, of the weight's shape
-        Its gradient goes to the scores as if the mask were ``|scores|`` itself: a score gets
-        ``dL/dmask * sign(score)``, summed over its unit, whether it is kept or not.
+    The scores broadcast to the weight's shape: one number for each weight, or for each unit. Equal
+    scores are kept in the order of memory, so of units only the last can be kept in part. The
+    gradient goes to the scores alone, as if the mask were ``|scores|`` itself: a score gets
+    ``dL/dmask * sign(score)``, summed over its unit, whether it is kept or not.
 
     References
     ----------
@@ -82,16 +71,10 @@ class Subnet(nn.Module):
     The scores are this module's own parameters, and what it runs is `model` itself: its buffers
     are updated, and parameters that require a gradient get one.
 
-    Parameters
-    ----------
-    model : nn.Module
-    keep : mapping of str to int
-        Name of a parameter of `model` -> number of its weights that are used.
-    granularity : {"weight", "kernel", "filter"}
-        What one score stands for. With the last two, the last unit of a layer is kept in part
-        where the count is no multiple of the unit's size.
-    generator : torch.Generator
-        Of the first scores, uniform in ``+-1 / sqrt(fan)`` with the fan of the scores' own shape.
+    `keep` is the number of weights that are used of each parameter it names. One score stands for
+    a weight, a kernel or a filter; the last unit of a layer is kept in part where the count is no
+    multiple of the unit's size. The first scores are drawn uniformly in ``+-1 / sqrt(fan)``, with
+    the fan of the scores' own shape.
     """
 
     def __init__(

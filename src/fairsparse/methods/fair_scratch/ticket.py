@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from fairsparse.checkpoint import digest, read_tensors, write_tensors
 from fairsparse.core import InputError
 from fairsparse.masks.maskset import LAYERS, MaskSet
 from fairsparse.training import State, derive, state_of
+from fairsparse.training.run import joined, parted
 
 Distribution = Literal["signed-constant", "unsigned-constant", "kaiming"]
 
@@ -28,20 +29,15 @@ _KIND = "fair-scratch ticket"
 class Source:
     """What random weights are drawn from.
 
-    Attributes
-    ----------
-    seed : int
-    weights : {"signed-constant", "unsigned-constant", "kaiming"}
-        Of the layers with masks: ``+-c`` with random signs, ``c``, or uniform of deviation c, where
-        ``c = sqrt(2 / fan_in)``. Layers without a mask are always ``kaiming``: with nothing to
-        choose among them, weights of one size would make few different units, or equal ones.
-    scale_fan : bool
-        Count only the kept weights in ``fan_in``, so that a signal keeps its size.
+    Those of layers with masks are ``+-c`` with random signs, ``c``, or uniform of deviation c,
+    where ``c = sqrt(2 / fan_in)``. Layers without a mask are always ``kaiming``: with nothing to
+    choose among them, weights of one size would make few different units, or equal ones.
     """
 
     seed: int
     weights: Distribution = "signed-constant"
     scale_fan: bool = True
+    """Count only the kept weights in ``fan_in``, so that a signal keeps its size."""
 
     def draw(self, name: str, shape: torch.Size, kept: float | None) -> Tensor:
         """Return the weight `name`; `kept` is the share its mask keeps, None without a mask."""
@@ -60,14 +56,8 @@ def randomize_(model: nn.Module, source: Source, kept: Mapping[str, int]) -> set
     """Set `model` to what the seed gives; return all names of the parameters that were set.
 
     Weights of convolutions and linear layers are drawn, their biases zeroed, and normalization
-    layers reset to scale 1 and shift 0. All else, such as embeddings, stays.
-
-    Parameters
-    ----------
-    model : nn.Module
-    source : Source
-    kept : mapping of str to int
-        Name of a weight with a mask -> number of weights kept.
+    layers reset to scale 1 and shift 0. All else, such as embeddings, stays. `kept` is the number
+    of weights kept of each weight that has a mask.
     """
     done: set[nn.Parameter] = set()
     names = {id(p): name for name, p in model.named_parameters()}
@@ -75,55 +65,42 @@ def randomize_(model: nn.Module, source: Source, kept: Mapping[str, int]) -> set
         for module in model.modules():
             if isinstance(module, _NORMS):
                 module.reset_parameters()
-            elif not isinstance(module, LAYERS):
-                continue
-            for key, p in module.named_parameters(recurse=False):
-                name = names[id(p)]
-                done.add(p)
-                if isinstance(module, _NORMS):
-                    continue
-                if key == "weight":
-                    share = kept[name] / p.numel() if name in kept else None
-                    p.copy_(source.draw(name, p.shape, share))
-                else:
-                    p.zero_()
+                done.update(module.parameters(recurse=False))
+            elif isinstance(module, LAYERS):
+                for key, p in module.named_parameters(recurse=False):
+                    name = names[id(p)]
+                    done.add(p)
+                    if key == "weight":
+                        share = kept[name] / p.numel() if name in kept else None
+                        p.copy_(source.draw(name, p.shape, share))
+                    else:
+                        p.zero_()
     # a layer of two names stands under both in the model's state
     return {name for name, p in model.named_parameters(remove_duplicate=False) if p in done}
 
 
+def _counts(masks: MaskSet) -> dict[str, int]:
+    return {name: int(mask.sum()) for name, mask in masks.items()}
+
+
 @dataclass(frozen=True)
 class Ticket:
-    """A network as a seed, one bit a prunable weight, and what neither of them gives.
-
-    Attributes
-    ----------
-    source : Source
-    bits : dict of str to Tensor
-        Weight -> its mask in the order of flat indices, eight to a byte, uint8 (ceil(n / 8),).
-    rest : dict of str to Tensor
-        Entries of the model's state that the seed does not give: running statistics, and whatever
-        was trained.
-    digest : str
-        SHA-256 of the whole state, which `unpack` checks.
-    """
+    """A network as a seed, one bit a prunable weight, and what neither of them gives."""
 
     source: Source
     bits: State
+    """Weight -> its mask in the order of flat indices, eight to a byte, uint8 (ceil(n / 8),)."""
     rest: State
+    """What of the state the seed does not give: running statistics, and whatever was trained."""
     digest: str
+    """SHA-256 of the whole state, which `unpack` checks."""
 
     @classmethod
     def of(cls, model: nn.Module, masks: MaskSet, source: Source) -> Ticket:
-        """Pack `model`, whose weights are those of the seed times `masks`.
-
-        Raises
-        ------
-        InputError
-            When a weight with a mask is not what the seed and the mask give.
-        """
+        """Pack `model`; weights other than the seed's times `masks` are an `InputError`."""
         state = state_of(model)
         drawn = copy.deepcopy(model)
-        seeded = randomize_(drawn, source, {name: int(mask.sum()) for name, mask in masks.items()})
+        seeded = randomize_(drawn, source, _counts(masks))
         masks.apply_(drawn)
         fresh = state_of(drawn)
         for name in masks:
@@ -132,13 +109,8 @@ class Ticket:
                     f"weight '{name}' is not what seed {source.seed} and its mask give; pack a"
                     " network as the search left it, with the search's own seed and options"
                 )
-        rest = {
-            name: t for name, t in state.items() if name not in seeded or not t.equal(fresh[name])
-        }
-        bits = {
-            name: torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1)))
-            for name, mask in masks.items()
-        }
+        rest = {n: t for n, t in state.items() if n not in seeded or not t.equal(fresh[n])}
+        bits = {n: torch.from_numpy(np.packbits(mask.cpu().numpy())) for n, mask in masks.items()}
         return cls(source, bits, rest, digest(state, ""))
 
     @property
@@ -149,10 +121,7 @@ class Ticket:
     def unpack(self, model: nn.Module) -> MaskSet:
         """Make `model`, of the same architecture, the packed network; return its masks.
 
-        Raises
-        ------
-        InputError
-            When the model has other weights, or this version of torch draws other numbers.
+        Other weights, or a version of torch that draws other numbers, are an `InputError`.
         """
         parameters = dict(model.named_parameters())
         masks = {}
@@ -166,8 +135,15 @@ class Ticket:
             flat = np.unpackbits(packed.numpy(), count=n).astype(bool)
             masks[name] = torch.from_numpy(flat).view(parameters[name].shape)
         result = MaskSet(masks)
-        randomize_(model, self.source, {name: int(mask.sum()) for name, mask in masks.items()})
-        _load(model, self.rest)
+        randomize_(model, self.source, _counts(result))
+        state = model.state_dict()
+        for name, t in self.rest.items():
+            if name not in state or state[name].shape != t.shape:
+                raise InputError(
+                    f"the ticket's '{name}' does not fit the model; give the architecture that the"
+                    " ticket was found in"
+                )
+        model.load_state_dict({**state, **self.rest})
         result.apply_(model)
         if digest(state_of(model), "") != self.digest:
             raise InputError(
@@ -178,10 +154,8 @@ class Ticket:
 
     def write(self, path: Path | str) -> None:
         """Write one safetensors file, atomically."""
-        tensors = {f"bits/{name}": t for name, t in self.bits.items()}
-        tensors |= {f"rest/{name}": t for name, t in self.rest.items()}
         meta = {"kind": _KIND, "source": vars(self.source), "digest": self.digest}
-        write_tensors(Path(path), tensors, meta)
+        write_tensors(Path(path), joined({"bits": self.bits, "rest": self.rest}), meta)
 
     @classmethod
     def read(cls, path: Path | str) -> Ticket:
@@ -189,21 +163,5 @@ class Ticket:
         tensors, meta = read_tensors(Path(path))
         if not isinstance(meta, dict) or meta.get("kind") != _KIND:
             raise InputError(f"{path}: not a ticket but another checkpoint; give a ticket's file")
-        parts: dict[str, State] = {"bits": {}, "rest": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = tensor
+        parts = {"bits": {}, "rest": {}, **parted(tensors)}
         return cls(Source(**meta["source"]), parts["bits"], parts["rest"], meta["digest"])
-
-
-def _load(model: nn.Module, rest: Mapping[str, Any]) -> None:
-    state = model.state_dict()
-    strangers: Collection[str] = [
-        name for name, t in rest.items() if name not in state or state[name].shape != t.shape
-    ]
-    if strangers:
-        raise InputError(
-            f"the ticket's '{next(iter(strangers))}' does not fit the model; give the architecture"
-            " that the ticket was found in"
-        )
-    model.load_state_dict({**state, **rest})

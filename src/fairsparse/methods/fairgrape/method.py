@@ -11,12 +11,11 @@ from torch import Tensor
 
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.selection import Scope, select
+from fairsparse.masks.selection import Scope
 from fairsparse.methods.fairgrape.shares import Order, balanced, shift
 from fairsparse.methods.method import METHODS, Facts, Fraction, Outcome, options
 from fairsparse.methods.shared.rounds import Rounds
-from fairsparse.methods.stages import Run
-from fairsparse.training import cross_entropy
+from fairsparse.training import Run, cross_entropy
 
 _BATCH = 32
 
@@ -62,8 +61,7 @@ class FairGrape(Rounds):
         run.trainer.place(run.model)
         by_cell = importances(run, self.weights(run.model), self.batches, level)
         whole = {name: values.sum(0) for name, values in by_cell.items()}
-        counts = select(whole, level, within=parent, scope=self.scope, floor=self.floor)
-        keep = {name: int(mask.sum()) for name, mask in counts.items()}
+        keep = {n: int(mask.sum()) for n, mask in self.highest(whole, level, parent).items()}
         masks = balanced(by_cell, keep, parent, self.order, self.block)
         if self.retrain:
             self._retrain(run, masks, level)
@@ -80,34 +78,15 @@ class FairGrape(Rounds):
 def importances(
     run: Run, weights: dict[str, Tensor], batches: int, level: float
 ) -> dict[str, Tensor]:
-    """Mean over batches of ``(w dL_k/dw)^2`` for each cell k that cal has examples of.
+    """Mean over `batches` of ``(w dL_k/dw)^2`` for each cell k that cal has examples of.
 
-    Parameters
-    ----------
-    run : Run
-    weights : dict of Tensor
-        Name -> parameter of its network.
-    batches : int
-        Of one cell and one size each: the square of a batch's gradient depends on the size.
-        Examples are drawn with replacement.
-    level : float
-        Decides which examples are drawn.
-
-    Returns
-    -------
-    dict of Tensor (K, *shape)
-        In main memory: ``4 K`` bytes a weight.
+    A batch is of one cell and one size, on which the square of a gradient depends; examples are
+    drawn with replacement, others at each `level`. The result, (K, *shape) of each weight, is in
+    main memory: ``4 K`` bytes a weight.
     """
-    trainer, cal = run.trainer, run.data.cal
-    index = run.cells.index(cal.y, cal.group)
     parts: dict[str, list[Tensor]] = {name: [] for name in weights}
-    for k in range(len(run.cells)):
-        members = (index == k).nonzero()[:, 0]
-        if not len(members):
-            continue
-        generator = trainer.generator("fairgrape", level, k)
-        drawn = members[torch.randint(len(members), (batches, _BATCH), generator=generator)]
-        parties = ((trainer.to_device(cal.batch(row)), 1 / batches) for row in drawn)
+    for _, drawn in run.cell_batches(batches, _BATCH, "fairgrape", level):
+        parties = ((batch, 1 / batches) for batch in drawn)
         for name, score in scorers.taylor(run.model, weights, parties, cross_entropy).items():
             parts[name].append(score.cpu())
     return {name: torch.stack(values) for name, values in parts.items()}

@@ -1,12 +1,8 @@
 """Keep weights so that each party's share of a layer's importance stays what it was: FairGRAPE.
 
 Parties are whoever importance was measured for; nothing here knows what they stand for. The greedy
-rule is published [1]_; what happens to parties without importance is this implementation's.
-
-References
-----------
-.. [1] Lin, Kim & Joo, "FairGRAPE: Fairness-aware GRAdient Pruning mEthod for Face Attribute
-   Classification", ECCV 2022, arXiv:2207.10888.
+rule is published (Lin et al., arXiv:2207.10888); what happens to parties without importance is this
+implementation's.
 """
 
 from __future__ import annotations
@@ -36,18 +32,10 @@ def balanced(
     order: Order = "importance",
     block: int | None = None,
 ) -> MaskSet:
-    """In each layer keep as many weights as asked, by `pick` among those that are alive.
+    """In each layer keep as many weights as asked, by `pick` among those alive in `within`.
 
-    Parameters
-    ----------
-    importance : mapping of str to Tensor (K, *shape)
-        For each of K parties, finite and not negative.
-    keep : mapping of str to int
-        Number of weights kept in each layer, at most those alive.
-    within : MaskSet
-        Only weights alive here count and are kept.
-    order, block
-        As in `pick`; by default a block is a thousandth of the layer.
+    A layer's importance is (K, *shape), for each of K parties; `keep` is at most what is alive. By
+    default a block is a thousandth of the layer.
     """
     masks = {}
     for name, mask in within.items():
@@ -68,17 +56,10 @@ def pick(importance: Tensor, keep: int, order: Order = "importance", block: int 
     is worth nothing to it; when nothing is left that is worth anything to any party, the rest is
     kept in index order. With one party these are its top weights.
 
-    Parameters
-    ----------
-    importance : Tensor, shape (K, n)
-        Finite and not negative.
-    keep : int
-        Up to n.
-    order : {"importance", "share", "product"}
-        What makes a weight a party's best: its importance to the party; the party's share of its
-        importance to all; or the product. Of equal ones the first in index order.
-    block : int
-        Weights a party picks before the shares are taken again.
+    Importance is (K, n), finite and not negative. By `order`, a party's best weights have the most
+    importance to the party; the largest share of the importance to all; or the largest product of
+    both; of equal ones the first in index order. A party picks `block` weights before the shares
+    are taken again.
 
     >>> pick(torch.tensor([[6.0, 4.0, 0.0, 0.0], [0.0, 0.0, 9.0, 1.0]]), 2).tolist()
     [True, False, True, False]
@@ -106,10 +87,7 @@ def pick(importance: Tensor, keep: int, order: Order = "importance", block: int 
 def shift(importance: Tensor, before: Tensor, after: Tensor) -> Tensor | None:
     """How far each party's share of a layer's importance moved, (K,); None where it had none.
 
-    Parameters
-    ----------
-    importance : Tensor, shape (K, *shape)
-    before, after : Tensor of bool, of the layer's shape
+    The importance is (K, *shape), the masks before and after are of the layer's shape.
     """
     values = importance.flatten(1).double()
     was, now = (values[:, mask.flatten()].sum(1) for mask in (before, after))

@@ -22,7 +22,7 @@ from fairsparse.core import InputError, Scores
 from fairsparse.masks.criteria import scorers
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cosine
-from fairsparse.masks.selection import Scope, select
+from fairsparse.masks.selection import Scope
 from fairsparse.methods.method import (
     METHODS,
     Facts,
@@ -35,10 +35,8 @@ from fairsparse.methods.method import (
 )
 from fairsparse.methods.safecompress.topology import Growth, die, gradients, grow, growth_scores
 from fairsparse.methods.safecompress.trial import Cost, Rule, Trial, best, score
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import Loop, cross_entropy, state_of
+from fairsparse.training import Loop, Round, Run, cross_entropy, state_of
+from fairsparse.training.refinement import Refinement, refine
 
 Death = Literal["magnitude", "taylor"]
 Branch = Literal[
@@ -143,7 +141,7 @@ class SafeCompress(Method):
 
     def run(self, run: Run) -> Outcome:
         """Train the network anew in place; the dense network serves as the reference alone."""
-        done = run.stage(self.name, self.key_settings(), make=partial(self._train, run))
+        done = run.chain().stage(self.name, self.key_settings(), make=partial(self._train, run))
         return Outcome(done.masks, rounds=done.log["updates"])
 
     def _train(self, run: Run) -> Round:
@@ -152,7 +150,7 @@ class SafeCompress(Method):
         trial = Trial(run, self.test) if len(self.branches) > 1 else None
         model.load_state_dict(run.dense.states[0])
         noise = scorers.random(self.weights(model), run.trainer.generator("first masks"))
-        masks = select(noise, self.sparsity, scope=self.scope, floor=self.floor)
+        masks = self.highest(noise, self.sparsity)
         loop = run.loop(f"safecompress {self.sparsity:g}", masks)
         explored = {name: mask.clone() for name, mask in masks.items()}
         log: list[dict[str, Any]] = []
@@ -188,13 +186,8 @@ class SafeCompress(Method):
         candidates = self.candidates(loop, masks, run, rate)
         if trial is None:
             (loop.masks,) = candidates
-            facts: dict[str, Any] = {
-                "chosen": self.branches[0],
-                "accuracy": None,
-                "cost": None,
-                "children": [],
-            }
-            return candidates[0], facts
+            verdict = {"accuracy": None, "cost": None}
+            return candidates[0], {"chosen": self.branches[0], **verdict, "children": []}
         start, probe = loop.point(), self.spans(loop.total)[1]
         ends, verdicts = [], []
         for candidate in candidates:
@@ -209,12 +202,8 @@ class SafeCompress(Method):
             {"branch": branch, **v._asdict(), "score": score(v, trial.dense, self.cost_weight)}
             for branch, v in zip(self.branches, verdicts, strict=True)
         ]
-        facts = {
-            "chosen": self.branches[chosen],
-            **verdicts[chosen]._asdict(),
-            "children": children,
-        }
-        return candidates[chosen], facts
+        facts = {"chosen": self.branches[chosen], **verdicts[chosen]._asdict()}
+        return candidates[chosen], {**facts, "children": children}
 
     def candidates(self, loop: Loop, masks: MaskSet, run: Run, rate: float) -> list[MaskSet]:
         """Masks with which each branch would go on.

@@ -19,16 +19,10 @@ Growth = Literal["random", "gradient-largest", "gradient-smallest"]
 
 
 def die(masks: MaskSet, scores: Scores, rate: float) -> MaskSet:
-    """Let the lowest-scored living weights of each layer die.
+    """Let the lowest-scored living weights of each layer die; of equal ones the last in order.
 
-    Parameters
-    ----------
-    masks : MaskSet
-    scores : Scores
-        Of equal ones the first in index order live on.
-    rate : float in [0, 1]
-        Share of each layer's living weights that die, rounded up; at most as many as are dead, so
-        that others can take all their places.
+    `rate` in [0, 1] is the share of each layer's living weights that die, rounded up; at most as
+    many as are dead, so that others can take all their places.
     """
     living = {}
     for name, mask in masks.items():
@@ -45,17 +39,8 @@ def die(masks: MaskSet, scores: Scores, rate: float) -> MaskSet:
 def grow(masks: MaskSet, living: MaskSet, scores: Scores) -> MaskSet:
     """In each layer, let the highest-scored dead weights take the places of those that died.
 
-    Parameters
-    ----------
-    masks, living : MaskSet
-        Before and after the deaths. A weight that was alive in `masks` does not come back.
-    scores : Scores
-        Of equal ones the first in index order grow.
-
-    Returns
-    -------
-    MaskSet
-        With exactly as many weights in each layer as `masks`.
+    `masks` and `living` are before and after the deaths; the result has exactly as many weights in
+    each layer as `masks`, and none of those that died. Of equal scores the first in order grow.
     """
     grown = {}
     for name, mask in masks.items():
@@ -69,15 +54,8 @@ def grow(masks: MaskSet, living: MaskSet, scores: Scores) -> MaskSet:
 def growth_scores(rule: Growth, slopes: Scores, generator: torch.Generator) -> Scores:
     """Score by which weights grow; one without a gradient comes last, whatever the rule.
 
-    Such a weight, as in a unit that is cut off, would stay 0 for good.
-
-    Parameters
-    ----------
-    rule : {"random", "gradient-largest", "gradient-smallest"}
-    slopes : Scores
-        Gradient of the loss for every weight, of either sign.
-    generator : torch.Generator
-        Draws for ``random``.
+    Such a weight, as in a unit that is cut off, would stay 0 for good. `slopes` are gradients of
+    the loss, of either sign; `generator` draws for ``random``.
     """
     if rule == "gradient-largest":
         return {name: slope.abs() for name, slope in slopes.items()}
@@ -95,15 +73,7 @@ def gradients(
 ) -> dict[str, Tensor]:
     """Gradient of the loss for every weight, dead ones too, where only `masks` are alive.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Used in evaluation mode, so that its BatchNorm statistics stay; left as it was.
-    weights : mapping
-        Name -> parameter of `model`.
-    masks : MaskSet
-    batch : Batch
-    loss : LossFn
+    The model is used in evaluation mode, so that its BatchNorm statistics stay, and left as it was.
     """
     alive = {n: (w.detach() * masks[n].to(w.device)).requires_grad_() for n, w in weights.items()}
     with evaluating(model):

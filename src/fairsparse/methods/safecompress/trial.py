@@ -1,12 +1,7 @@
 """Candidates on trial: how accurate each one is, what it costs someone, and which is kept.
 
 One cost is membership inference: how well an attacker tells training examples from others. The
-attack sees what a served model shows, the class probabilities, and knows the label [1]_.
-
-References
-----------
-.. [1] Zhu et al., "Safety and Performance, Why not Both? Bi-Objective Optimized Model Compression
-   toward AI Software Deployment", ASE 2022, arXiv:2208.05969.
+attack sees what a served model shows, the class probabilities, and knows the label.
 """
 
 from __future__ import annotations
@@ -20,8 +15,7 @@ from torch.nn import functional as F
 
 from fairsparse.core import Predictions
 from fairsparse.fairness.steering.spread import objective, spread
-from fairsparse.methods.stages import Run
-from fairsparse.training import derive
+from fairsparse.training import Run, derive
 
 _HIDDEN = 64
 _STEPS = 400
@@ -37,15 +31,7 @@ _EXAMPLES = 2000
 
 
 class Verdict(NamedTuple):
-    """What a trial found.
-
-    Attributes
-    ----------
-    accuracy : float
-        P, on the calibration split.
-    cost : float
-        Q, of the chosen test.
-    """
+    """What a trial found: accuracy P on the calibration split, and cost Q of the chosen test."""
 
     accuracy: float
     cost: float
@@ -55,14 +41,9 @@ class Trial:
     """Judges the network of a run on the calibration split, against the dense network.
 
     Training, choices of a sparse network and their judgement stay apart: `train` is trained on,
-    `cal` judges here, `val` is left for what is chosen at the end.
-
-    Parameters
-    ----------
-    run : Run
-        Its network is the dense one, which is only measured.
-    cost : {"fairness", "membership"}
-        Inequality over the run's cells, or the accuracy of a membership attack.
+    `cal` judges here, `val` is left for what is chosen at the end. The run's network is the dense
+    one at first, and only measured; a cost is inequality over the run's cells, or the accuracy of
+    a membership attack.
     """
 
     def __init__(self, run: Run, cost: Cost) -> None:
@@ -137,20 +118,12 @@ def attack_accuracy(members: Predictions, others: Predictions, seed: int) -> flo
 
     A small network takes the softmax vector and the one-hot label. It is trained on a random half
     of the examples and measured on the other half, where members and others weigh the same; an
-    attack worse than guessing counts as guessing.
+    attack worse than guessing counts as guessing. The seed decides the halves, the attack's first
+    weights and its order of examples.
 
-    Parameters
-    ----------
-    members, others : Predictions
-        Of one model, on examples that it was trained on and on examples that it never saw; at
-        least two of each. Equal numbers make the attack's training balanced.
-    seed : int
-        Decides the halves, the attack's first weights and its order of examples.
-
-    Raises
-    ------
-    ValueError
-        With fewer than two members or others.
+    The predictions are of one model, on examples that it was trained on and on examples that it
+    never saw; at least two of each, or it is a `ValueError`. Equal numbers make the training
+    balanced.
     """
     if min(len(members.y), len(others.y)) < 2:
         raise ValueError(

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
 from pydantic import BeforeValidator, Field
-from torch import nn
 
 from fairsparse.core import InputError, Scores
 from fairsparse.masks.criteria import registry
 from fairsparse.masks.criteria.registry import CRITERIA, CriterionName, Evidence
 from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.masks.selection import Scope
-from fairsparse.masks.structure.channels import channels, check_channels
-from fairsparse.masks.structure.graph import traced
+from fairsparse.masks.structure.channels import channels
 from fairsparse.masks.structure.removal import shared
-from fairsparse.methods.method import Later
-from fairsparse.methods.stages import Run
-from fairsparse.training import cross_entropy
+from fairsparse.methods.method import Later, Method
+from fairsparse.training import Run, cross_entropy
 
 _EXAMPLES = 512
 _BATCH = 64
@@ -52,23 +48,7 @@ Grouping = Annotated[
 ]
 
 
-class Scored(Protocol):
-    """The options that `masks_of` reads."""
-
-    @property
-    def criterion(self) -> CriterionName: ...
-    @property
-    def grouping(self) -> str: ...
-    @property
-    def scope(self) -> Scope: ...
-    @property
-    def floor(self) -> float: ...
-
-    def weights(self, model: nn.Module) -> dict[str, Any]:
-        """The weights of `model` that may be pruned, by name."""
-
-
-def masks_of(method: Scored, run: Run, sparsity: float, within: MaskSet | None = None) -> MaskSet:
+def masks_of(method: Method, run: Run, sparsity: float, within: MaskSet | None = None) -> MaskSet:
     """The masks that a method's criterion, grouping, scope and floor choose for the network.
 
     Criteria that need data see up to 512 random examples of cal, other ones at each sparsity.
@@ -79,16 +59,10 @@ def masks_of(method: Scored, run: Run, sparsity: float, within: MaskSet | None =
         order = torch.randperm(len(cal), generator=trainer.generator("criterion", sparsity))
         chosen = order[:_EXAMPLES].tensor_split(max(1, min(_EXAMPLES, len(order)) // _BATCH))
         batches = [trainer.to_device(cal.batch(index)) for index in chosen]
-
+    noise = trainer.generator("random criterion", sparsity)
     return registry.choose(
         method.criterion,
-        Evidence(
-            run.model,
-            method.weights(run.model),
-            batches,
-            cross_entropy,
-            trainer.generator("random criterion", sparsity),
-        ),
+        Evidence(run.model, method.weights(run.model), batches, cross_entropy, noise),
         sparsity,
         within=within,
         scope=method.scope,
@@ -105,12 +79,3 @@ def coupling(grouping: str, run: Run) -> Callable[[Scores], Scores]:
     few = run.trainer.to_device(run.data.cal.batch(torch.arange(2)))
     units = channels(run.model, few.x)
     return lambda scores: shared(units, scores)
-
-
-def check_criterion(method: Scored, model: nn.Module) -> None:
-    """Raise `InputError` for options that exclude each other, or that `model` does not allow."""
-    registry.check(method.criterion, method.scope, as_selected(method.grouping))
-    if method.grouping == "channel":
-        check_channels(model)
-    if CRITERIA[method.criterion].traced:
-        traced(model)

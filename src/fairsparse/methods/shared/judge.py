@@ -10,7 +10,7 @@ from fairsparse.fairness.measure.counts import Counts
 from fairsparse.fairness.measure.outcomes import Outcomes
 from fairsparse.fairness.steering.budget import Budget
 from fairsparse.methods.method import Key
-from fairsparse.methods.stages import Run
+from fairsparse.training import Run
 
 Limit = Annotated[
     Budget | None,
@@ -23,13 +23,7 @@ class Judge:
     """Measures the networks of rounds against the dense network.
 
     It accepts rounds and computes none, so stages of runs that differ in their budget are shared.
-
-    Parameters
-    ----------
-    budget : Budget or None
-        Without one, nothing is measured.
-    run : Run
-        Its network is still the dense one.
+    Without a budget nothing is measured; the network of `run` is still the dense one.
     """
 
     def __init__(self, budget: Budget | None, run: Run) -> None:

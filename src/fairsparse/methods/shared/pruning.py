@@ -16,10 +16,10 @@ from fairsparse.masks.grouping import as_selected, parse
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import cubic
 from fairsparse.masks.selection import Scope
-from fairsparse.methods.method import Floor, Method, OneStage, Sparsity, options
-from fairsparse.methods.shared.criterion import Criterion, Grouping, check_criterion, masks_of
-from fairsparse.methods.stages import Run
-from fairsparse.training import Loop
+from fairsparse.methods.method import Floor, Method, Sparsity, options
+from fairsparse.methods.shared.criterion import Criterion, Grouping, masks_of
+from fairsparse.methods.shared.one_stage import OneStage
+from fairsparse.training import Loop, Run
 
 Schedule = Annotated[
     Literal["one-shot", "gradual"],
@@ -55,30 +55,29 @@ class Pruning(Method):
 
     def check_options(self, model: nn.Module, cells: Cells) -> None:
         """Refuse options that exclude each other, or that `model` or `cells` do not allow."""
-        check_criterion(self, model)
         if self.schedule == "gradual" and parse(as_selected(self.grouping)):
             raise InputError(
                 f"{self.name}: a {self.grouping} pattern has one sparsity, and schedule 'gradual'"
                 " passes through others; use schedule 'one-shot', or grouping weight or filter"
             )
 
-    def train(self, run: Run, loss: LossFn, *, while_pruning: bool = True) -> Iterator[MaskSet]:
+    def train(
+        self,
+        run: Run,
+        loss: LossFn,
+        sparsity: float | None = None,
+        within: MaskSet | None = None,
+        *,
+        while_pruning: bool = True,
+    ) -> Iterator[MaskSet]:
         """Prune the network and train it with `loss`, from the weights it has.
 
-        Parameters
-        ----------
-        run : Run
-        loss : callable
-        while_pruning : bool
-            Whether `loss` already applies while weights are removed, or the plain cross-entropy.
-
-        Yields
-        ------
-        MaskSet
-            After each epoch, the masks now applied; the last have exactly `sparsity`.
+        After each epoch the masks now applied are yielded; the last have exactly `sparsity`, by
+        default the final one. Without `while_pruning`, the plain cross-entropy applies while a
+        gradual schedule removes weights.
         """
         if self.schedule == "one-shot":
-            loop = self.one_shot(run)
+            loop = self.one_shot(run, sparsity, within)
             assert loop.masks is not None
             loop.loss = loss
             for _ in loop:

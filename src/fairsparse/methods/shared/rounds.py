@@ -14,12 +14,22 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.schedules import levels
 from fairsparse.masks.selection import Scope
-from fairsparse.methods.method import Floor, Fraction, Levels, Method, Outcome, Sparsity, options
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Round, Run
-from fairsparse.training import state_of
+from fairsparse.methods.method import (
+    Floor,
+    Fraction,
+    Levels,
+    Method,
+    Outcome,
+    Refined,
+    Sparsity,
+    options,
+)
+from fairsparse.training import Round, Run, state_of
+from fairsparse.training.refinement import refine
 
+LastRate = Annotated[
+    float, Field(gt=0, le=1, description="of the recipe's rates, after the last round")
+]
 Choose = Callable[[MaskSet, float], tuple[MaskSet, dict[str, Any]]]
 """(masks of the round before, sparsity) -> (masks, JSON-able facts)."""
 
@@ -35,12 +45,8 @@ class Rounds(Method):
     finetune: Annotated[
         float, Field(ge=0, le=1, description="share of the schedule, after the last round; 0: none")
     ] = 1.0
-    lr_factor: Annotated[
-        float, Field(gt=0, le=1, description="of the recipe's rates, after the last round")
-    ] = 0.1
-    refinement: Annotated[
-        Refinement | None, Field(description="train what is left as Ballot does")
-    ] = None
+    lr_factor: LastRate = 0.1
+    refinement: Refined = None
     floor: Floor = 0.005
     prune_first: bool = False
     prune_last: bool = False

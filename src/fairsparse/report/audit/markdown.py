@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from fairsparse.auditing.engine import Audit
-from fairsparse.report import phrases
+from fairsparse.report import phrases, table
 from fairsparse.report.audit import sentences
 from fairsparse.report.phrases import between, points
-from fairsparse.report.table import Cell
+from fairsparse.report.table import Column, Entry, Table
+
+_MEASURE = ["measure", "over", "reference", "candidate", "change", "95 % interval", "adjusted p"]
+_CELL = (
+    Column("cell", sentences.name),
+    Column("n", lambda cell: f"{cell['n']:,}"),
+    Column("drop", lambda cell: points(cell["drop"])),
+    Column("95 % interval", lambda cell: between(cell["low"], cell["high"], points)),
+    Column("excess", lambda cell: points(cell["excess_drop"])),
+    Column("95 % interval", lambda cell: between(cell["excess_low"], cell["excess_high"], points)),
+    Column("finding", lambda cell: cell["finding"]),
+)
 
 
 def summary(audit: Audit) -> str:
     """The findings as Markdown, for a pull request."""
-    lines = ["# Audit", ""]
-    lines += [*(escape(s) for s in sentences.ranking(audit)), ""]
+    lines = ["# Audit", "", *map(escape, sentences.ranking(audit)), ""]
     for name in audit.candidates:
         measures, cells = sentences.of_candidate(audit, name)
         lines += [f"## {escape(name)}: {sentences.headline(audit, name)}", ""]
-        for paragraph in sentences.paragraphs(audit, name):
-            lines += [escape(paragraph), ""]
-        lines += _measure_grid(measures)
-        by_excess = sentences.by_excess(cells)
-        behind = [c for c in by_excess if c["finding"] in (sentences.LOST_MORE, "lost")]
-        if behind:
-            lines += _grid(
-                ["cell", "n", "drop", "95 % interval", "excess", "95 % interval", "finding"],
-                [_cell_line(cell) for cell in behind[:20]],
-            )
-    lines += [escape(note) for note in audit.notes]
+        lines += [*_paragraphs(sentences.paragraphs(audit, name)), *_measure_grid(measures)]
+        lost = (sentences.LOST_MORE, "lost")
+        behind = [cell for cell in sentences.by_excess(cells) if cell["finding"] in lost]
+        lines += _grid(table.of("", behind[:20], _CELL)) if behind else []
+    lines += map(escape, audit.notes)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -39,12 +44,10 @@ def model_card(audit: Audit) -> str:
     lines = ["## What compression changed, and for whom", ""]
     for name in audit.candidates:
         lines += [f"### {escape(name)}", ""] if len(audit.candidates) > 1 else []
-        for paragraph in sentences.paragraphs(audit, name):
-            lines += [escape(paragraph), ""]
+        lines += _paragraphs(sentences.paragraphs(audit, name))
         lines += _measure_grid(sentences.of_candidate(audit, name)[0])
     lines += ["### How sure we are", ""]
-    for paragraph in [*sentences.method(audit), *audit.notes]:
-        lines += [escape(paragraph), ""]
+    lines += _paragraphs([*sentences.method(audit), *audit.notes])
     groups = "; ".join(
         f"{k} ({phrases.listing(v, 12)})" for k, v in audit.attributes.items() if " x " not in k
     )
@@ -52,18 +55,22 @@ def model_card(audit: Audit) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _grid(head: list[str], rows: list[list[str]]) -> list[str]:
-    table = [head, ["---"] * len(head), *[[escape(v) for v in row] for row in rows]]
-    return [*("| " + " | ".join(row) + " |" for row in table), ""]
+def _paragraphs(texts: Iterable[str]) -> list[str]:
+    return [line for text in texts for line in (escape(text), "")]
+
+
+def _grid(grid: Table) -> list[str]:
+    """A table whose entries are texts."""
+    rows = [grid.head, ["---"] * len(grid.head), *([escape(str(v)) for v in r] for r in grid.rows)]
+    return [*("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
 def _measure_grid(measures: pd.DataFrame) -> list[str]:
-    head = ["measure", "over", "reference", "candidate", "change", "95 % interval", "adjusted p"]
     rows = [row for row in measures.to_dict("records") if phrases.defined(row["candidate"])]
-    return _grid(head, [_measure_line(row) for row in rows])
+    return _grid(Table("", _MEASURE, [*map(_measure_line, rows)]))
 
 
-def _measure_line(row: dict[str, Any]) -> list[str]:
+def _measure_line(row: dict[Any, Any]) -> list[Entry]:
     form, shift = phrases.value_form(row["measure"]), phrases.change_form(row["measure"])
     if row["p"] == row["p"]:
         values = [form(row["reference"]), form(row["candidate"]), shift(row["change"])]
@@ -72,25 +79,8 @@ def _measure_line(row: dict[str, Any]) -> list[str]:
         values = [phrases.DASH, form(row["candidate"]), phrases.DASH]
         bounds = between(row["candidate_low"], row["candidate_high"], form)
     over = "all" if phrases.about(row["measure"]).cells == "all" else row["attribute"]
-    return [
-        phrases.label(row["measure"]),
-        over,
-        *values,
-        bounds,
-        phrases.p_value(row["p_adjusted"]),
-    ]
-
-
-def _cell_line(row: Cell) -> list[str]:
-    return [
-        sentences.name(row),
-        f"{row['n']:,}",
-        points(row["drop"]),
-        between(row["low"], row["high"], points),
-        points(row["excess_drop"]),
-        between(row["excess_low"], row["excess_high"], points),
-        row["finding"],
-    ]
+    p = phrases.p_value(row["p_adjusted"])
+    return [phrases.label(row["measure"]), over, *values, bounds, p]
 
 
 def escape(text: str) -> str:
@@ -99,8 +89,6 @@ def escape(text: str) -> str:
     >>> escape("a|b <i>*x*")
     'a\\\\|b &lt;i&gt;\\\\*x\\\\*'
     """
-    flat = " ".join(text.split(" ")).replace("\n", " ").replace("\r", " ")
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in "\\|*_`[]#":
-        flat = flat.replace(mark, "\\" + mark)
-    return flat
+    changes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "}
+    changes |= {mark: "\\" + mark for mark in "\\|*_`[]#"}
+    return "".join(changes.get(letter, letter) for letter in text)

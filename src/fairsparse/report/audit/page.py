@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit import sentences
 from fairsparse.report.audit.markdown import model_card, summary
 from fairsparse.report.page import Part, Section, note, render, section, words
-from fairsparse.report.phrases import Number, number, percent, points
+from fairsparse.report.phrases import number, percent, points
 from fairsparse.report.plots import Plot
 from fairsparse.report.table import Cell, Column, Entry, Table
 
@@ -26,16 +27,17 @@ _CONFIDENCE = (
     "Above zero a model is surer than it is right. A model whose confidence is right in the long"
     " run has an ECE too, which is its floor."
 )
+_bare = partial(number, spec=".1f", scale=100)
+"""A difference in points, without the unit."""
 
 
 def write(audit: Audit, folder: Path) -> Path:
     """Write report.html, audit.json, summary.md, model_card.md and the tables as CSV."""
-    write_text(folder / "measures.csv", safe_csv(audit.measures))
-    write_text(folder / "cells.csv", safe_csv(audit.cells))
+    (folder / "calibration.csv").unlink(missing_ok=True)  # of an earlier audit
     if len(audit.calibration):
         write_text(folder / "calibration.csv", safe_csv(audit.calibration))
-    else:
-        (folder / "calibration.csv").unlink(missing_ok=True)  # of an earlier audit
+    write_text(folder / "measures.csv", safe_csv(audit.measures))
+    write_text(folder / "cells.csv", safe_csv(audit.cells))
     write_text(folder / "summary.md", summary(audit))
     write_text(folder / "model_card.md", model_card(audit))
     write_text(folder / "report.html", html(audit))
@@ -47,37 +49,25 @@ def html(audit: Audit) -> str:
     """The report: one file without outside parts and without scripts."""
     first, *others = audit.candidates
     several = phrases.plural(len(audit.candidates), "candidate")
-    sections = [part for name in audit.candidates for part in _candidate(audit, name)]
+    how: list[Part] = [*sentences.method(audit), *map(note, audit.notes), _facts(audit)]
     return render(
         f"{several if others else first} against the reference",
         "What changed between two classifiers, and for whom.",
         section("", _ranking(audit) if others else None),
-        *sections,
-        section(
-            "How this was found",
-            *sentences.method(audit),
-            *map(note, audit.notes),
-            _facts(audit),
-        ),
+        *(part for name in audit.candidates for part in _candidate(audit, name)),
+        section("How this was found", *how),
     )
 
 
 def _candidate(audit: Audit, name: str) -> list[Section]:
     measures, cells = sentences.of_candidate(audit, name)
-    calibration = audit.calibration[audit.calibration["candidate_name"] == name]
-    several = len(audit.candidates) > 1
+    calibration = _calibration(audit.calibration[audit.calibration["candidate_name"] == name])
     tables = [_measures(frame, a) for a, frame in measures.groupby("attribute", sort=False)]
     texts = words(sentences.paragraphs(audit, name))
+    title, whose = (name, f": {name}") if len(audit.candidates) > 1 else ("", "")
     return [
-        section(name if several else "", *texts, _plot(name, cells)),
-        *contrast(
-            tables,
-            cells,
-            MODELS,
-            "cells.csv",
-            f": {name}" if several else "",
-            _calibration(calibration),
-        ),
+        section(title, *texts, _plot(name, cells)),
+        *contrast(tables, cells, MODELS, "cells.csv", whose, calibration),
     ]
 
 
@@ -96,28 +86,22 @@ def contrast(
     columns = [
         Column(models[0], lambda c: percent(c["reference"], 1)),
         Column(models[1], lambda c: percent(c["candidate"], 1)),
-        Column("drop, points", lambda c: table.estimate(c["drop"], c["low"], c["high"], _bare)),
-        Column(
-            "excess drop, points",
-            lambda c: table.estimate(c["excess_drop"], c["excess_low"], c["excess_high"], _bare),
-        ),
+        Column("drop, points", lambda c: table.estimate(c, _bare, "drop")),
+        Column("excess drop, points", lambda c: table.estimate(c, _bare, "excess_drop", "excess_")),
         Column("lost / gained", lambda c: f"{c['lost']:,} / {c['gained']:,}"),
         Column("adjusted p of flips", lambda c: phrases.p_value(c["p_adjusted"])),
         Column("adjusted p of excess", lambda c: phrases.p_value(c["excess_p_adjusted"])),
         Column("finding", lambda c: c.get("finding", phrases.DASH), text=True),
     ]
-    sure = (_CONFIDENCE, calibration) if calibration else ()
     tables = table.cell_tables(cells, columns, "excess_drop", file)
     return [
         section(f"Accuracy and inequality{whose}", *measures),
-        section(f"Can confidence be trusted{whose}", *sure),
+        section(f"Can confidence be trusted{whose}", calibration and _CONFIDENCE, calibration),
         section(f"Who lost and who gained{whose}", *tables),
     ]
 
 
-def measure(
-    metric: str, estimates: Mapping[str, Any], p: Number = None, undefined: str = ""
-) -> list[Entry]:
+def measure(metric: str, estimates: Mapping[str, Any], undefined: str = "") -> list[Entry]:
     """The row of a measure: reference, candidate, change, adjusted p; dashes for what it lacks."""
     value, change = phrases.value_form(metric), phrases.change_form(metric)
     candidate = estimates["candidate"]
@@ -130,16 +114,11 @@ def measure(
     return [
         (phrases.label(metric), about + undefined),
         *(
-            table.estimated(estimates[r], form) if r in estimates else phrases.DASH
+            table.estimate(estimates[r], form) if r in estimates else phrases.DASH
             for r, form in forms.items()
         ),
-        phrases.p_value(p),
+        phrases.p_value(estimates.get("p_adjusted")),
     ]
-
-
-def _bare(value: Number) -> str:
-    """A difference in points, without the unit."""
-    return number(value if value is None else 100 * value, ".1f")
 
 
 def _ranking(audit: Audit) -> Table:
@@ -148,25 +127,17 @@ def _ranking(audit: Audit) -> Table:
         measures, cells = sentences.of_candidate(audit, name)
         accuracy = measures[measures["measure"] == "accuracy"].to_dict("records")[0]
         worst = next(iter(sentences.by_excess(cells)), None)
-        rows.append(
-            [
-                name,
-                table.estimated(sentences.estimates(accuracy)["change"], phrases.signed),
-                str(sum(cell["finding"] == sentences.LOST_MORE for cell in cells)),
-                (points(worst["excess_drop"]), sentences.name(worst)) if worst else phrases.DASH,
-                sentences.headline(audit, name),
-            ]
-        )
+        change = table.estimate(accuracy, phrases.signed, "change", "change_")
+        lost = str(sum(cell["finding"] == sentences.LOST_MORE for cell in cells))
+        most = (points(worst["excess_drop"]), sentences.name(worst)) if worst else phrases.DASH
+        rows.append([name, change, lost, most, sentences.headline(audit, name)])
     head = ["candidate", "accuracy", "cells that lost more", "largest excess drop", "in words"]
     caption = "Candidates, those first that leave fewest cells behind"
     return Table(caption, head, rows, text=(3, 4))
 
 
 def _measures(frame: pd.DataFrame, attribute: str) -> Table:
-    rows = [
-        measure(row["measure"], sentences.estimates(row), row["p_adjusted"])
-        for row in frame.to_dict("records")
-    ]
+    rows = [measure(r["measure"], sentences.estimates(r)) for r in frame.to_dict("records")]
     whose = "classes" if attribute == CLASS else attribute
     caption = f"Measures over {whose}, with 95 % intervals"
     return Table(caption, ["measure", *MODELS, "change", "adjusted p"], rows)
@@ -175,10 +146,7 @@ def _measures(frame: pd.DataFrame, attribute: str) -> Table:
 def _calibration(frame: pd.DataFrame) -> Table | None:
     if frame.empty:
         return None
-
-    def overconfidence(role: str) -> Column:
-        low, high = f"{role}_low", f"{role}_high"
-        return Column(role, lambda row: table.estimate(row[role], row[low], row[high], _bare))
+    roles = (*MODELS, "change")
 
     def error(role: str) -> Column:
         ece, floor = f"{role}_ece", f"{role}_floor"
@@ -187,7 +155,7 @@ def _calibration(frame: pd.DataFrame) -> Table | None:
     columns = [
         Column("whose", lambda row: "all" if row["kind"] == "all" else sentences.name(row)),
         Column("n", lambda row: f"{row['n']:,}"),
-        *map(overconfidence, (*MODELS, "change")),
+        *(Column(r, partial(table.estimate, form=_bare, value=r, ends=f"{r}_")) for r in roles),
         *map(error, MODELS),
         Column("adjusted p of change", lambda row: phrases.p_value(row["p_adjusted"])),
     ]
@@ -208,14 +176,7 @@ def _plot(name: str, cells: Sequence[Cell]) -> Plot | None:
 
 
 def _facts(audit: Audit) -> Table:
-    return table.facts(
-        [
-            ("examples", f"{audit.n:,}"),
-            ("classes", table.counted(audit.class_names)),
-            *(
-                (f"groups by {name}", table.counted(names))
-                for name, names in audit.attributes.items()
-            ),
-            *((name, str(value)) for name, value in vars(audit.settings).items()),
-        ]
-    )
+    rows = [("examples", f"{audit.n:,}"), ("classes", table.counted(audit.class_names))]
+    rows += [(f"groups by {name}", table.counted(v)) for name, v in audit.attributes.items()]
+    rows += [(name, str(value)) for name, value in vars(audit.settings).items()]
+    return table.facts(rows)

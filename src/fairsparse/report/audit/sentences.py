@@ -20,10 +20,8 @@ from fairsparse.report.table import Cell
 
 def of_candidate(audit: Audit, candidate: str) -> tuple[pd.DataFrame, list[Cell]]:
     """The measures and the cells of one candidate."""
-    measures, rows = (
-        frame[frame["candidate_name"] == candidate] for frame in (audit.measures, audit.cells)
-    )
-    return measures, cells(rows)
+    measures = audit.measures[audit.measures["candidate_name"] == candidate]
+    return measures, cells(audit.cells[audit.cells["candidate_name"] == candidate])
 
 
 def cells(rows: pd.DataFrame) -> list[Cell]:
@@ -35,13 +33,8 @@ def cells(rows: pd.DataFrame) -> list[Cell]:
 def paragraphs(audit: Audit, candidate: str) -> list[str]:
     """A few short paragraphs about one candidate."""
     measures, rows = of_candidate(audit, candidate)
-    texts = [
-        _overall(audit, candidate, measures),
-        behind(rows),
-        _findings(audit, rows),
-        _gaps(audit, measures),
-        _confidence(audit, candidate),
-    ]
+    texts = [_overall(audit, candidate, measures), behind(rows), _findings(audit, rows)]
+    texts += [_gaps(audit, measures), _confidence(audit, candidate)]
     return [text for text in texts if text]
 
 
@@ -51,11 +44,8 @@ def headline(audit: Audit, candidate: str) -> str:
     more, lost = findings[LOST_MORE], findings["lost"]
     if more:
         return f"{phrases.plural(more, 'cell')} lost more than others"
-    if lost:
-        return (
-            f"no cell is shown to have lost more than others; {phrases.plural(lost, 'cell')} lost"
-        )
-    return "no cell is shown to have lost"
+    also = f" more than others; {phrases.plural(lost, 'cell')} lost" if lost else ""
+    return f"no cell is shown to have lost{also}"
 
 
 def name(cell: Cell) -> str:
@@ -73,21 +63,19 @@ def estimates(row: Mapping[Any, Any]) -> dict[str, Any]:
 
     A degradation has the candidate alone.
     """
-    roles = (
-        ("candidate",) if row["measure"] in DEGRADATIONS else ("reference", "candidate", "change")
-    )
-    ends: dict[str, Any] = {
+    alone = row["measure"] in DEGRADATIONS
+    estimates: dict[str, Any] = {
         role: {"value": row[role], "low": row[f"{role}_low"], "high": row[f"{role}_high"]}
-        for role in roles
+        for role in (["candidate"] if alone else ["reference", "candidate", "change"])
     }
-    ends["candidate"] |= {"floor": row.get("floor"), "how": row["how"]}
-    return ends
+    estimates["candidate"] |= {"floor": row.get("floor"), "how": row["how"]}
+    return estimates | {"p_adjusted": row["p_adjusted"]}
 
 
 def _overall(audit: Audit, candidate: str, measures: pd.DataFrame) -> str:
     accuracy = estimates(measures[measures["measure"] == "accuracy"].to_dict("records")[0])
-    overall = audit.overall[audit.overall["candidate_name"] == candidate]
-    flips = overall.to_dict("records")[0]  # a row as a Series would make counts floats
+    overall = audit.overall.to_dict("records")  # a row as a Series would make counts floats
+    flips = next(row for row in overall if row["candidate_name"] == candidate)
     change = accuracy["change"]
     text = (
         f"{candidate} was compared with the reference on the same {audit.n:,} examples. Accuracy"
@@ -151,45 +139,35 @@ def _excess(cell: Cell) -> str:
 def _findings(audit: Audit, cells: Sequence[Cell]) -> str:
     counts = Counter(cell["finding"] for cell in cells)
     margin = points(audit.settings.margin, 1)
-    parts = [
-        f"{counts[finding]:,} {says}"
-        for finding, says in (
-            ("no worse", f"are shown to lose less than {margin}"),
-            ("lost", "are shown to have lost accuracy"),
-            (LOST_LESS, "are shown to have lost less than the others"),
-            ("gained", "are shown to have gained"),
-            ("data do not tell", "may have lost or gained: the data do not tell"),
-            ("too few", f"have fewer than {audit.settings.least} examples and were not tested"),
-            ("empty", "have no examples"),
-        )
-        if counts[finding]
-    ]
-    if not parts:
-        return ""
-    return f"Of all {phrases.plural(len(cells), 'cell')}, {'; '.join(parts)}."
+    meanings = {
+        "no worse": f"are shown to lose less than {margin}",
+        "lost": "are shown to have lost accuracy",
+        LOST_LESS: "are shown to have lost less than the others",
+        "gained": "are shown to have gained",
+        "data do not tell": "may have lost or gained: the data do not tell",
+        "too few": f"have fewer than {audit.settings.least} examples and were not tested",
+        "empty": "have no examples",
+    }
+    parts = [f"{counts[finding]:,} {says}" for finding, says in meanings.items() if counts[finding]]
+    return f"Of all {phrases.plural(len(cells), 'cell')}, {'; '.join(parts)}." if parts else ""
 
 
 def _gaps(audit: Audit, measures: pd.DataFrame) -> str:
     unequal = measures["measure"].map(lambda name: phrases.about(name).of_inequality)
     spread = measures[unequal & measures["p_adjusted"].notna()]
     sure = spread[spread["p_adjusted"] < audit.settings.alpha]
+    measured = f"{phrases.plural(len(spread), 'measure')} of inequality"
     if sure.empty:
-        return (
-            f"None of {phrases.plural(len(spread), 'measure')} of inequality is shown to have"
-            " changed."
-        )
+        return f"None of {measured} is shown to have changed."
     changes = []
-    for _, row in sure.sort_values("p_adjusted").iterrows():
+    for row in sure.sort_values("p_adjusted").to_dict("records"):
         form, shift = phrases.value_form(row["measure"]), phrases.change_form(row["measure"])
         whose = "" if row["attribute"] == CLASS else f" over {row['attribute']}"
         changes.append(
             f"{phrases.label(row['measure'])}{whose} from {form(row['reference'])} to"
             f" {form(row['candidate'])} ({shift(row['change'])})"
         )
-    return (
-        f"Of {phrases.plural(len(spread), 'measure')} of inequality, {len(sure)} changed beyond"
-        f" chance: {phrases.listing(changes, 5)}."
-    )
+    return f"Of {measured}, {len(sure)} changed beyond chance: {phrases.listing(changes, 5)}."
 
 
 def _confidence(audit: Audit, candidate: str) -> str:

@@ -37,19 +37,18 @@ def examples(explanation: Explanation) -> list[Part]:
     if explanation.shown:
         parts = [part for example in explanation.shown for part in _example(example, explanation)]
         return [legend(explanation.shown[0].x), *parts]
-    why = (
-        "none was asked for."
-        if explanation.flips
-        else "the pruned network gets everything right that the dense one does."
-    )
+    if explanation.flips:
+        return ["No test example is shown: none was asked for."]
+    why = "the pruned network gets everything right that the dense one does."
     return [f"No test example is shown: {why}"]
 
 
 def _example(example: Shown, explanation: Explanation) -> list[Part]:
+    heading = Block("heading", caption(example))
     if _is_image(example.x) and example.maps[DENSE].ndim == 2:
-        return [Block("heading", caption(example)), _images(example)]
+        return [heading, _images(example)]
     if isinstance(example.x, Mapping) or not example.x.is_floating_point():
-        return [Block("heading", caption(example)), *_texts(example, explanation.transform)]
+        return [heading, *_texts(example, explanation.transform)]
     return [_features(example, explanation.transform)]
 
 
@@ -69,10 +68,9 @@ def _label(example: Shown, network: str) -> str:
     text = f"{network}: {name}, {percent(share, 0)}"
     if network == DENSE:
         return text
-    correlation = example.correlation[network]
-    if not phrases.defined(correlation):
-        return f"{text}; a map is the same everywhere, no correlation"
-    return f"{text}; correlation {number(correlation, '.2f')}"
+    if phrases.defined(correlation := example.correlation[network]):
+        return f"{text}; correlation {number(correlation, '.2f')}"
+    return f"{text}; a map is the same everywhere, no correlation"
 
 
 def _images(example: Shown) -> Block:

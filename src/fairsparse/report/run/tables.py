@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from fairsparse.record import Record
 from fairsparse.report import phrases, table
 from fairsparse.report.audit.page import measure
-from fairsparse.report.phrases import Number, Record, number, percent
+from fairsparse.report.phrases import Number, number, percent
 from fairsparse.report.table import Column, Entry, Table
 
 MODELS = ("dense", "sparse")
@@ -14,20 +17,16 @@ MODELS = ("dense", "sparse")
 
 def measures(record: Record) -> Table:
     """Every measure of both networks with intervals, the change, and what it tells."""
-    audit = record["audit"]
+    audit, grouped = record.audit, len(record.data.group_names) >= 2
     rows: list[list[Entry]] = []
-    grouped = len(record["data"]["group_names"]) >= 2
-    for metric in phrases.ordered(audit["metrics"]):
-        if not grouped and not phrases.about(metric).told_of(groups=False):
-            continue
-        estimates = audit["metrics"][metric]
-        undefined = _undefined(metric, audit["candidate"]["undefined"])
-        row = measure(metric, estimates, estimates.get("p_adjusted"), undefined)
-        rows.append([*row, phrases.reading(metric, estimates["change"])])
+    for metric in phrases.ordered(audit.metrics):
+        if grouped or phrases.about(metric).told_of(groups=False):
+            estimates = audit.metrics[metric]
+            row = measure(metric, estimates, _undefined(metric, audit.candidate["undefined"]))
+            rows.append([*row, phrases.reading(metric, estimates["change"])])
     head = ["measure", *MODELS, "change", "adjusted p", "reading"]
-    caption = f"Dense and sparse network on {audit['n']:,} test examples, with 95 % intervals"
-    unknown = audit["candidate"]["n_unknown"]
-    if unknown:
+    caption = f"Dense and sparse network on {audit.n:,} test examples, with 95 % intervals"
+    if unknown := audit.candidate["n_unknown"]:
         caption += f"; the group of {unknown:,} of them is unknown, and they count in no group"
     return Table(caption, head, rows, text=(5,))
 
@@ -40,49 +39,48 @@ def degradation(record: Record) -> Table | None:
     """How unequally the drop in accuracy falls on the cells."""
     if phrases.is_dense(record):
         return None
-    audit = record["audit"]
+    audit = record.audit
     rows: list[list[Entry]] = [
         [
-            (phrases.label(m), phrases.about(m).summary + _undefined(m, audit["undefined"])),
-            table.estimated(audit["degradation"][m], phrases.value_form(m)),
+            (phrases.label(m), phrases.about(m).summary + _undefined(m, audit.undefined)),
+            table.estimate(audit.degradation[m], phrases.value_form(m)),
         ]
-        for m in phrases.ordered(audit["degradation"])
+        for m in phrases.ordered(audit.degradation)
     ]
-    rows.append([("churn", "Share of the predictions that differ."), percent(audit["churn"])])
+    rows.append([("churn", "Share of the predictions that differ."), percent(audit.churn)])
     caption = "How unequally the drop in accuracy falls, with 95 % intervals"
     return Table(caption, ["measure", "value"], rows)
 
 
 def control_metrics(record: Record) -> list[str]:
     """The measures that tables of controls show: accuracy, the notion's gap, and common gaps."""
-    ordered = phrases.ordered(record["audit"]["metrics"])
+    ordered = phrases.ordered(record.audit.metrics)
     common = [metric for metric in ordered if "controls" in phrases.about(metric).listed]
     return list(dict.fromkeys(["accuracy", phrases.notion(record).gap, *common]))
 
 
-def control_name(network: str, control: str, about: dict[str, Any]) -> Entry:
+def control_name(network: str, control: str, about: Mapping[str, Any]) -> Entry:
     """The name of a corrected network's row, with what the correction needs below it."""
-    needs = ": needs the group of each example at inference"
-    beside = needs if about["needs_group_at_inference"] else ": free at inference"
-    return f"{network} with {control}", f"{about['about'].partition(',')[0]}{beside}"
+    grouped = about["needs_group_at_inference"]
+    needs = "needs the group of each example at inference" if grouped else "free at inference"
+    return f"{network} with {control}", f"{about['about'].partition(',')[0]}: {needs}"
 
 
 def controls(record: Record) -> Table | None:
     """Both networks as they are and after each correction, on the test split."""
-    controls = record.get("controls")
+    controls: Mapping[str, Mapping[str, Any]] = record.controls
     if not controls:
         return None
     metrics = control_metrics(record)
     rows: list[list[Entry]] = []
 
-    def add(name: Entry, changes: dict[str, Any], role: str) -> None:
-        values = (table.estimated(changes[m][role], phrases.value_form(m)) for m in metrics)
+    def add(name: Entry, changes: Mapping[str, Mapping[str, Any]], role: str) -> None:
+        values = (table.estimate(changes[m][role], phrases.value_form(m)) for m in metrics)
         rows.append([name, *values])
 
-    for network, role in zip(MODELS, ("reference", "candidate"), strict=True):
-        if network == "sparse" and phrases.is_dense(record):
-            break
-        add(network, record["audit"]["metrics"], role)
+    roles = [("dense", "reference"), ("sparse", "candidate")]
+    for network, role in roles[:1] if phrases.is_dense(record) else roles:
+        add(network, record.audit.metrics, role)
         for control, about in controls.items():
             add(control_name(network, control, about), about[network]["metrics"], "candidate")
     caption = "Corrections after training, fitted on held-out examples, with 95 % intervals"
@@ -91,10 +89,10 @@ def controls(record: Record) -> Table | None:
 
 def layers(record: Record) -> Table:
     """What is left of each layer."""
-    size = record["sparsity"]
+    size = record.sparsity
     caption = (
-        f"Prunable weights by layer: {size['kept']:,} of {size['total']:,} are left;"
-        f" the model has {record['model']['parameters']:,} parameters in all"
+        f"Prunable weights by layer: {size.kept:,} of {size.total:,} are left;"
+        f" the model has {record.model.parameters:,} parameters in all"
     )
     columns = [
         Column("layer", lambda layer: layer["name"]),
@@ -103,12 +101,12 @@ def layers(record: Record) -> Table:
         Column("left", lambda layer: f"{layer['kept']:,}"),
         Column("sparsity", lambda layer: phrases.sparsity(1 - layer["kept"] / layer["total"])),
     ]
-    return table.of(caption, record["model"]["layers"], columns, table.FOLD)
+    return table.of(caption, record.model.layers, columns, table.FOLD)
 
 
 def rounds(record: Record) -> Table:
     """What the method logged in each pruning round; nested entries are left out."""
-    rounds = record["rounds"]
+    rounds = record.rounds
     keys = [k for k in dict.fromkeys(key for entry in rounds for key in entry) if k != "sparsity"]
     flat = [k for k in keys if not any(isinstance(e.get(k), (dict, list)) for e in rounds)]
     rows = [
@@ -132,34 +130,29 @@ def _plain(value: Any) -> str:
 
 def stages(record: Record) -> Table:
     """The last epoch of every stage of training."""
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for epoch in record["history"]:
-        stages.setdefault(epoch["stage"], []).append(epoch)
-    seconds = record["timings"]
-    rows: list[list[Entry]] = [
-        [
-            stage,
-            str(len(epochs)),
-            number(epochs[-1]["loss"], ".4f"),
-            percent(epochs[-1]["accuracy"]),
-            (percent(epochs[-1]["worst"]), epochs[-1]["worst_cell"]),
-            number(seconds.get(stage), ".1f", "s") if stage in seconds else phrases.DASH,
-        ]
-        for stage, epochs in stages.items()
+    epochs = Counter(epoch["stage"] for epoch in record.history)
+    last = {epoch["stage"]: epoch for epoch in record.history}
+    times = {stage: number(seconds, ".1f", "s") for stage, seconds in record.timings.items()}
+    columns = [
+        Column("stage", lambda epoch: epoch["stage"]),
+        Column("epochs", lambda epoch: str(epochs[epoch["stage"]])),
+        Column("loss", lambda epoch: number(epoch["loss"], ".4f")),
+        Column("accuracy", lambda epoch: percent(epoch["accuracy"])),
+        Column("worst cell", lambda epoch: (percent(epoch["worst"]), epoch["worst_cell"])),
+        Column("time", lambda epoch: times.get(epoch["stage"], phrases.DASH)),
     ]
-    caption = f"The last epoch of {phrases.plural(len(rows), 'training stage')}"
-    head = ["stage", "epochs", "loss", "accuracy", "worst cell", "time"]
-    return Table(caption, head, rows, most_open=8)
+    caption = f"The last epoch of {phrases.plural(len(last), 'training stage')}"
+    return table.of(caption, last.values(), columns, most_open=8)
 
 
 def cost(record: Record) -> Table:
     """Steps and seconds, and how many dense trainings they equal."""
-    steps, dense_steps = record["cost"]["steps"], record["cost"]["dense_steps"]
-    seconds, dense_seconds = record["timings"]["total"], record["timings"].get("dense")
-    dense = phrases.DASH if dense_seconds is None else number(dense_seconds, ",.1f")
+    steps, dense_steps = record.cost.steps, record.cost.dense_steps
+    seconds, dense = record.timings["total"], record.timings.get("dense")
+    before = phrases.DASH if dense is None else number(dense, ",.1f")
     rows = [
         ["training steps", f"{dense_steps:,}", f"{steps:,}", ratio(steps, dense_steps)],
-        ["seconds", dense, number(seconds, ",.1f"), ratio(seconds, dense_seconds)],
+        ["seconds", before, number(seconds, ",.1f"), ratio(seconds, dense)],
     ]
     caption = "The whole run, dense training included, against the dense training alone"
     return Table(caption, ["", "dense training", "whole run", "ratio"], rows)
@@ -172,7 +165,7 @@ def ratio(value: Number, base: Number) -> str:
 
 def validation(record: Record) -> Table:
     """What the method could see while it chose."""
-    networks = [record["validation"][network] for network in MODELS]
+    networks = [record.validation[network] for network in MODELS]
     rows = [
         ["validation accuracy", *(percent(n["accuracy"]) for n in networks)],
         ["variance over cells", *(phrases.fraction(n["variance"]) for n in networks)],
@@ -184,18 +177,17 @@ def validation(record: Record) -> Table:
 
 def run_facts(record: Record, several: bool = False) -> Table:
     """Data, fingerprint, method and environment; of several runs, what they share."""
-    data, method = record["data"], record["method"]
+    data, method = record.data, record.method
     rows = [
-        ("data", f"{data['name']}, fingerprint {data['fingerprint']}"),
-        ("examples", ", ".join(f"{name} {n:,}" for name, n in data["sizes"].items())),
-        ("classes", table.counted(data["class_names"])),
+        ("data", f"{data.name}, fingerprint {data.fingerprint}"),
+        ("examples", ", ".join(f"{name} {n:,}" for name, n in data.sizes.items())),
+        ("classes", table.counted(data.class_names)),
     ]
-    if data["group_names"]:
-        by = f" by {', '.join(data['attributes'])}" if data["attributes"] else ""
-        rows.append((f"groups{by}", table.counted(data["group_names"])))
+    if data.group_names:
+        by = f" by {', '.join(data.attributes)}" if data.attributes else ""
+        rows.append((f"groups{by}", table.counted(data.group_names)))
     if not several:
-        rows.append(("method", f"{method['name']}: {method['summary']}"))
-        rows.append(("reference", method["reference"]))
-        rows.append(("seed", str(record["seed"])))
-    rows += [(name, str(value)) for name, value in record["environment"].items()]
+        rows += [("method", f"{method.name}: {method.summary}"), ("reference", method.reference)]
+        rows.append(("seed", str(record.seed)))
+    rows += [(name, str(value)) for name, value in record.environment.items()]
     return table.facts(rows)

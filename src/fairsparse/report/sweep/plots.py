@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fairsparse.report import phrases
-from fairsparse.report.plots import (
-    INK,
-    MOST_CELLS,
-    MUTED,
-    Plot,
-    floats,
-    legend,
-    plot,
-    rows,
-    short,
-    style,
-)
-from fairsparse.report.sweep.sweep import Mean, Row, Sweep
+from fairsparse.report import phrases, plots
+from fairsparse.report.plots import INK, MOST_CELLS, MUTED, Plot, plot
+from fairsparse.report.sweep.sweep import DENSE, Mean, Sweep
+from fairsparse.report.table import Cell
 
 
 def _values(metric: str, values: Iterable[phrases.Number]) -> list[float]:
     """Values as plots show them, in the unit of the tables."""
-    return floats(values, phrases.about(metric).unit.scale)
+    return plots.floats(values, phrases.about(metric).unit.scale)
 
 
 def _mean(metric: str, mean: Mean) -> float:
@@ -40,14 +30,15 @@ def _name(metric: str) -> str:
 
 
 def _look(sweep: Sweep, label: str) -> dict[str, Any]:
-    return dict(style(sweep.labels.index(label)))
+    return dict(plots.style(sweep.labels.index(label)))
 
 
 def _legend(figure: Figure, sweep: Sweep, labels: Sequence[str], dense: dict[str, Any]) -> None:
     handles = [
-        Line2D([], [], label=short(label), linestyle="", **_look(sweep, label)) for label in labels
+        Line2D([], [], label=plots.short(label), linestyle="", **_look(sweep, label))
+        for label in labels
     ]
-    legend(figure, [*handles, Line2D([], [], color=INK, label="dense", **dense)])
+    plots.legend(figure, [*handles, Line2D([], [], color=INK, label="dense", **dense)])
 
 
 def trade_off(sweep: Sweep, gap: str) -> Plot:
@@ -56,21 +47,18 @@ def trade_off(sweep: Sweep, gap: str) -> Plot:
         f"Accuracy against {phrases.label(gap)}; small marks are runs, large ones means over seeds"
     )
     star: dict[str, Any] = {"marker": "*", "linestyle": "", "markersize": 10}
-    means: list[tuple[float, float, str]] = []
-
-    def place(axes: Axes, row: Row) -> None:
-        look = {"linestyle": "", **_look(sweep, row.label)}
-        runs = [_values(metric, row.values(metric).values()) for metric in ("accuracy", gap)]
-        axes.plot(*runs, markersize=4, alpha=0.45, **look)
-        mean = (_mean("accuracy", row.mean("accuracy")), _mean(gap, row.mean(gap)))
-        axes.plot(*mean, markersize=8, **look)
-        if phrases.defined(mean[1]):
-            means.append((*mean, phrases.sparsity(row.sparsity)))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
+        means = []
         for row in sweep.rows:
-            place(axes, row)
+            look = {"linestyle": "", **_look(sweep, row.label)}
+            runs = [_values(metric, row.values(metric).values()) for metric in ("accuracy", gap)]
+            axes.plot(*runs, markersize=4, alpha=0.45, **look)
+            mean = (_mean("accuracy", row.mean("accuracy")), _mean(gap, row.mean(gap)))
+            axes.plot(*mean, markersize=8, **look)
+            if phrases.defined(mean[1]):
+                means.append((*mean, phrases.sparsity(row.sparsity)))
         dense = [_mean(metric, sweep.dense_mean(metric)) for metric in ("accuracy", gap)]
         axes.plot(*dense, color=INK, **star)
         axes.set_xlabel("accuracy, %")
@@ -137,11 +125,11 @@ def against_sparsity(sweep: Sweep, gap: str) -> Plot:
 
 
 def cell_accuracies(
-    sweep: Sweep, compared: Sequence[Row], cells: Sequence[Mapping[str, Any]], caption: str
+    sweep: Sweep, labels: Sequence[str], cells: Sequence[Cell], caption: str
 ) -> Plot:
-    """Mean accuracy of the cells of `cell_means`, one mark for every row that is compared."""
-    some = [cell for cell in cells if phrases.defined(cell["dense"].value)]
-    worst = sorted(some, key=lambda cell: cell["dense"].value)[:MOST_CELLS]
+    """Mean accuracy of the cells of `cell_means`, one mark for every method."""
+    some = [cell for cell in cells if phrases.defined(cell["means"][DENSE].value)]
+    worst = sorted(some, key=lambda cell: cell["means"][DENSE].value)[:MOST_CELLS]
     if len(worst) < len(some):
         caption += f"; of {len(some)}, the {len(worst)} that the dense network serves worst"
     bar: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 12, "markeredgewidth": 1.5}
@@ -149,12 +137,12 @@ def cell_accuracies(
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         y = range(len(worst))
-        axes.plot([100 * c["dense"].value for c in worst], y, color=INK, **bar)
-        for i, row in enumerate(compared):
-            values = [100 * c["rows"][i].value for c in worst]
-            axes.plot(values, y, linestyle="", markersize=5.5, alpha=0.9, **_look(sweep, row.label))
-        rows(axes, (c["name"] for c in worst), (phrases.size(c["sizes"]) for c in worst))
+        axes.plot([100 * c["means"][DENSE].value for c in worst], y, color=INK, **bar)
+        for label in labels:
+            values = [100 * c["means"][label].value for c in worst]
+            axes.plot(values, y, linestyle="", markersize=5.5, alpha=0.9, **_look(sweep, label))
+        plots.rows(axes, (c["name"] for c in worst), (phrases.size(c["sizes"]) for c in worst))
         axes.set_xlabel("accuracy, % (mean over seeds)")
-        _legend(figure, sweep, [row.label for row in compared], bar)
+        _legend(figure, sweep, labels, bar)
 
     return plot("cell-accuracies", 1.1 + 0.24 * len(worst), caption, draw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,8 @@ import numpy as np
 from scipy import stats
 
 from fairsparse.core import InputError
-from fairsparse.report.phrases import Number, Record, cells_of, is_dense, model_name
+from fairsparse.record import Record
+from fairsparse.report.phrases import Number, cells_of, is_dense, model_name
 
 DENSE = "dense"
 
@@ -31,10 +32,8 @@ class Mean(NamedTuple):
         >>> Mean.of([1.0, 3.0]).value, Mean.of([1.0, None]).value
         (2.0, nan)
         """
-        x = np.array([math.nan if v is None else v for v in values], dtype=float)
-        if len(x) == 0:
-            return cls(math.nan, math.nan, math.nan, 0)
-        mean, half = float(x.mean()), math.nan
+        x = np.array(list(values), dtype=float)  # None becomes NaN
+        mean, half = float(x.mean()) if len(x) else math.nan, math.nan
         if len(x) > 1:
             quantile = float(stats.t.ppf(0.975, len(x) - 1))
             half = quantile * float(x.std(ddof=1)) / math.sqrt(len(x))
@@ -43,16 +42,9 @@ class Mean(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """The runs of one method at one sparsity.
+    """The runs of one method at one sparsity, as asked, by seed.
 
-    Parameters
-    ----------
-    label : str
-        The method, numbered where it occurs with several sets of options.
-    sparsity : float
-        As asked.
-    runs : dict
-        Seed -> record.
+    Where a method occurs with several sets of options, its label is numbered.
     """
 
     label: str
@@ -61,10 +53,10 @@ class Row:
 
     def values(self, metric: str) -> dict[int, Number]:
         """A metric on the test split, or a degradation metric, by seed."""
-        audits = [(seed, run["audit"]) for seed, run in self.runs.items()]
-        if metric in audits[0][1]["degradation"]:
-            return {seed: audit["degradation"][metric]["value"] for seed, audit in audits}
-        return {seed: audit["candidate"]["values"].get(metric) for seed, audit in audits}
+        audits = {seed: run.audit for seed, run in self.runs.items()}
+        if metric in next(iter(audits.values())).degradation:
+            return {seed: audit.degradation[metric]["value"] for seed, audit in audits.items()}
+        return {seed: audit.candidate["values"].get(metric) for seed, audit in audits.items()}
 
     def mean(self, metric: str) -> Mean:
         """Mean of a metric over the seeds."""
@@ -73,21 +65,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs of several methods, sparsities and seeds.
-
-    Parameters
-    ----------
-    rows : tuple of Row
-        Methods in the order in which they came, each by sparsity.
-    dense : dict
-        Seed -> metric -> value of the dense network of that seed.
-    options : dict
-        Label -> the method's options.
-    """
+    """Runs of several methods, sparsities and seeds."""
 
     rows: tuple[Row, ...]
+    """Methods in the order in which they came, each by sparsity."""
     dense: dict[int, dict[str, Number]]
+    """Seed -> metric -> value of the dense network of that seed."""
     options: dict[str, dict[str, Any]]
+    """Label -> the method's options."""
 
     @property
     def labels(self) -> list[str]:
@@ -117,9 +102,9 @@ def gather(records: Sequence[Record]) -> Sweep:
     if not records:
         raise InputError("a comparison report needs at least one record, got none")
     kinds = {
-        "data sets": {r["data"]["name"] for r in records},
+        "data sets": {r.data.name for r in records},
         "models": {model_name(r) for r in records},
-        "fairness notions": {r["cells"] for r in records},
+        "fairness notions": {r.cells for r in records},
     }
     for what, names in kinds.items():
         if len(names) > 1:
@@ -127,69 +112,26 @@ def gather(records: Sequence[Record]) -> Sweep:
                 f"a comparison report takes records of one kind, got {what}"
                 f" {', '.join(sorted(names))}; make one report for each"
             )
-    labels = _labels(records)
-    rows: dict[tuple[str, float], Row] = {}
+    variants: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, dict[float, Row]] = {}
     dense: dict[int, dict[str, Number]] = {}
     options: dict[str, dict[str, Any]] = {}
-    for record, label in zip(records, labels, strict=True):
-        dense.setdefault(record["seed"], record["audit"]["reference"]["values"])
-        if is_dense(record):
-            continue
-        asked = record["sparsity"]["asked"]
-        row = rows.setdefault((label, asked), Row(label, asked, {}))
-        row.runs[record["seed"]] = record
-        options[label] = _options(record)
-    first = list(dict.fromkeys(labels))
-    ordered = sorted(rows.values(), key=lambda row: (first.index(row.label), row.sparsity))
-    return Sweep(tuple(ordered), dense, options)
-
-
-def _options(record: Record) -> dict[str, Any]:
-    return {k: v for k, v in record["method"]["options"].items() if k != "sparsity"}
-
-
-def _labels(records: Sequence[Record]) -> list[str]:
-    # runs of one method with other options are another method here, not more seeds
-    seen: dict[str, list[dict[str, Any]]] = {}
-    labels = []
     for record in records:
-        name, options = record["method"]["name"], _options(record)
-        variants = seen.setdefault(name, [])
-        if options not in variants:
-            variants.append(options)
-        number = variants.index(options) + 1
-        labels.append(name if number == 1 else f"{name}-{number}")
-    return labels
-
-
-def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options with dotted names.
-
-    >>> flat({"a": 1, "b": {"c": 2}})
-    {'a': 1, 'b.c': 2}
-    """
-    dotted: dict[str, Any] = {}
-    for key, value in options.items():
-        nested = isinstance(value, Mapping)
-        dotted |= flat(value, f"{prefix}{key}.") if nested else {prefix + str(key): value}
-    return dotted
-
-
-def shared(configs: Sequence[Any]) -> Any:
-    """The part of nested settings that is the same in all of them.
-
-    >>> shared([{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}])
-    {'a': 1, 'b': {}}
-    """
-    head = configs[0]
-    if not all(isinstance(config, Mapping) for config in configs):
-        return head
-    common = [key for key in head if all(key in config for config in configs)]
-    return {
-        key: shared([config[key] for config in configs])
-        for key in common
-        if all(config[key] == head[key] or isinstance(config[key], Mapping) for config in configs)
-    }
+        name, asked = record.method.name, record.sparsity.asked
+        mine = {k: v for k, v in record.method.options.items() if k != "sparsity"}
+        # runs of one method with other options are another method here, not more seeds
+        others = variants.setdefault(name, [])
+        if mine not in others:
+            others.append(mine)
+        number = others.index(mine) + 1
+        label = name if number == 1 else f"{name}-{number}"
+        dense.setdefault(record.seed, record.audit.reference["values"])
+        by_sparsity = rows.setdefault(label, {})
+        if not is_dense(record):
+            by_sparsity.setdefault(asked, Row(label, asked, {})).runs[record.seed] = record
+            options[label] = mine
+    ordered = [some[asked] for some in rows.values() for asked in sorted(some)]
+    return Sweep(tuple(ordered), dense, options)
 
 
 def cell_means(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -197,20 +139,17 @@ def cell_means(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
     The examples are those of each seed's test split, as a set, for seeds may split differently.
     """
-    runs = [run for row in rows for run in row.runs.values()]
     one_per_seed = {seed: run for row in rows for seed, run in row.runs.items()}
-
-    def mean(k: int, role: str, runs: Iterable[Record]) -> Mean:
-        return Mean.of(cells_of(run)[k][role] for run in runs)
-
+    runs = {DENSE: one_per_seed, **{row.label: row.runs for row in rows}}
+    cells = {label: [cells_of(run) for run in some.values()] for label, some in runs.items()}
+    roles = {label: "reference" if label == DENSE else "candidate" for label in runs}
     return [
         {
-            "name": cell["name"],
-            "sizes": {cells_of(run)[k]["n"] for run in runs},
-            DENSE: mean(k, "reference", one_per_seed.values()),
-            "rows": [mean(k, "candidate", row.runs.values()) for row in rows],
+            "name": first["name"],
+            "sizes": {run[k]["n"] for some in cells.values() for run in some},
+            "means": {m: Mean.of(run[k][roles[m]] for run in cells[m]) for m in cells},
         }
-        for k, cell in enumerate(cells_of(runs[0]))
+        for k, first in enumerate(cells[DENSE][0])
     ]
 
 

@@ -1,12 +1,7 @@
 """Ballot's training refinement: cell weights, a reacting learning rate, rewinds, the best epoch.
 
-The paper [1]_ names a dynamic learning rate and rewinding; the cell weights and all constants are
-this implementation's.
-
-References
-----------
-.. [1] Gao et al., "Efficient DNN-Powered Software with Fair Sparse Models", ISSTA 2024,
-   arXiv:2407.02805.
+The paper (Gao et al., arXiv:2407.02805) names a dynamic learning rate and rewinding; the cell
+weights and all constants are this implementation's.
 """
 
 from __future__ import annotations
@@ -14,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from fairsparse.core import InputError, LossFn, Predictions
+from fairsparse.core import LossFn, Predictions
 from fairsparse.fairness.steering.penalties import family_scale
 from fairsparse.fairness.steering.spread import Spread, objective
-from fairsparse.methods.shared.offsets import choose_offsets, fold_offsets
-from fairsparse.methods.shared.pressure import Pressure
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.teacher import Errors, labels_alone, mean_of, taught, with_errors
-from fairsparse.methods.shared.terms import Term, TermName
-from fairsparse.methods.stages import Dense, Run
 from fairsparse.training import Loop, State, state_of
+from fairsparse.training.refinement.offsets import choose_offsets, fold_offsets
+from fairsparse.training.refinement.options import Refinement
+from fairsparse.training.refinement.pressure import Pressure
+from fairsparse.training.refinement.teacher import (
+    Errors,
+    labels_alone,
+    taught,
+    with_errors,
+)
+from fairsparse.training.refinement.terms import Term
+from fairsparse.training.run import Dense, Run
 
 _PROGRESS = 1e-3  # relative fall of the objective: one that creeps by less has met its plateau
 _LOWEST = 0.05  # of the rate: what is left of the schedule still trains, however often it is halved
@@ -36,15 +36,6 @@ _LOWEST = 0.05  # of the rate: what is left of the schedule still trains, howeve
 _GROWN = 1.25
 _LASTING = 3
 _GAIN = 1e-3
-
-
-def one_steers(name: str, term: TermName, settings: Refinement | None) -> None:
-    """Raise `InputError` when both a term and a refinement's form would steer the loss."""
-    if term != "none" and settings is not None and settings.form != "none":
-        raise InputError(
-            f"{name}: term '{term}' and refinement form '{settings.form}' would both steer the"
-            " loss; set term to none, or refinement.form to none"
-        )
 
 
 def refine(
@@ -58,14 +49,12 @@ def refine(
     epochs: Iterable[object] | None = None,
     settled: float = 0.0,
 ) -> dict[str, Any]:
-    """Run `loop` to its end under `settings`; return the JSON-able log of the round.
+    """Run `loop`, of the network of `run`, under `settings`; return the JSON-able log of the round.
+
+    `cal` feeds the cell weights, `val` every choice; dense is the reference of the objective.
 
     Parameters
     ----------
-    loop : Loop
-        Of the network of `run`, not yet started.
-    run : Run
-        `cal` feeds the cell weights, `val` every choice; dense is the reference of the objective.
     settings : Refinement or None
         None is plain training.
     strength : float, optional
@@ -80,13 +69,15 @@ def refine(
     settled : float
         Step from which the masks stay; no epoch before is a candidate to keep.
     """
-    settings = settings or Refinement.off()
+    settings, dense = settings or Refinement.off(), run.dense
     strength = settings.strength if strength is None else strength
-    reach = run.dense.val.accuracy if reach is None else reach
-    errors = _errors(loop, run.dense, settings, reach)
-    pressure = Pressure(settings, run.cells, run.data, strength, _scale(run), errors)
+    reach = dense.val.accuracy if reach is None else reach
+    errors = _errors(loop, dense, settings, reach)
+    # how far apart the dense network's cells are: what counts as a large lag
+    scale = family_scale(dense.val.means, dense.val.counts, run.cells.families)
+    pressure = Pressure(settings, run.cells, run.data, strength, scale, errors)
     steer = _steering(loop, pressure, term)
-    watch = Watch(settings, run.dense, reach)
+    watch = Watch(settings, dense, reach)
     loop.warm = round(settings.warmup * run.trainer.steps_per_epoch(run.data.train))
     # an early epoch of a long schedule is never the network one wants to ship
     late = max(loop.start + (loop.stop - loop.start) // 2 + 1, settled)
@@ -94,7 +85,7 @@ def refine(
         if steer is not None and loop.step < loop.stop:
             loop.loss = steer(run.predict(run.data.cal))
         if settings.watches and loop.step >= late:
-            _react(loop, run, watch)
+            watch.react(loop, run.spread(run.data.val))
     if settings.keep == "best" and watch.best is not None:
         loop.restore(watch.best)
     run.trainer.recalibrate(run.model, run.data.train, settings.recalibrate)
@@ -114,7 +105,7 @@ def _errors(loop: Loop, dense: Dense, settings: Refinement, reach: float) -> Err
     if not settings.distill or reach > dense.val.accuracy:
         return labels_alone
     errors = taught(loop, dense.answers(), settings.distill, settings.temperature)
-    loop.loss = mean_of(errors)
+    loop.loss = lambda logits, batch: errors(logits, batch).mean()
     return errors
 
 
@@ -127,19 +118,6 @@ def _steering(
     errors = pressure.errors
     loop.loss = with_errors(term.loss, errors)
     return (lambda seen: with_errors(term.update(seen), errors)) if term.steered else None
-
-
-def _scale(run: Run) -> Tensor:
-    """How far apart the dense network's cells are, (K,): what counts as a large lag."""
-    return family_scale(run.dense.val.means, run.dense.val.counts, run.cells.families)
-
-
-def _react(loop: Loop, run: Run, watch: Watch) -> None:
-    """Let the epoch that ended be seen; change the rate, or go back, where that asks for it."""
-    back = watch.see(run.spread(run.data.val), run.model)
-    loop.lr_factor = watch.factor
-    if back is not None and loop.step < loop.stop:
-        loop.restore(back)
 
 
 def _close(run: Run, settings: Refinement, pressure: Pressure, reach: float) -> dict[str, Any]:
@@ -179,6 +157,13 @@ class Watch:
         self.best_variance, self.best_accuracy = float("inf"), 0.0
         self.stale = self.diverging = self.rewinds = self.halvings = 0
         self.factor = 1.0
+
+    def react(self, loop: Loop, now: Spread) -> None:
+        """Let the epoch that ended be seen; change the rate, or go back, where it asks for that."""
+        back = self.see(now, loop.model)
+        loop.lr_factor = self.factor
+        if back is not None and loop.step < loop.stop:
+            loop.restore(back)
 
     def see(self, now: Spread, model: nn.Module) -> State | None:
         """Take in an epoch; return a state to rewind to, or None."""

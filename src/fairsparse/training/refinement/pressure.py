@@ -15,8 +15,8 @@ from fairsparse.fairness.steering.penalties import (
     streaming_weights,
     weighted_sum,
 )
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.teacher import Errors, labels_alone
+from fairsparse.training.refinement.options import Refinement
+from fairsparse.training.refinement.teacher import Errors, labels_alone
 
 _ROOM = 0.1  # in squared scales: a swing of less than a third of a scale is the aim, reached
 # Times the setting: at 6 x .5 a lag of two thirds of a scale already weighs its limit of 3; beyond,
@@ -51,10 +51,9 @@ class Pressure:
         errors: Errors = labels_alone,
     ) -> None:
         check_form(settings, cells)
-        self.errors = errors
         self.settings, self.cells, self.strength = settings, cells, strength
+        self.scale, self.errors = scale, errors
         self.train_share = cells.shares(data.train.y, data.train.group)
-        self.scale = scale
         self.running: Tensor | None = None
         self.lag: Tensor | None = None
         self.overshoots = 0
@@ -64,12 +63,9 @@ class Pressure:
         """Return the loss for the next epoch, given predictions on the calibration split."""
         form, cells = self.settings.form, self.cells
         index = cells.index(held_out.y, held_out.group)
-        values = (
-            cells.soft(held_out.logits, held_out.y)
-            if form == "penalty"
-            else cells.hard(held_out.logits, held_out.y)
-        )
-        now, counts = cells.means(values, index), cells.sums(values, index)[1]
+        statistic = cells.soft if form == "penalty" else cells.hard
+        total, counts = cells.sums(statistic(held_out.logits, held_out.y), index)
+        now = total / counts  # NaN in a cell without examples
         lag = now - _family_means(now, cells.families)
         noise = sampling_variance(now, counts)
         if self.lag is not None:
@@ -78,10 +74,10 @@ class Pressure:
                 self.strength /= 2  # the cells changed places: the pressure overshot
                 self.overshoots += 1
         self.lag = lag
-        if self.running is None:
-            self.running = now
-        else:
-            self.running = self.settings.memory * self.running + (1 - self.settings.memory) * now
+        memory = self.settings.memory
+        if self.running is not None:
+            now = memory * self.running + (1 - memory) * now
+        self.running = now
         if form == "weights":
             reliable = self.scale.square() / (self.scale.square() + noise)
             weights = proportional_weights(
@@ -94,10 +90,17 @@ class Pressure:
         if form == "margin":
             # a lagging class (negative slope) must win by a larger margin: its logit is lowered
             self.margins = self.margins + self.strength * slope * len(cells)
-            self.margins = self.margins - self.margins.mean()
-            return _margin_loss(self.margins, self.errors)
-        weights = self.strength * slope / self.train_share.clamp_min(1e-9)
-        return _penalty_loss(cells, weights, self.errors)
+            self.margins = margins = self.margins - self.margins.mean()
+            return lambda z, batch: self.errors(z + margins.to(z.device), batch).mean()
+        return self._penalty_loss(self.strength * slope / self.train_share.clamp_min(1e-9))
+
+    def _penalty_loss(self, weights: Tensor) -> LossFn:
+        def loss(logits: Tensor, batch: Batch) -> Tensor:
+            w = weights.to(logits.device)
+            gap = weighted_sum(w, self.cells, logits, batch.y, batch.group)
+            return self.errors(logits, batch).mean() + gap / len(batch.y)
+
+        return loss
 
     def next_strength(self, drop: float) -> float:
         """Strength of the next round, given the accuracy this one lost against its reach.
@@ -131,20 +134,5 @@ def weighted_loss(cells: Cells, weights: Tensor, errors: Errors = labels_alone) 
         w = weights.to(logits.device)[index.clamp_min(0)]
         w = torch.where(index >= 0, w, torch.ones_like(w))
         return (w * errors(logits, batch)).mean()
-
-    return loss
-
-
-def _penalty_loss(cells: Cells, weights: Tensor, errors: Errors) -> LossFn:
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        gap = weighted_sum(weights.to(logits.device), cells, logits, batch.y, batch.group)
-        return errors(logits, batch).mean() + gap / len(batch.y)
-
-    return loss
-
-
-def _margin_loss(margins: Tensor, errors: Errors) -> LossFn:
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        return errors(logits + margins.to(logits.device), batch).mean()
 
     return loss

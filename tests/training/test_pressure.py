@@ -13,12 +13,11 @@ from fairsparse.core import Batch, InputError, Predictions
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.corrections import fit_offsets
 from fairsparse.fairness.steering.spread import objective, spread
-from fairsparse.methods.shared import offsets as fold
-from fairsparse.methods.shared.offsets import choose_offsets, fold_offsets, unfold_
-from fairsparse.methods.shared.pressure import Pressure, check_form, weighted_loss
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Dense
-from fairsparse.training import Loop, state_of
+from fairsparse.training import Dense, Loop, state_of
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement import offsets as fold
+from fairsparse.training.refinement.offsets import choose_offsets, fold_offsets, unfold_
+from fairsparse.training.refinement.pressure import Pressure, check_form, weighted_loss
 from helpers import equal, network, tiny, trainer_for
 
 

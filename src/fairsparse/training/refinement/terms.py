@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ from fairsparse.fairness.steering.penalties import (
 )
 from fairsparse.masks.modes import call_with
 from fairsparse.training import Trainer, cross_entropy
+from fairsparse.training.refinement.options import Refinement
 
 TermName = Literal["none", "dp", "eo", "cells", "adversarial"]
 
@@ -37,8 +38,11 @@ _HIDDEN = 32
 _HEAD_LR = 1e-2
 
 
-def check_term(kind: TermName, cells: Cells) -> None:
-    """Raise `InputError` when a term cannot act on the task's classes and groups."""
+def check_term(name: str, kind: TermName, cells: Cells, refinement: Refinement | None) -> None:
+    """Raise `InputError` when a term cannot act on the cells, or a form would steer the loss too.
+
+    `name` is the method's.
+    """
     if kind in ("dp", "eo") and len(cells.class_names) != 2:
         raise InputError(
             f"term '{kind}' moves how often class 1 of 2 is predicted, the task has"
@@ -49,25 +53,22 @@ def check_term(kind: TermName, cells: Cells) -> None:
             f"term '{kind}' needs at least 2 groups, the task has {len(cells.group_names)}; name a"
             " sensitive attribute or use term 'cells'"
         )
+    if kind != "none" and refinement is not None and refinement.form != "none":
+        raise InputError(
+            f"{name}: term '{kind}' and refinement form '{refinement.form}' would both steer the"
+            " loss; set term to none, or refinement.form to none"
+        )
 
 
-class Term(ABC):
-    """A loss that may change with each epoch.
-
-    Attributes
-    ----------
-    loss : LossFn
-        For the first epoch.
-    steered : bool
-        Whether `update` is to be called after each epoch.
-    """
+class Term:
+    """A loss: `loss` in the first epoch and, if `steered`, what `update` gives in each other."""
 
     loss: LossFn = staticmethod(cross_entropy)
     steered = True
 
-    @abstractmethod
     def update(self, held_out: Predictions) -> LossFn:
         """Return the loss for the next epoch, given predictions on the calibration split."""
+        return self.loss
 
     def facts(self) -> dict[str, Any]:
         """JSON-able facts for the log."""
@@ -126,12 +127,9 @@ class Evened(Term):
         cells = self.cells
         index = cells.index(held_out.y, held_out.group)
         means = cells.means(cells.soft(held_out.logits, held_out.y), index)
-        slope = streaming_weights(
-            lambda s, families: gap_loss(s, families, self.gap),
-            means,
-            (~means.isnan()).to(means.dtype),
-            cells.families,
-        )
+        measured = (~means.isnan()).to(means.dtype)
+        loss_of = partial(gap_loss, kind=self.gap)
+        slope = streaming_weights(loss_of, means, measured, cells.families)
         weights = self.lam * slope / self.share.clamp_min(1e-9)
 
         def loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -154,14 +152,11 @@ class Adversary(Term):
 
     def __init__(self, lam: float, trainer: Trainer, train: Split) -> None:
         self.lam, self.trainer = lam, trainer
-        self.head = _head(trainer)
+        self.head = self._guesser()
         self.optimizer = torch.optim.Adam(self.head.parameters(), _HEAD_LR)
         counts = torch.bincount(train.group[train.group >= 0]).double()
         self.entropy = float(torch.special.entr(counts / counts.sum()).sum())
         self.loss = self._loss
-
-    def update(self, held_out: Predictions) -> LossFn:
-        return self._loss
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         has_group = batch.group >= 0
@@ -170,6 +165,16 @@ class Adversary(Term):
         guess = call_with(self.head, fixed, logits)
         lost = _mean_over(guess, batch.group, has_group).clamp_max(self.entropy)
         return cross_entropy(logits, batch) - self.lam * lost
+
+    def _guesser(self) -> nn.Module:
+        cells, generator = self.trainer.cells, self.trainer.generator("group head")
+        first = nn.Linear(len(cells.class_names), _HIDDEN)
+        head = nn.Sequential(first, nn.ReLU(), nn.Linear(_HIDDEN, len(cells.group_names)))
+        with torch.no_grad():
+            for p in head.parameters():
+                bound = p.shape[-1] ** -0.5 if p.dim() > 1 else 0.0
+                p.uniform_(-bound, bound, generator=generator)
+        return head.to(self.trainer.device)
 
     def _learn(self, logits: Tensor, group: Tensor, has_group: Tensor) -> None:
         self.head.to(logits.device)
@@ -186,22 +191,10 @@ def _mean_over(guess: Tensor, group: Tensor, has_group: Tensor) -> Tensor:
     return (lost * has_group).sum() / has_group.sum().clamp_min(1)
 
 
-def _head(trainer: Trainer) -> nn.Module:
-    cells, generator = trainer.cells, trainer.generator("group head")
-    sizes = (len(cells.class_names), _HIDDEN, len(cells.group_names))
-    head = nn.Sequential(nn.Linear(*sizes[:2]), nn.ReLU(), nn.Linear(*sizes[1:]))
-    with torch.no_grad():
-        for p in head.parameters():
-            bound = p.shape[-1] ** -0.5 if p.dim() > 1 else 0.0
-            p.uniform_(-bound, bound, generator=generator)
-    return head.to(trainer.device)
-
-
 def make_term(
     kind: TermName, form: PushForm, gap: FairLoss, lam: float, trainer: Trainer, train: Split
 ) -> Term | None:
     """The term of that kind, or None for the plain loss."""
-    check_term(kind, trainer.cells)
     if kind == "none" or lam == 0:
         return None
     if kind == "cells":

@@ -11,16 +11,11 @@ from fairsparse.core import InputError, Predictions
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.corrections import fit_offsets
 from fairsparse.fairness.steering.spread import objective, spread
-from fairsparse.methods.stages import Dense
+from fairsparse.training.run import Dense
 
 
 def choose_offsets(
-    cal: Predictions,
-    val: Predictions,
-    cells: Cells,
-    dense: Dense,
-    reach: float,
-    tolerance: float,
+    cal: Predictions, val: Predictions, cells: Cells, dense: Dense, reach: float, tolerance: float
 ) -> tuple[float, Tensor | None]:
     """Fit class offsets of several strengths; return the best one's strength and them, (C,).
 
@@ -31,8 +26,7 @@ def choose_offsets(
     mean that no offset helped.
     """
     plain = spread(cells, val)
-    limit = min(reach - tolerance, plain.accuracy)
-    limit = max(limit, plain.accuracy - tolerance / 2)
+    limit = max(min(reach - tolerance, plain.accuracy), plain.accuracy - tolerance / 2)
     best, chosen, offsets = objective(plain, dense.val)[1], 0.0, None
     for strength in (2.0, 4.0, 8.0, 16.0):
         fitted = fit_offsets(cal, cells, strength)

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from fairsparse.core import Batch
 from fairsparse.methods.lth import LotteryTicket
-from fairsparse.methods.shared.refine import refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.shared.teacher import divergences, labels_alone, taught, with_errors
 from fairsparse.training import State, state_of
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.refining import refine
+from fairsparse.training.refinement.teacher import divergences, labels_alone, taught, with_errors
 from helpers import bench, equal
 
 SURE = 200.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -12,34 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairsparse.core import Predictions
+from fairsparse.core import Batch, Predictions
 from fairsparse.data.task import Split, TrainData
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.training import Loop, State, Trainer, state_of
+from fairsparse.training.loop import Loop
+from fairsparse.training.trainer import State, Trainer, state_of
 
 
 @dataclass(frozen=True)
 class Dense:
-    """The trained dense network all methods of a run start from.
-
-    Attributes
-    ----------
-    states : dict
-        Step -> state; the last step is the end of training.
-    total : int
-        Steps of the schedule, T.
-    val : Spread
-        Accuracy and inequality on the validation split.
-    answers : callable
-        Its logits on the training split, (N, C), computed when first asked for.
-    """
+    """The trained dense network all methods of a run start from."""
 
     states: dict[int, State]
+    """Step -> state; the last step is the end of training."""
     total: int
+    """Steps of the schedule, T."""
     val: Spread
+    """Accuracy and inequality on the validation split."""
     answers: Callable[[], Tensor] = field(default=lambda: torch.empty(0), repr=False)
+    """Its logits on the training split, (N, C), computed when first asked for."""
 
     @property
     def final(self) -> State:
@@ -52,17 +45,9 @@ class Dense:
 
 @dataclass
 class Round:
-    """A finished stage of a method.
+    """A finished stage of a method: its masks, the model at the end, JSON-able facts.
 
-    Attributes
-    ----------
-    masks : MaskSet
-    state : State
-        The model at the end.
-    log : dict
-        JSON-able facts.
-    points : dict
-        Step -> state, where later stages need them.
+    `points` are states by their steps, where later stages need them.
     """
 
     masks: MaskSet
@@ -73,16 +58,9 @@ class Round:
 
 @dataclass(frozen=True)
 class Run:
-    """What a method is given.
+    """What a method is given: all but the test split.
 
-    Attributes
-    ----------
-    model : nn.Module
-        Holds the trained dense weights; methods prune and train it in place.
-    data : TrainData
-        Everything but the test split.
-    trainer : Trainer
-    dense : Dense
+    The model holds the trained dense weights; methods prune and train it in place.
     """
 
     model: nn.Module
@@ -102,6 +80,21 @@ class Run:
         """Accuracy and inequality of the network as it is now."""
         return spread(self.cells, self.predict(split))
 
+    def cell_batches(
+        self, count: int, size: int, *purpose: object
+    ) -> Iterator[tuple[int, Iterator[Batch]]]:
+        """Each cell that cal has examples of, with `count` batches of `size` of its examples.
+
+        They are drawn with replacement, by the seed and the `purpose`.
+        """
+        trainer, cal = self.trainer, self.data.cal
+        index = self.cells.index(cal.y, cal.group)
+        for k in index[index >= 0].unique().tolist():
+            members = (index == k).nonzero()[:, 0]
+            generator = trainer.generator(*purpose, k)
+            drawn = members[torch.randint(len(members), (count, size), generator=generator)]
+            yield k, (trainer.to_device(cal.batch(row)) for row in drawn)
+
     def validated(self, reached: Spread) -> dict[str, Any]:
         """What a log says of a network that reached this on validation."""
         return {
@@ -120,36 +113,17 @@ class Run:
         snapshots: Collection[int] = (),
     ) -> Loop:
         """A `Loop` that trains the network on the training split."""
-        return Loop(
-            self.trainer,
-            self.model,
-            self.data.train,
-            stage=stage,
-            masks=masks,
-            start=start,
-            stop=stop,
-            snapshots=snapshots,
-        )
+        train = self.data.train
+        return Loop(self.trainer, self.model, train, stage, masks, start, stop, snapshots)
 
     def chain(self, *parts: Any) -> Chain:
         """Stages that follow from the dense network; `parts` are what their keys name first."""
         key = self.trainer.parent
         return Chain(self, self.trainer.stages.key(key, *parts) if parts else key)
 
-    def stage(self, *parts: Any, make: Callable[[], Round]) -> Round:
-        """Take the stage stored under `parts`, or make it; the network ends up in its state."""
-        return self.chain().stage(*parts, make=make)
-
 
 class Chain:
-    """Stages of a run that follow from one another: the key of each names all before it.
-
-    Parameters
-    ----------
-    run : Run
-    key : str
-        Of all that led to the first stage.
-    """
+    """Stages of a run that follow from one another: the key of each names all before it."""
 
     def __init__(self, run: Run, key: str) -> None:
         self.run, self.key = run, key
@@ -157,13 +131,8 @@ class Chain:
     def stage(self, *parts: Any, make: Callable[[], Round], label: str | None = None) -> Round:
         """Take the next stage from the store, or make it; the network ends up in its state.
 
-        Parameters
-        ----------
-        *parts
-            What tells the stage from others that could follow the same one, JSON-able.
-        make : callable
-        label : str, optional
-            As for `stored`.
+        The JSON-able `parts` tell it from others that could follow the same one; `label` is as for
+        `stored`.
         """
         self.key = self.run.trainer.stages.key(self.key, *parts)
         done = stored(self.run.trainer, self.key, make, label=label)
@@ -178,16 +147,11 @@ class Chain:
 def rewind_step(share: float | None, total: int) -> int:
     """Step to rewind to: ``share * total``, or the default ``max(500, 1.6 %)``, at most 10 %.
 
-    The default is where iterative pruning becomes stable [1]_; the cap keeps most of a short
-    schedule for training the ticket.
+    The default is where iterative pruning becomes stable (Frankle et al. 2020, arXiv:1912.05671);
+    the cap keeps most of a short schedule for training the ticket.
 
     >>> rewind_step(None, 60000), rewind_step(None, 1000), rewind_step(0.0, 1000)
     (960, 100, 0)
-
-    References
-    ----------
-    .. [1] Frankle et al., "Linear Mode Connectivity and the Lottery Ticket Hypothesis", ICML 2020,
-       arXiv:1912.05671.
     """
     if share is not None:
         return round(share * total)
@@ -237,27 +201,29 @@ def stored(
     entry = trainer.stages.load(key)
     if entry is not None:
         tensors, meta = entry
-        stage = _unpacked(tensors, meta)
+        parts = parted(tensors)
+        points = {int(step): parts[f"point-{step}"] for step in meta["points"]}
+        stage = Round(MaskSet(parts["mask"]), parts["model"], meta["log"], points)
         if set(needs) <= stage.points.keys():
             trainer.history += meta["history"]
             trainer.steps += meta["steps"]
             _count(trainer, meta["label"], meta["seconds"])
             return stage
-    history, steps, began = len(trainer.history), trainer.steps, time.perf_counter()
+    before, steps, began = len(trainer.history), trainer.steps, time.perf_counter()
     stage = make()
-    if label is None:
-        label = trainer.history[history]["stage"] if len(trainer.history) > history else key
-    seconds = time.perf_counter() - began
+    seconds, history = time.perf_counter() - began, trainer.history[before:]
+    label = label or (history[0]["stage"] if history else key)
     _count(trainer, label, seconds)
     meta = {
         "log": stage.log,
         "points": sorted(stage.points),
-        "history": trainer.history[history:],
+        "history": history,
         "steps": trainer.steps - steps,
         "label": label,
         "seconds": seconds,
     }
-    trainer.stages.save(key, _packed(stage), meta)
+    later = {f"point-{step}": state for step, state in stage.points.items()}
+    trainer.stages.save(key, joined({"model": stage.state, "mask": stage.masks, **later}), meta)
     return stage
 
 
@@ -266,16 +232,15 @@ def _count(trainer: Trainer, label: str, seconds: float) -> None:
     trainer.seconds[label] = trainer.seconds.get(label, 0.0) + seconds
 
 
-def _packed(stage: Round) -> State:
-    parts: dict[str, Mapping[str, Tensor]] = {"model": stage.state, "mask": stage.masks}
-    parts |= {f"point-{step}": state for step, state in stage.points.items()}
+def joined(parts: Mapping[str, Mapping[str, Tensor]]) -> State:
+    """Several states as one, in which names begin with those of their parts."""
     return {f"{part}/{name}": t for part, state in parts.items() for name, t in state.items()}
 
 
-def _unpacked(tensors: State, meta: dict[str, Any]) -> Round:
+def parted(tensors: State) -> dict[str, State]:
+    """The parts that `joined` made one of, but for those that were empty."""
     parts: dict[str, State] = {}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         parts.setdefault(part, {})[rest] = tensor
-    points = {int(step): parts[f"point-{step}"] for step in meta["points"]}
-    return Round(MaskSet(parts["mask"]), parts["model"], meta["log"], points)
+    return parts

@@ -21,20 +21,11 @@ def labels_alone(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def taught(loop: Loop, answers: Tensor, share: float, temperature: float) -> Errors:
-    """Errors in which the dense network's answers have a share, the labels the rest.
+    """Errors in which the dense network's answers have a share in [0, 1], the labels the rest.
 
     ``(1 - share) cross-entropy + share T^2 KL(answer || output)`` at temperature T [1]_. The
-    answers are those to the examples as they are: an augmented copy has the answer to its
-    original.
-
-    Parameters
-    ----------
-    loop : Loop
-        Its `index` tells which examples a batch holds.
-    answers : Tensor, shape (N, C)
-        Logits of the dense network on the loop's training split.
-    share : float in [0, 1]
-    temperature : float, positive
+    answers are its logits (N, C) on the loop's training split, to the examples as they are: an
+    augmented copy has the answer to its original.
 
     References
     ----------
@@ -42,16 +33,10 @@ def taught(loop: Loop, answers: Tensor, share: float, temperature: float) -> Err
     """
 
     def errors(logits: Tensor, batch: Batch) -> Tensor:
-        teacher = answers[loop.index].to(logits.device)
-        distance = divergences(logits, teacher, temperature)
+        distance = divergences(logits, answers[loop.index].to(logits.device), temperature)
         return (1 - share) * labels_alone(logits, batch) + share * distance
 
     return errors
-
-
-def mean_of(errors: Errors) -> LossFn:
-    """The mean of `errors` over a batch."""
-    return lambda logits, batch: errors(logits, batch).mean()
 
 
 def with_errors(loss: LossFn, errors: Errors) -> LossFn:
@@ -67,15 +52,9 @@ def with_errors(loss: LossFn, errors: Errors) -> LossFn:
 
 
 def divergences(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """``T^2 KL(teacher || student)`` of the probabilities at temperature T, by example: (B,).
+    """``T^2 KL(teacher || student)`` of logits (B, C) at temperature T, by example: (B,).
 
     The square keeps the gradient's size when T changes.
-
-    Parameters
-    ----------
-    student, teacher : Tensor, shape (B, C)
-        Logits.
-    temperature : float, positive
     """
     p, q = ((logits / temperature).log_softmax(1) for logits in (teacher, student))
     return temperature**2 * F.kl_div(q, p, reduction="none", log_target=True).sum(1)

@@ -15,11 +15,10 @@ from fairsparse.methods.fair_scratch.method import FairScratch
 from fairsparse.methods.lth import LotteryTicket
 from fairsparse.methods.magnitude import Magnitude
 from fairsparse.methods.safecompress.method import SafeCompress
-from fairsparse.methods.shared.pressure import Pressure
-from fairsparse.methods.shared.refine import Watch, raised, refine
-from fairsparse.methods.shared.refinement import Refinement
-from fairsparse.methods.stages import Dense, Run
-from fairsparse.training import Loop, state_of
+from fairsparse.training import Dense, Loop, Run, state_of
+from fairsparse.training.refinement import Refinement
+from fairsparse.training.refinement.pressure import Pressure
+from fairsparse.training.refinement.refining import Watch, raised, refine
 from helpers import bench, equal
 
 

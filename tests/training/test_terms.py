@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from fairsparse.core import Batch, Predictions
 from fairsparse.data.task import TrainData
 from fairsparse.fairness.steering.penalties import gap_loss
-from fairsparse.methods.shared.terms import Adversary, Directed, Evened, make_term
 from fairsparse.training import Trainer, cross_entropy
+from fairsparse.training.refinement.terms import Adversary, Directed, Evened, make_term
 from helpers import tiny, trainer_for
 
 
