@@ -13,13 +13,14 @@ from scipy import sparse
 from fairsparse.auditing.examples import Examples
 from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.core import UNKNOWN
+from fairsparse.fairness.inference.design import Effective, Sample, effective
 from fairsparse.fairness.inference.family import correlated
 from fairsparse.fairness.inference.paired import (
     LEVEL,
     Bounds,
     Pairs,
     agreeing,
-    excess_drop,
+    excess_over,
     excess_test,
     flip_test,
     paired_drop,
@@ -55,11 +56,14 @@ class Units:
         How many examples each unit stands for.
     right : ndarray of bool, shape (M, U)
         Whether reference and candidates are right.
+    sample : Sample or None
+        Clusters and weights of the units, where examples have any.
     """
 
     kinds: list[Kind]
     times: Array
     right: Array
+    sample: Sample | None = None
 
     @classmethod
     def of(
@@ -70,12 +74,24 @@ class Units:
     ) -> Units:
         """Put examples that are alike together; `right` has (N,) of bool for each model."""
         columns = [examples.y, *(codes + 1 for codes, _ in examples.attributes.values()), *right]
-        rows, times = _distinct(columns)
+        sample = examples.sample
+        if sample is not None:
+            columns.append(sample.cluster)
+        rows, times, unit = _distinct(columns)
         groups = {name: (codes[rows], names) for name, (codes, names) in crossed.items()}
-        return cls(_kinds(examples, rows, groups), times, np.stack([r[rows] for r in right]))
+        if sample is not None:
+            sums = np.bincount(unit, sample.weight, len(rows))
+            sample = Sample(sample.cluster[rows], sums)
+        kinds = _kinds(examples, rows, groups)
+        return cls(kinds, times, np.stack([r[rows] for r in right]), sample)
+
+    @property
+    def everyone(self) -> Kind:
+        """All examples as one cell."""
+        return Kind("", ("all",), np.zeros(len(self.times), np.int64))
 
     def pairs(self, kind: Kind, candidate: int) -> Pairs:
-        """What reference and candidate did in the cells of a kind, (K,)."""
+        """How many examples reference and candidate got right in the cells of a kind, (K,)."""
         before, after = self.right[0], self.right[candidate]
 
         def count(chosen: Array) -> Array:
@@ -86,9 +102,14 @@ class Units:
         either = (before & after, before & ~after, ~before & after, ~before & ~after)
         return Pairs(*map(count, either))
 
-    def everyone(self, candidate: int) -> Pairs:
-        """The same of all examples, (1,)."""
-        return self.pairs(Kind("", ("all",), np.zeros(len(self.times), np.int64)), candidate)
+    def effective(self, kind: Kind, candidate: int) -> Effective:
+        """The counts that intervals of a kind's cells take, and the tests of their drops, (K,)."""
+        if self.sample is not None:
+            right = self.right[0], self.right[candidate]
+            return effective(kind.codes, len(kind.cells), right, self.sample)
+        pairs, all_ = self.pairs(kind, candidate), self.pairs(self.everyone, candidate)
+        others, p = all_.minus(pairs), flip_test(pairs.lost, pairs.gained)
+        return Effective(pairs, others, share(others.n, all_.n + 0 * others.n), p)
 
     def covariance(self, cells: Sequence[tuple[int, Kind, Array]]) -> Array:
         """Of the drops of some cells of some candidates, in this order, (K, K).
@@ -100,6 +121,7 @@ class Units:
         """
         columns, offset = [], 0
         rows, values = [], []
+        weight = self.times if self.sample is None else self.sample.weight
         for candidate, kind, chosen in cells:
             lost = self.right[0].astype(np.int64) - self.right[candidate]
             place = np.full(len(kind.cells) + 1, -1)
@@ -107,17 +129,20 @@ class Units:
             column = place[kind.codes]  # -1 takes the last place, which is none
             inside = np.flatnonzero(column >= 0)
             at = column[inside]
-            n = np.bincount(at, self.times[inside], len(chosen))
-            drop = np.bincount(at, self.times[inside] * lost[inside], len(chosen)) / n
+            n = np.bincount(at, weight[inside], len(chosen))
+            drop = np.bincount(at, weight[inside] * lost[inside], len(chosen)) / n
             values.append((lost[inside] - drop[at]) / n[at])
             rows.append(inside)
             columns.append(at + offset)
             offset += len(chosen)
-        influence = sparse.csr_array(
-            (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
-            shape=(len(self.times), offset),
-        )
-        return (influence.T @ (influence * self.times[:, None])).toarray()
+        row, value = np.concatenate(rows), np.concatenate(values)
+        if self.sample is None:  # a unit is as many independent examples
+            sums = value * np.sqrt(weight[row])
+        else:
+            row, sums = self.sample.cluster[row], value * weight[row]
+        shape = (int(row.max(initial=0)) + 1, offset)
+        influence = sparse.csr_array((sums, (row, np.concatenate(columns))), shape=shape)
+        return (influence.T @ influence).toarray()
 
 
 def _kinds(
@@ -137,8 +162,14 @@ def _kinds(
     return kinds
 
 
-def _distinct(columns: Sequence[Array]) -> tuple[Array, Array]:
-    """First row of each distinct row of columns (N,) of whole numbers from 0, and its count."""
+def _distinct(columns: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """Distinct rows of columns (N,) of whole numbers from 0.
+
+    Returns
+    -------
+    tuple of ndarray
+        The first of each, and how many there are, (U,); which of them each row is, (N,).
+    """
     code, size = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
         width = int(column.max()) + 1
@@ -148,12 +179,14 @@ def _distinct(columns: Sequence[Array]) -> tuple[Array, Array]:
         code, size = code * width + column, size * width
     if size <= 4 * len(code):
         table = np.bincount(code, minlength=size)
-        first = np.empty(size, np.int64)
+        first, position = np.empty(size, np.int64), np.cumsum(table > 0) - 1
         first[code[::-1]] = np.arange(len(code) - 1, -1, -1)
         present = np.flatnonzero(table)
-        return first[present], table[present]
-    _, first, times = np.unique(code, return_index=True, return_counts=True)
-    return first, times
+        return first[present], table[present], position[code]
+    _, first, unit, times = np.unique(
+        code, return_index=True, return_inverse=True, return_counts=True
+    )
+    return first, times, unit
 
 
 @dataclass(frozen=True)
@@ -164,43 +197,44 @@ class CellTable:
     ----------
     frame : DataFrame
         A row for each cell.
-    pairs, everyone : Pairs
-        Of the cells (K,) and of all examples (1,).
+    effective : Effective
+        The counts that its intervals take, (K,).
     """
 
     frame: pd.DataFrame
-    pairs: Pairs
-    everyone: Pairs
+    effective: Effective
 
     @classmethod
     def of(cls, units: Units, candidate: int, least: int) -> CellTable:
         """Of every kind; cells of fewer than `least` examples are not tested."""
-        each = [units.pairs(kind, candidate) for kind in units.kinds]
-        pairs = Pairs(*(np.concatenate(x) for x in zip(*each, strict=True)))
-        everyone, n = units.everyone(candidate), pairs.n
-        p = {"p": flip_test(pairs.lost, pairs.gained), "excess_p": excess_test(pairs, everyone)}
-        drop = agreeing(paired_drop(pairs), pairs.drop, p["p"], 1 - LEVEL)
-        excess, bounds = excess_drop(pairs, everyone)
-        kinds = [name for kind in units.kinds for name in [kind.name] * len(kind.cells)]
+        raw = _joined([units.pairs(kind, candidate) for kind in units.kinds])
+        each = [units.effective(kind, candidate) for kind in units.kinds]
+        pairs, others = _joined([e.pairs for e in each]), _joined([e.others for e in each])
+        weight, p = (np.concatenate(x) for x in zip(*(e[2:] for e in each), strict=True))
+        drop = agreeing(paired_drop(pairs), pairs.drop, p, 1 - LEVEL)
+        excess, bounds = excess_over(pairs, others, weight)
+        small = raw.n < least
         frame = pd.DataFrame(
             {
-                "attribute": kinds,
+                "attribute": [kind.name for kind in units.kinds for _ in kind.cells],
                 "cell": [cell for kind in units.kinds for cell in kind.cells],
-                "n": n,
-                "reference": share(pairs.both + pairs.lost, n),
-                "candidate": share(pairs.both + pairs.gained, n),
+                "n": raw.n,
+                "effective_n": pairs.n.astype(float),
+                "reference": share(pairs.both + pairs.lost, pairs.n),
+                "candidate": share(pairs.both + pairs.gained, pairs.n),
                 "drop": pairs.drop,
                 "low": drop.low,
                 "high": drop.high,
                 "excess_drop": excess,
                 "excess_low": bounds.low,
                 "excess_high": bounds.high,
-                "gained": pairs.gained,
-                "lost": pairs.lost,
-                **{name: np.where(n < least, np.nan, values) for name, values in p.items()},
+                "gained": raw.gained,
+                "lost": raw.lost,
+                "p": np.where(small, np.nan, p),
+                "excess_p": np.where(small, np.nan, excess_test(pairs, others)),
             }
         )
-        return cls(frame, pairs, everyone)
+        return cls(frame, Effective(pairs, others, weight, p))
 
     def bands(self, z: Array, level: float, p: Array) -> tuple[Bounds, Bounds]:
         """Intervals of drops and of excess drops, for all cells at once.
@@ -214,9 +248,14 @@ class CellTable:
         p : ndarray, shape (2, K)
             Adjusted p-values of drops and of excess drops.
         """
-        drop = agreeing(score_drop(self.pairs, z), self.pairs.drop, p[0], level)
-        excess, bounds = excess_drop(self.pairs, self.everyone, z)
+        pairs, others, weight, _ = self.effective
+        drop = agreeing(score_drop(pairs, z), pairs.drop, p[0], level)
+        excess, bounds = excess_over(pairs, others, weight, z)
         return drop, agreeing(bounds, excess, p[1], level)
+
+
+def _joined(parts: Sequence[Pairs]) -> Pairs:
+    return Pairs(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
 
 def drawn_together(units: Units, candidates: int, tested: Array, seed: int) -> tuple[Array, Array]:
@@ -245,11 +284,10 @@ def drawn_together(units: Units, candidates: int, tested: Array, seed: int) -> t
     sums = np.cumsum([candidates * len(chosen[i]) for i in order])
     fitting = sorted(i for i, total in zip(order, sums, strict=True) if total <= _TOGETHER)
     column = np.full((2, candidates, len(tested)), -1)
-    everyone = Kind("", ("all",), np.zeros(len(units.times), np.int64))
     cells, offset = [], 0
     places, overalls = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for candidate in range(candidates):
-        cells.append((candidate + 1, everyone, np.zeros(1, np.int64)))
+        cells.append((candidate + 1, units.everyone, np.zeros(1, np.int64)))
         overall, offset = offset, offset + 1
         for i in fitting:
             cells.append((candidate + 1, units.kinds[i], chosen[i]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from fairsparse.auditing import findings
 from fairsparse.auditing.calibration import COLUMNS, calibration
 from fairsparse.auditing.cells import CellTable, Units, drawn_together
-from fairsparse.auditing.examples import Examples, Settings
+from fairsparse.auditing.examples import Examples, Settings, sampled
 from fairsparse.auditing.findings import LOST_MORE, Contrast, Together
 from fairsparse.auditing.inputs.labels import CLASS, confidence
 from fairsparse.core import UNKNOWN, InputError
@@ -96,6 +96,8 @@ def audit(
     *,
     groups: Any = None,
     class_names: Sequence[str] | None = None,
+    cluster: Any = None,
+    weights: Any = None,
     **settings: Any,
 ) -> Audit:
     """Compare classifiers on the same examples: overall, by class, by group and by crossing.
@@ -112,6 +114,11 @@ def audit(
         Of one attribute (N,), or attribute -> (N,); None or NaN where unknown.
     class_names : sequence, optional
         Every class, as `y` has it, in order; needed with scores. By default those that occur.
+    cluster : array-like, shape (N,), optional
+        The unit that each example was sampled with: a person with several pictures, an author, a
+        session. Everything is then as sure as that many units make it.
+    weights : array-like, shape (N,), optional
+        How many examples of the population each stands for.
     **settings
         Of `Settings`: margin, depth, least, resamples, seed, alpha, primary.
 
@@ -132,6 +139,7 @@ def audit(
         if name in several:
             raise InputError(f"a candidate cannot be called '{name}'; rename it")
     examples, codes = Examples.of(y, outputs, groups, class_names)
+    examples = replace(examples, sample=sampled(cluster, weights, len(examples.y)))
     sure = {k: c for k, v in outputs.items() if (c := confidence(v)) is not None}
     first = codes.pop("reference")
     return audit_codes(first, codes, examples, Settings(**settings), confidence=sure)
@@ -154,14 +162,17 @@ def audit_codes(
     models = (reference, *candidates.values())
     units = Units.of(examples, crossed, [codes == examples.y for codes in models])
     tables = [CellTable.of(units, i + 1, settings.least) for i in range(len(candidates))]
-    tested = tables[0].pairs.n >= settings.least
+    tested = tables[0].frame["n"].to_numpy() >= settings.least
     drawn = drawn_together(units, len(candidates), tested, settings.seed)
-    sure, nobody = confidence or {}, np.full(len(examples.y), UNKNOWN)
+    # confidence is told of independent examples alone
+    sure = (confidence or {}) if examples.sample is None else {}
+    nobody = np.full(len(examples.y), UNKNOWN)
     contrasts: dict[str, dict[str, Contrast]] = {}
     rows, overall, calibrated = [], [], []
     blocks: list[Together] = []
     for name, codes in candidates.items():
         both = Outcomes.of([reference, codes], examples.y, nobody, examples.class_names)
+        both = replace(both, sample=examples.sample)
         overall.append({"candidate_name": name, **findings.overall(both)})
         contrasts[name] = findings.contrasts(both, examples, settings)
         measures, some = findings.measures(contrasts[name])

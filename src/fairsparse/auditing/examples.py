@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fairsparse.auditing.inputs.labels import (
     CLASS,
@@ -18,7 +19,8 @@ from fairsparse.auditing.inputs.labels import (
     predicted,
 )
 from fairsparse.core import UNKNOWN, InputError
-from fairsparse.fairness.measure.counts import Array
+from fairsparse.fairness.inference.design import Sample
+from fairsparse.fairness.measure.counts import Array, as_array
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,13 @@ class Examples:
     """Labelled examples with the groups that people belong to.
 
     True classes are int64 (N,); of each attribute there are its groups as codes (N,), -1 where
-    unknown, and their names.
+    unknown, and their names; ``sample`` has clusters and weights, where there are any.
     """
 
     y: Array
     class_names: tuple[str, ...]
     attributes: dict[str, tuple[Array, tuple[str, ...]]] = field(default_factory=dict)
+    sample: Sample | None = None
 
     def __post_init__(self) -> None:
         crossings = {f"{a} x {b}" for a, b in itertools.permutations(self.attributes, 2)}
@@ -102,6 +105,34 @@ class Examples:
                 parts = [self.attributes[name] for name in chosen]
                 crossings[" x ".join(chosen)] = parts[0] if size == 1 else _cross(parts)
         return crossings
+
+
+def sampled(cluster: Any, weights: Any, n: int) -> Sample | None:
+    """How n examples were sampled, from their clusters (N,) and weights (N,), if there are any."""
+    if cluster is None and weights is None:
+        return None
+    codes, weight = np.arange(n), np.ones(n)
+    if cluster is not None:
+        codes, names = pd.factorize(np.asarray(cluster, dtype=object), use_na_sentinel=True)
+        if len(codes) != n or (codes < 0).any():
+            raise InputError(
+                f"cluster must name one for each of the {n:,} examples; got {len(codes):,}, of"
+                f" which {int((codes < 0).sum()):,} are missing; an example on its own is a cluster"
+            )
+        if len(names) < 2:
+            raise InputError(f"cluster: all examples are in '{names[0]}'; give the column of units")
+    if weights is not None:
+        try:
+            weight = np.asarray(as_array(weights), float)
+        except (TypeError, ValueError):
+            raise InputError("weights must be numbers, one for each example") from None
+        if weight.shape != (n,) or not (np.isfinite(weight) & (weight > 0)).all():
+            wrong = "" if weight.shape != (n,) else f", of which {weight.min():g} is the least"
+            raise InputError(
+                f"weights must be finite numbers above 0, one for each of the {n:,} examples; got"
+                f" {weight.shape}{wrong}; leave out examples that are not to count"
+            )
+    return Sample(codes.astype(np.int64), weight)
 
 
 def _cross(parts: Sequence[tuple[Array, tuple[str, ...]]]) -> tuple[Array, tuple[str, ...]]:

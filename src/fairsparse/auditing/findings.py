@@ -212,8 +212,9 @@ class Tests:
             (cells["band_high"] < self.settings.margin, "no worse"),
         ]
         cells["finding"] = np.select(*zip(*say, strict=True), "data do not tell")  # type: ignore[call-overload]
+        pairs = table.effective.pairs
         unclear = cells["finding"] == "data do not tell"
-        reach = detectable(table.pairs.lost + table.pairs.gained, table.pairs.n, z[0])
+        reach = detectable(pairs.lost + pairs.gained, pairs.n, z[0])
         cells["detectable"] = np.where(unclear, reach, np.nan)
         return cells
 

@@ -36,7 +36,7 @@ from fairsparse.fairness.inference.paired import (
     quantile,
     wilson,
 )
-from fairsparse.fairness.measure.counts import Array, Counts
+from fairsparse.fairness.measure.counts import Array, Counts, share
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metric import (
     Corrected,
@@ -106,7 +106,7 @@ def estimate(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> dic
 def infer(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> Inference:
     """Estimate as `estimate` does, and test the changes."""
     samples = _Samples.of(outcomes, resamples, seed)
-    pairs = outcomes.pairs if len(outcomes.predicted) == 2 else None
+    pairs = samples.pairs(outcomes) if len(outcomes.predicted) == 2 else None
     estimates: dict[str, Estimate] = {}
     changes: dict[str, float] = {}
     for name in evaluate(METRICS, outcomes.counts[0]):
@@ -118,7 +118,8 @@ def infer(outcomes: Outcomes, *, resamples: int = 2000, seed: int = 0) -> Infere
             roles = [estimates[f"{role} {name}"] for role in ROLES]
             change = _of_change(samples, metric, pairs, None if outstanding else roles)
             estimates[f"change {name}"] = change
-            changes[name] = _p_value(metric, change, pairs)
+            exactly = samples.sizes is None
+            changes[name] = _p_value(metric, change, pairs if exactly else None)
     if pairs is not None:
         groups = len(outcomes.group_names)
         for name in evaluate(DEGRADATIONS, *outcomes.counts):
@@ -133,13 +134,22 @@ class _Samples:
     point: dict[str, float]
     drawn: dict[str, Array]
     skew: dict[str, float]
+    sizes: _Sizes | None = None
 
     @classmethod
     def of(cls, outcomes: Outcomes, resamples: int, seed: int) -> _Samples:
         """Draw resamples, and leave out each example."""
-        drawn = _bootstrap(resample(outcomes, resamples=resamples, seed=seed))
+        sizes = None if outcomes.sample is None else _Sizes(outcomes)
+        parts = []
+        for counts in resample(outcomes, resamples=resamples, seed=seed):
+            parts.append(_statistics(counts))
+            if sizes is not None:
+                sizes.add(counts)
+        drawn = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
         point = {name: float(value) for name, value in _statistics(outcomes.counts).items()}
-        return cls(point, drawn, _accelerations(leave_one_out(outcomes)))
+        if sizes is not None:
+            _correct(point, drawn)
+        return cls(point, drawn, _accelerations(leave_one_out(outcomes)), sizes)
 
     def within(
         self, name: str, bounds: Interval | Bounds, how: How, floor: float = math.nan
@@ -150,6 +160,17 @@ class _Samples:
         return Estimate(
             value=self.point[name], low=low, high=high, dropped=missing, how=how, floor=floor
         )
+
+    def pairs(self, outcomes: Outcomes) -> Pairs:
+        """What two models did, (G', C), in as many examples as make the drop vary as it does."""
+        pairs = outcomes.pairs
+        if self.sizes is None:
+            return pairs
+        n, flips = pairs.n.sum(), (pairs.lost + pairs.gained).sum()
+        spread = float(flips / n) - self.point["change accuracy"] ** 2
+        variance = float(self.drawn["change accuracy"].var())
+        size = spread / variance if variance > 0 else self.sizes.clusters
+        return Pairs(*(x * (self.sizes.shrink * size / n) for x in pairs))
 
     def covariance(self, names: Sequence[str]) -> Array:
         """Of statistics over the resamples, (K, K); zero for one that is undefined in some."""
@@ -187,13 +208,15 @@ def _of_model(
 ) -> tuple[Estimate, bool]:
     """A metric of one model, whose counts these are; whether resampling covers it."""
     name, kind = f"{role} {metric.name}", metric.interval
-    if isinstance(kind, Score):
-        return samples.within(name, wilson(counts.correct.sum(), counts.n.sum()), "score"), True
     if isinstance(kind, Corrected):
         return samples.variance(role, metric, kind), True
-    if not isinstance(kind, Rates):
+    if not isinstance(kind, (Rates, Score)):
         return samples.otherwise(name, kind), True
-    hits, n = kind.counts(counts)
+    hits, n = _rates(kind, counts)
+    if samples.sizes is not None:
+        hits, n = samples.sizes.effective(name, hits, n)
+    if isinstance(kind, Score):
+        return samples.within(name, wilson(hits.sum(), n.sum()), "score"), True
     if kind.reduce == "smallest":
         bounds = multiplicity.extreme(lambda z: exact(hits, n, z), hits.size, largest=False)
         floor = math.nan
@@ -206,6 +229,70 @@ def _of_model(
     return samples.within(name, bounds, _TOGETHER, floor), stands_out
 
 
+def _rates(kind: Rates | Score, counts: Counts) -> tuple[Array, Array]:
+    """Hits and examples of what an interval is of."""
+    if isinstance(kind, Rates):
+        return kind.counts(counts)
+    hits, n = (x.sum((-2, -1))[..., None, None] for x in (counts.correct, counts.n))
+    return hits, n
+
+
+class _Sizes:
+    """How many independent examples would make each rate vary as it does over resamples."""
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        assert outcomes.sample is not None
+        self.drawn, self.sums = 0, {}  # type: ignore[var-annotated]
+        self.total = float(outcomes.sample.weight.sum())
+        clusters = len(np.unique(outcomes.sample.cluster))
+        ratio = quantile() / stats.t.ppf(stats.norm.cdf(quantile()), max(1, clusters - 1))
+        self.clusters, self.shrink = clusters, float(ratio) ** 2
+
+    def add(self, counts: Sequence[Counts]) -> None:
+        """Take in resamples, with leading axis (R,)."""
+        self.drawn += len(counts[0].n)
+        for role, one in zip(ROLES, counts, strict=False):
+            for metric in METRICS:
+                kind = METRICS[metric].interval
+                if isinstance(kind, (Rates, Score)) and _exists(METRICS[metric], one):
+                    rate = np.nan_to_num(share(*_rates(kind, one)))
+                    sums = self.sums.get(f"{role} {metric}", (0, 0))
+                    parts = (rate.sum(0), (rate**2).sum(0))
+                    self.sums[f"{role} {metric}"] = tuple(map(sum, zip(sums, parts, strict=True)))
+
+    def effective(self, name: str, hits: Array, n: Array) -> tuple[Array, Array]:
+        """Counts of the rates of a metric, scaled to effective examples."""
+        first, second = (x / self.drawn for x in self.sums[name])
+        rate, variance = share(hits, n), np.maximum(second - first**2, 0)
+        overall = self.sums[f"{name.split()[0]} accuracy"]
+        mean, square = (float(x.sum()) / self.drawn for x in overall)
+        worth = mean * (1 - mean) / (square - mean**2) if square > mean**2 else self.clusters
+        size = n * (worth / self.total)
+        binomial = rate * (1 - rate)
+        np.divide(binomial, variance, out=size, where=(variance > 0) & (binomial > 0))
+        size = np.where(n > 0, size * self.shrink, 0)
+        return np.nan_to_num(rate * size), size
+
+
+def _exists(metric: Metric, counts: Counts) -> bool:
+    return counts.groups >= 2 or not metric.needs_groups
+
+
+def _correct(point: dict[str, float], drawn: dict[str, Array]) -> None:
+    """Take from variances over classes what sampling clusters adds, which resamples tell."""
+    kinds = (METRICS[m].interval for m in METRICS)
+    for kind in {kind for kind in kinds if isinstance(kind, Corrected)}:
+        roles = [role for role in ROLES if f"{role} {kind.plain}" in drawn]
+        for role in roles:
+            plain, corrected = (f"{role} {m}" for m in (kind.plain, kind.corrected))
+            bias = float(drawn[plain].mean()) - point[plain]
+            drawn[corrected], point[corrected] = drawn[plain] - bias, point[plain] - bias
+        if len(roles) == 2:
+            before, after = (f"{role} {kind.corrected}" for role in roles)
+            drawn[f"change {kind.corrected}"] = drawn[after] - drawn[before]
+            point[f"change {kind.corrected}"] = point[after] - point[before]
+
+
 def _of_change(
     samples: _Samples, metric: Metric, pairs: Pairs, roles: Sequence[Estimate] | None
 ) -> Estimate:
@@ -213,8 +300,10 @@ def _of_change(
     name, kind = f"change {metric.name}", metric.interval
     if isinstance(kind, Score):
         everyone = Pairs(*(x.sum() for x in pairs))
-        p = mcnemar(everyone.lost, everyone.gained)
-        drop = agreeing(paired_drop(everyone), everyone.drop, p, 1 - LEVEL)
+        drop = paired_drop(everyone)
+        if samples.sizes is None:
+            p = mcnemar(everyone.lost, everyone.gained)
+            drop = agreeing(drop, everyone.drop, p, 1 - LEVEL)
         return samples.within(name, Bounds(-drop.high, -drop.low), "score")
     if isinstance(kind, Corrected):
         return samples.variance("change", metric, kind)
@@ -228,12 +317,16 @@ def _of_change(
     return samples.within(name, bounds, "both models joined")
 
 
-def _p_value(metric: Metric, change: Estimate, pairs: Pairs) -> float:
-    """Two-sided p-value of no change; NaN where there is no interval, or another metric's does."""
+def _p_value(metric: Metric, change: Estimate, pairs: Pairs | None) -> float:
+    """Two-sided p-value of no change; NaN where there is no interval, or another metric's does.
+
+    Where `pairs` are independent, accuracy has McNemar's.
+    """
     kind, value = metric.interval, change["value"]
-    if isinstance(kind, Score):
+    if isinstance(kind, Score) and pairs is not None:
         return float(mcnemar(pairs.lost.sum(), pairs.gained.sum()))
-    if not metric.of_inequality or math.isnan(change["low"]):
+    told = metric.of_inequality or isinstance(kind, Score)
+    if not told or math.isnan(change["low"]):
         return math.nan
     if value == 0:
         return 1.0
@@ -257,11 +350,6 @@ def _statistics(counts: Sequence[Counts]) -> dict[str, Array]:
         named |= {f"change {name}": after[name] - before[name] for name in before}
         named |= evaluate(DEGRADATIONS, *counts)
     return named
-
-
-def _bootstrap(chunks: Iterator[tuple[Counts, ...]]) -> dict[str, Array]:
-    parts = [_statistics(counts) for counts in chunks]
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
 def _accelerations(chunks: Iterator[tuple[tuple[Counts, ...], Array]]) -> dict[str, float]:

@@ -183,6 +183,13 @@ def excess_drop(
     """
     others = everyone.minus(pairs)
     weight = share(others.n, np.broadcast_to(everyone.n, others.n.shape))
+    return excess_over(pairs, others, weight, z)
+
+
+def excess_over(
+    pairs: Pairs, others: Pairs, weight: Array, z: Array | float | None = None
+) -> tuple[Array, Bounds]:
+    """As `excess_drop`, of a cell and the others, who are `weight` of all examples, (..., K)."""
     apart = difference(pairs.drop, paired_drop(pairs, z), others.drop, paired_drop(others, z), 0.0)
     alone = (others.n == 0) & (pairs.n > 0)  # a cell that holds everyone drops as everyone does
     value = np.where(alone, 0.0, weight * (pairs.drop - others.drop))
@@ -216,7 +223,7 @@ def flip_test(lost: Array, gained: Array) -> Array:
     return mcnemar(lost, gained) - np.where(lost + gained < _COUNTED, 0.0, tie)
 
 
-def excess_test(pairs: Pairs, everyone: Pairs) -> Array:
+def excess_test(pairs: Pairs, others: Pairs) -> Array:
     """Two-sided p-values that a cell's drop is that of the others, NaN where it is empty.
 
     The level at which the interval of `excess_drop` first reaches zero: of a hypothesis on drops,
@@ -225,14 +232,15 @@ def excess_test(pairs: Pairs, everyone: Pairs) -> Array:
 
     Parameters
     ----------
-    pairs, everyone : Pairs
-        Of the cells (..., K) and of all examples (..., 1).
+    pairs, others : Pairs
+        Of the cells and of all other examples, (..., K).
     """
-    value, _ = excess_drop(pairs, everyone)
+    whole = np.ones(pairs.n.shape)
+    value, _ = excess_over(pairs, others, whole)
     low, high = np.zeros(value.shape), np.full(value.shape, _FARTHEST)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        bounds = excess_drop(pairs, everyone, middle)[1]
+        bounds = excess_over(pairs, others, whole, middle)[1]
         beyond = np.where(value > 0, bounds.low > 0, bounds.high < 0)
         low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
     p = np.where(value == 0, 1.0, 2 * stats.norm.sf(low))

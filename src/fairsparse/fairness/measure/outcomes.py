@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from fairsparse.core import UNKNOWN, InputError
+from fairsparse.fairness.inference.design import Sample
 from fairsparse.fairness.inference.paired import Pairs
 from fairsparse.fairness.measure.counts import Array, Codes, Counts, as_array
 
@@ -65,6 +66,7 @@ class Outcomes:
     class_names: tuple[str, ...]
     group_names: tuple[str, ...]
     shape: tuple[int, int]
+    sample: Sample | None = None
 
     @classmethod
     def of(
@@ -105,19 +107,21 @@ class Outcomes:
         dims = (*self.shape, *[classes] * len(self.predicted))
         size, most = math.prod(dims), min(_TABLE, 4 * len(self.row))
         codes = np.ravel_multi_index((self.row, self.true, *self.predicted), dims)
+        weight = None if self.sample is None else self.sample.weight
         if size <= most:
-            table = np.bincount(codes, minlength=size)
+            table = np.bincount(codes, weight, size)
             codes = np.flatnonzero(table)
             times = table[codes]
         else:
-            codes, times = np.unique(codes, return_counts=True)
+            codes, at, times = np.unique(codes, return_inverse=True, return_counts=True)
+            times = times if weight is None else np.bincount(at, weight)
         row, true, *predicted = np.unravel_index(codes, dims)
         return (row, true, tuple(predicted)), times
 
     def _table(self, cell: Array, times: Array) -> Array:
         """How often each cell (G', C) occurs, from flat cells that occur `times` each."""
         sums = np.bincount(cell, weights=times, minlength=math.prod(self.shape))
-        return sums.astype(np.int64).reshape(self.shape)
+        return (sums.astype(np.int64) if self.sample is None else sums).reshape(self.shape)
 
     @cached_property
     def counts(self) -> tuple[Counts, ...]:
@@ -140,6 +144,8 @@ class Outcomes:
     @cached_property
     def combinations(self) -> tuple[Combinations, ...]:
         """What resampling draws: the distinct combinations, or what matters of too many."""
+        if self.sample is not None:
+            return (self._by_cluster(self.sample),)
         (row, true, predicted), times = self.distinct
         if len(times) > _MOST_DISTINCT:
             return self._reduced()
@@ -158,14 +164,28 @@ class Outcomes:
         models = zip(rest[::2], rest[1::2], strict=True)
         return tuple(Counts(n, *both, len(self.group_names)) for both in models)
 
-    def _combinations(self, entries: Sequence[tuple[Array, Array]], times: Array) -> Combinations:
-        """With a one at each (cell, combination) of the entries of each feature."""
+    def _combinations(
+        self, entries: Sequence[tuple[Array, Array]], times: Array, value: Array | None = None
+    ) -> Combinations:
+        """With a one, or a value, at each (cell, combination) of the entries of each feature."""
         size = math.prod(self.shape)
         feature = np.concatenate([i * size + cells for i, (cells, _) in enumerate(entries)])
         column = np.concatenate([at for _, at in entries])
-        ones = np.ones(len(feature), np.int32)
+        ones = np.ones(len(feature), np.int32) if value is None else value
         shape = (len(entries) * size, len(times))
         return Combinations(times, sparse.csc_array((ones, (feature, column)), shape=shape))
+
+    def _by_cluster(self, sample: Sample) -> Combinations:
+        """Each cluster as one example, with all that its examples add to the counts."""
+        present, column = np.unique(sample.cluster, return_inverse=True)
+        cell = self.row * self.shape[1] + self.true
+        entries, weights = [(cell, column)], [sample.weight]
+        for codes in self.predicted:
+            right = np.flatnonzero(codes == self.true)
+            entries += [(cell[right], column[right]), (self.row * self.shape[1] + codes, column)]
+            weights += [sample.weight[right], sample.weight]
+        once = np.ones(len(present), np.int64)
+        return self._combinations(entries, once, np.concatenate(weights))
 
     def _reduced(self) -> tuple[Combinations, ...]:
         """Which models were right, by group and true class; false positives, by predicted class."""
