@@ -17,6 +17,7 @@ References
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,13 +82,15 @@ class Family:
         """Chance that the smallest p-value `among` these positions is at most `p`, if all hold."""
         column = self.column[among]
         drawn = np.abs(self.draws[:, column[column >= 0]]).max(1, initial=0.0)
-        return _chance(drawn, int((column < 0).sum()), p, len(among))
+        z = float(stats.norm.isf(p / 2))
+        return _chance(drawn, int((column < 0).sum()), (p, z), len(among))
 
     def adjusted(self) -> Array:
         """Adjusted p-values (m,): any false finding below a level has at most that chance."""
         order = self.tested
         result = np.full(len(self.p), np.nan)
         highest = np.zeros(len(self.draws), np.float32)
+        p, z = self.p[order], stats.norm.isf(self.p[order] / 2)
         alone, stepwise = 0, np.empty(len(order))
         for i in range(len(order) - 1, -1, -1):  # those rejected later are in each step's family
             column = self.column[order[i]]
@@ -95,7 +98,7 @@ class Family:
                 alone += 1
             else:
                 np.maximum(highest, np.abs(self.draws[:, column]), out=highest)
-            stepwise[i] = _chance(highest, alone, self.p[order[i]], len(order) - i)
+            stepwise[i] = _chance(highest, alone, (p[i], z[i]), len(order) - i)
         result[order] = np.maximum.accumulate(stepwise)
         return result
 
@@ -105,7 +108,8 @@ class Family:
         drawn = np.abs(self.draws[:, [c for c in self.column[order] if c >= 0]]).max(1, initial=0.0)
         alone = int((self.column[order] < 0).sum())
         result = np.full(len(self.p), np.nan)
-        result[order] = [_chance(drawn, alone, p, len(order)) for p in self.p[order]]
+        each = zip(self.p[order], stats.norm.isf(self.p[order] / 2), strict=True)
+        result[order] = [_chance(drawn, alone, one, len(order)) for one in each]
         return result
 
     def quantile(self, level: float) -> float:
@@ -120,7 +124,7 @@ class Family:
         alone = int((self.column[order] < 0).sum())
 
         def beyond(z: float) -> float:
-            return _chance(drawn, alone, 2 * float(stats.norm.sf(z)), len(order)) - level
+            return _chance(drawn, alone, (2 * float(stats.norm.sf(z)), z), len(order)) - level
 
         upper = float(stats.norm.isf(level / 2 / len(order)))
         lower = float(stats.norm.isf(level / 2))
@@ -128,9 +132,13 @@ class Family:
         return float(optimize.bisect(beyond, lower, upper + 1e-9)) if beyond(lower) > 0 else lower
 
 
-def _chance(drawn: Array, alone: int, p: float, size: int) -> float:
-    """Chance that any of `size` is at most `p`: of `drawn` maxima, and of `alone` by themselves."""
-    beyond = int((drawn >= stats.norm.isf(p / 2)).sum())
-    together = (beyond + 1) / (len(drawn) + 1) if size > alone else 0.0  # what draws can tell
-    apart = -np.expm1(alone * np.log1p(-p)) if p < 1 else float(alone > 0)
-    return float(min(1 - (1 - together) * (1 - apart), size * p, 1.0))
+def _chance(drawn: Array, alone: int, at: tuple[float, float], size: int) -> float:
+    """Chance that any of `size` is at most p: of `drawn` maxima, and of `alone` by themselves.
+
+    `at` is p and its normal quantile.
+    """
+    p, z = at
+    beyond = int((drawn >= z).sum()) if size > alone else -1  # what draws can tell
+    together = (beyond + 1) / (len(drawn) + 1)
+    apart = -math.expm1(alone * math.log1p(-p)) if p < 1 else float(alone > 0)
+    return min(1 - (1 - together) * (1 - apart), size * p, 1.0)

@@ -40,6 +40,7 @@ MAX_DROPPED = 0.05
 """An interval is NaN when a larger share of the resamples leaves the statistic undefined."""
 
 _CHUNK = 2**22  # combinations x resamples held at once: about 40 MB
+_SUMMED, _FEWEST = 2**33, 200  # numbers added up in all, but for as many resamples in any case
 _JACKKNIFE = 2**26  # combinations x features that the acceleration may cost
 _SLOTS = 2**16
 _UNDECIDED = 255
@@ -65,7 +66,7 @@ def resample(
     outcomes : Outcomes
         Of any number of models; all of them meet the same resampled examples.
     resamples : int, at least 1
-        In total, over all chunks.
+        In total, over all chunks; fewer of millions of clusters, where that would take minutes.
     seed : int, at least 0
 
     Yields
@@ -85,6 +86,8 @@ def resample(
     rng = np.random.default_rng(seed)
     parts = outcomes.combinations
     size = max(1, _CHUNK // max(max(part.effect.shape) for part in parts))
+    entries = sum(part.effect.nnz for part in parts)
+    resamples = min(resamples, max(_FEWEST, _SUMMED // max(entries, 1)))
     for start in range(0, resamples, size):
         drawn = min(size, resamples - start)
         sums = [p.effect @ multinomial(p.times, drawn, rng) for p in parts if len(p.times)]

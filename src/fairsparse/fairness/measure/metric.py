@@ -77,11 +77,11 @@ class Rates:
     def floor(self, hits: Array, n: Array) -> float:
         """The range that sampling alone is expected to make."""
         if self.reduce == "mean range":
-            half = len(hits) // 2
-            pairs = [
-                multiplicity.floor(h, m) for h, m in zip(hits[:, None], n[:, None], strict=True)
-            ]
-            return float(np.max(np.add(pairs[:half], pairs[half:]) / 2))
+            half, rate = len(hits) // 2, hits.sum(-1) / np.maximum(n.sum(-1), 1)
+            spread = rate * (1 - rate) * (1 / np.maximum(n, 1)).sum(-1)
+            most = (spread[:half] + spread[half:]).argmax()  # where sampling makes most of it
+            pair = (multiplicity.floor(hits[[f]], n[[f]]) for f in (most, half + most))
+            return sum(pair) / 2
         return multiplicity.floor(hits, n)
 
 

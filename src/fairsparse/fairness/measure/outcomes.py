@@ -169,8 +169,11 @@ class Outcomes:
     ) -> Combinations:
         """With a one, or a value, at each (cell, combination) of the entries of each feature."""
         size = math.prod(self.shape)
-        feature = np.concatenate([i * size + cells for i, (cells, _) in enumerate(entries)])
-        column = np.concatenate([at for _, at in entries])
+        index = np.int32 if len(entries) * size < 2**31 else np.int64
+        feature = np.concatenate(
+            [(i * size + at).astype(index) for i, (at, _) in enumerate(entries)]
+        )
+        column = np.concatenate([at.astype(index) for _, at in entries])
         ones = np.ones(len(feature), np.int32) if value is None else value
         shape = (len(entries) * size, len(times))
         return Combinations(times, sparse.csc_array((ones, (feature, column)), shape=shape))
@@ -185,7 +188,8 @@ class Outcomes:
             entries += [(cell[right], column[right]), (self.row * self.shape[1] + codes, column)]
             weights += [sample.weight[right], sample.weight]
         once = np.ones(len(present), np.int64)
-        return self._combinations(entries, once, np.concatenate(weights))
+        even = bool((sample.weight == 1).all())
+        return self._combinations(entries, once, None if even else np.concatenate(weights))
 
     def _reduced(self) -> tuple[Combinations, ...]:
         """Which models were right, by group and true class; false positives, by predicted class."""
