@@ -220,6 +220,8 @@ class Tests:
 
     def _measures(self, others: Sequence[Together], level: float) -> list[Array]:
         """Adjusted p-values of measures, one family; those of different parts as independent."""
+        if not others:
+            return []
         draws, column, width = [], [], 0
         for i, (values, covariance) in enumerate(others):
             if covariance is None:
