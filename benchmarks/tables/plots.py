@@ -90,7 +90,7 @@ def _curves(rows: list[dict[str, Any]]) -> dict[int, dict[float, float]]:
     """Size of the group -> points lost -> share of audits that find it, in %."""
     return {
         n: {
-            100 * row["harm"]: 100 * row["harmed group found"]
+            100 * row["harm"]: 100 * row["found"]
             for row in sorted(rows, key=lambda row: row["harm"])
             if row["n"] == n
         }
