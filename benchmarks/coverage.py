@@ -28,7 +28,7 @@ from benchmarks.records import load, store
 from fairsparse.auditing.cells import CellTable, Units, drawn_together
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.auditing.findings import FINDINGS, LOST_MORE, Tests
+from fairsparse.auditing.findings import FINDINGS, LOST_MORE, Adjustment
 from fairsparse.fairness.inference.design import Sample
 from fairsparse.fairness.inference.estimates import ROLES
 from fairsparse.fairness.inference.multiplicity import holm
@@ -257,7 +257,7 @@ def _cells(split: Split, settings: Settings, seed: int) -> Any:
     table = CellTable.of(units, 1, settings.least)
     tested = table.frame["n"].to_numpy() >= settings.least
     drawn = drawn_together(units, 1, tested, seed)
-    return Tests([table], *drawn, replace(settings, seed=seed)).adjust([])[0]
+    return Adjustment([table], *drawn, replace(settings, seed=seed)).adjust([])[0]
 
 
 def _true_drops(of: Case, kinds: Any) -> tuple[np.ndarray, np.ndarray]:

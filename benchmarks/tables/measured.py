@@ -109,8 +109,11 @@ def coverage(stored: dict[str, Any]) -> list[str]:
     whole = {row["case"]: row.get("false alarms") for row in stored["coverage"]}
     keys = ("drops covered", "excess drops covered", "some band misses", "false alarms")
     cells = [
-        [row["case"], *(_percent(row[key]) for key in (*keys, "no worse, wrongly"))]
-        + [_percent(whole.get(row["case"]))]
+        [
+            row["case"],
+            *(_percent(row[key]) for key in (*keys, "no worse, wrongly")),
+            _percent(whole.get(row["case"])),
+        ]
         for row in stored["cells"]
     ]
     intervals = [
@@ -127,7 +130,7 @@ def coverage(stored: dict[str, Any]) -> list[str]:
     ]
     return [
         "## Coverage",
-        f"Written by `python -m benchmarks coverage`. Every example has a chance of its own of being"
+        "Written by `python -m benchmarks coverage`. Every example has a chance of its own of being"
         " right, and where nothing changed both models are right with that chance, independently:"
         f" hard cells churn more than easy ones. Of {draws:,} simulated test splits (chance alone"
         f" makes {_chance(draws)} points of 95 %, {_chance(draws, 0.05)} of 5 %): whether 95 %"
@@ -137,13 +140,20 @@ def coverage(stored: dict[str, Any]) -> list[str]:
         f" their measures (chance makes {_chance(few, 0.05)} points of 5 %), whether they report"
         " anything.",
         table_text(
-            ["case", "drops, %", "excess drops, %", "a band misses, %", "cells' alarms, %"]
-            + ["no worse wrongly, %", "audits' alarms, %"],
+            [
+                "case",
+                "drops, %",
+                "excess drops, %",
+                "a band misses, %",
+                "cells' alarms, %",
+                "no worse wrongly, %",
+                "audits' alarms, %",
+            ],
             cells,
         ),
-        f"Of these {few:,} audits, the share of measures' intervals that hold the true value (chance"
-        f" makes {_chance(few)} points), their median width as a multiple of an oracle's, 3.92"
-        " deviations of the estimate over the simulated splits, and how they came about. Those that"
+        f"Of these {few:,} audits, the share of measures' intervals that hold the true value"
+        f" (chance makes {_chance(few)} points), their median width against an oracle's, which"
+        " is 3.92 deviations of the estimate over the simulated splits, and how they came about. Those that"
         " are wider than an oracle's cover more often than they say; none is given where none"
         " covers.",
         table_text(["case", "interval of", "covered, %", "width", "how"], intervals),
@@ -154,8 +164,16 @@ def coverage(stored: dict[str, Any]) -> list[str]:
         " the four groups alone, with Holm's adjustment.",
         f"![{power_text(stored['power'])}](results/power.svg)",
         table_text(
-            ["points lost", "n", "audits", "anything, %", "the group, %", "more than others, %"]
-            + ["asked first, %", "McNemar and Holm, %"],
+            [
+                "points lost",
+                "n",
+                "audits",
+                "anything, %",
+                "the group, %",
+                "more than others, %",
+                "asked first, %",
+                "McNemar and Holm, %",
+            ],
             power,
         ),
     ]

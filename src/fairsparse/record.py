@@ -65,6 +65,7 @@ class CellChange(TypedDict):
     kind: str
     name: str
     n: int
+    effective_n: NotRequired[Real]
     reference: Real
     candidate: Real
     drop: Real

@@ -90,9 +90,9 @@ class Units:
         """All examples as one cell."""
         return Kind("", ("all",), np.zeros(len(self.times), np.int64))
 
-    def pairs(self, kind: Kind, candidate: int) -> Pairs:
+    def pairs(self, kind: Kind, candidate: int, reference: int = 0) -> Pairs:
         """How many examples reference and candidate got right in the cells of a kind, (K,)."""
-        before, after = self.right[0], self.right[candidate]
+        before, after = self.right[reference], self.right[candidate]
 
         def count(chosen: Array) -> Array:
             at = (kind.codes >= 0) & chosen
@@ -102,12 +102,12 @@ class Units:
         either = (before & after, before & ~after, ~before & after, ~before & ~after)
         return Pairs(*map(count, either))
 
-    def effective(self, kind: Kind, candidate: int) -> Effective:
+    def effective(self, kind: Kind, candidate: int, reference: int = 0) -> Effective:
         """The counts that intervals of a kind's cells take, and the tests of their drops, (K,)."""
         if self.sample is not None:
-            right = self.right[0], self.right[candidate]
+            right = self.right[reference], self.right[candidate]
             return effective(kind.codes, len(kind.cells), right, self.sample)
-        pairs, all_ = self.pairs(kind, candidate), self.pairs(self.everyone, candidate)
+        pairs, all_ = (self.pairs(k, candidate, reference) for k in (kind, self.everyone))
         others, p = all_.minus(pairs), flip_test(pairs.lost, pairs.gained)
         return Effective(pairs, others, share(others.n, all_.n + 0 * others.n), p)
 

@@ -63,6 +63,7 @@ class CellRow(TypedDict):
     n: int
     reference: Real
     candidate: Real
+    effective_n: Real
     drop: Real
     low: Real
     high: Real
@@ -81,6 +82,32 @@ class CellRow(TypedDict):
     excess_band_high: Real
     finding: str
     detectable: Real
+
+
+class RankingRow(TypedDict):
+    """A candidate's place, and its largest excess drop, whichever candidate is chosen."""
+
+    candidate_name: str
+    behind: int
+    worst: Real
+    worst_low: Real
+    worst_high: Real
+    rank_low: int
+    rank_high: int
+
+
+class VersusRow(TypedDict):
+    """How much more accurate the second of two candidates is, and where it is shown to be."""
+
+    first: str
+    second: str
+    change: Real
+    low: Real
+    high: Real
+    p: Real
+    p_adjusted: Real
+    better: list[str]
+    worse: list[str]
 
 
 class SettingsDict(TypedDict):
@@ -111,6 +138,8 @@ class Document(TypedDict):
     measures: list[MeasureRow]
     cells: list[CellRow]
     calibration: list[CalibrationRow]
+    ranking: list[RankingRow]
+    versus: list[VersusRow]
 
 
 _ADAPTER: TypeAdapter[Document] = TypeAdapter(Document)
@@ -132,6 +161,8 @@ def document(audit: Audit) -> Document:
         measures=rows(audit.measures),
         cells=rows(audit.cells),
         calibration=rows(audit.calibration),
+        ranking=rows(audit.ranking),
+        versus=rows(audit.versus),
     )
 
 

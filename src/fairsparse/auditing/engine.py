@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,8 +13,9 @@ from fairsparse.auditing import findings
 from fairsparse.auditing.calibration import COLUMNS, calibration
 from fairsparse.auditing.cells import CellTable, Units, drawn_together
 from fairsparse.auditing.examples import Examples, Settings, sampled
-from fairsparse.auditing.findings import LOST_MORE, Contrast, Together
+from fairsparse.auditing.findings import Contrast, Together
 from fairsparse.auditing.inputs.labels import CLASS, confidence
+from fairsparse.auditing.ranking import pairs, ranked
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.fairness.measure.outcomes import Outcomes
@@ -54,6 +54,10 @@ class Audit:
     contrasts : dict
         Candidate -> ``class`` or attribute -> `Contrast`: counts of both models, and every
         estimate.
+    ranking : DataFrame
+        A row for each candidate, best first, as `ranked` has it.
+    versus : DataFrame
+        A row for every two candidates, as `pairs` has it.
     notes : tuple of str
         What did not match, and what was left out.
     """
@@ -68,6 +72,8 @@ class Audit:
     overall: pd.DataFrame
     calibration: pd.DataFrame
     contrasts: dict[str, dict[str, Contrast]] = field(repr=False)
+    ranking: pd.DataFrame
+    versus: pd.DataFrame
     notes: tuple[str, ...] = ()
 
     @property
@@ -188,21 +194,24 @@ def audit_codes(
     none = pd.DataFrame(columns=list(COLUMNS))
     sureness = pd.concat(calibrated, ignore_index=True) if calibrated else none
     blocks.append(Together(sureness["p"].to_numpy(float), None))
-    every, adjusted = findings.Tests(tables, *drawn, settings).adjust(blocks)
+    every, adjusted = findings.Adjustment(tables, *drawn, settings).adjust(blocks)
     table = pd.DataFrame(rows)
     table["p_adjusted"], sureness["p_adjusted"] = np.concatenate(adjusted[:-1]), adjusted[-1]
     every.insert(0, "candidate_name", np.repeat(list(candidates), len(tested)))
+    ranking = ranked(every)
     return Audit(
         n=len(examples.y),
         class_names=examples.class_names,
         attributes={k: names for k, (_, names) in crossed.items()},
         settings=settings,
-        candidates=_ranked(every),
+        candidates=tuple(ranking["candidate_name"]),
         measures=table,
         cells=every,
         overall=pd.DataFrame(overall),
         calibration=sureness,
         contrasts=contrasts,
+        ranking=ranking,
+        versus=pairs(units, list(candidates), tested, settings),
         notes=tuple(notes),
     )
 
@@ -213,12 +222,3 @@ def _check_primary(primary: str | None, kinds: Sequence[str]) -> None:
             f"primary '{primary}' is no attribute{nearest(primary, kinds)}; there are:"
             f" {', '.join(kinds)}"
         )
-
-
-def _ranked(cells: pd.DataFrame) -> tuple[str, ...]:
-    """Candidates by how many cells they leave behind, then by their largest extra drop."""
-    names = cells["candidate_name"]
-    behind = (cells["finding"] == LOST_MORE).groupby(names).sum()
-    largest = cells["excess_drop"].where(cells["excess_p"].notna()).groupby(names).max()
-    worst = largest.fillna(math.inf)
-    return tuple(sorted(names.unique(), key=lambda name: (behind[name], worst[name])))

@@ -131,8 +131,8 @@ _CELLS = 0.9
 
 
 @dataclass(frozen=True)
-class Tests:
-    """All tests of an audit in families; together they are at most `alpha` of a false finding.
+class Adjustment:
+    """All tests of an audit, adjusted in families; together they are at most `alpha` of a false finding.
 
     Parameters
     ----------

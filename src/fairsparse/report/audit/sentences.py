@@ -236,7 +236,35 @@ def _first(settings: Settings) -> str:
 
 
 def ranking(audit: Audit) -> Sequence[str]:
-    """A sentence for each candidate, in the order of the ranking; empty for a single one."""
+    """Sentences on several candidates and on every two of them; empty for a single one."""
     if len(audit.candidates) == 1:
         return []
-    return [f"{i}. {c}: {headline(audit, c)}" for i, c in enumerate(audit.candidates, 1)]
+    places = [
+        f"{i}. {row['candidate_name']}: {headline(audit, row['candidate_name'])}; {_place(row)}"
+        for i, row in enumerate(audit.ranking.to_dict("records"), 1)
+    ]
+    return [*places, *map(_versus, audit.versus.to_dict("records"))]
+
+
+def _place(row: Mapping[Any, Any]) -> str:
+    if not phrases.defined(row["worst"]):
+        return "no cell is large enough to be compared."
+    ranks = {row["rank_low"], row["rank_high"]}
+    place = " to ".join(map(str, sorted(ranks)))
+    return (
+        f"its largest excess drop is {points(row['worst'])} and, whichever candidate is chosen, at"
+        f" most {points(row['worst_high'])}; by that it may rank {place}."
+    )
+
+
+def _versus(row: Mapping[Any, Any]) -> str:
+    first, second = row["first"], row["second"]
+    better, worse = (phrases.listing([f"“{c}”" for c in row[k]], 4) for k in ("better", "worse"))
+    sides = [
+        f"{who} is better for {cells}" for who, cells in ((second, better), (first, worse)) if cells
+    ]
+    shown = "; ".join(sides) or "in no cell is either shown to be better"
+    return (
+        f"Against {first}, {second} has {bounded({**row, 'value': row['change']}, signed)} of"
+        f" accuracy; {shown}."
+    )
