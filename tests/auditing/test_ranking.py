@@ -68,7 +68,9 @@ def test_what_is_said_of_the_chosen_one_knows_of_the_choice() -> None:
         units = Units.of(examples, examples.crossed(1), right)
         tables = [CellTable.of(units, i + 1, 30) for i in range(12)]
         tested = tables[0].frame["n"].to_numpy() >= 30
-        cells, _ = Adjustment(tables, *drawn_together(units, 12, tested, seed), Settings()).adjust([])
+        cells, _ = Adjustment(tables, *drawn_together(units, 12, tested, seed), Settings()).adjust(
+            []
+        )
         cells.insert(0, "candidate_name", np.repeat(names, len(tested)))
         chosen = ranked(cells).iloc[0]
         mine = cells[(cells["candidate_name"] == chosen["candidate_name"]) & (cells["cell"] == "b")]

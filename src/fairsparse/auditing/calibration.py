@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.fairness.inference import calibration as measured
+from fairsparse.fairness.inference.paired import level_at_zero
 from fairsparse.fairness.measure.counts import Array
 
 EVERYONE = "all"
@@ -96,11 +97,11 @@ def calibration(
         table["p"] = np.where(small, np.nan, measured.change_test(sums))
         frames.append(pd.DataFrame({"candidate_name": name, "attribute": attribute, **table}))
         if size > 1 and attribute in examples.attributes:
-            gaps.append(_gap(attribute, sums, settings))
+            gaps.append(_gap(attribute, sums))
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)], gaps
 
 
-def _gap(attribute: str, sums: measured.Sums, settings: Settings) -> dict[str, Any]:
+def _gap(attribute: str, sums: measured.Sums) -> dict[str, Any]:
     row: dict[str, Any] = {"attribute": attribute, "measure": measured.GAP}
     gaps = measured.calibration_gap(sums).tolist()
     for i, role in enumerate(("reference", "candidate")):
@@ -115,5 +116,5 @@ def _gap(attribute: str, sums: measured.Sums, settings: Settings) -> dict[str, A
         "change_high": float(high),
         "floor": math.nan,
         "how": "all cells at once",
-        "p": measured.gap_test(sums, settings.resamples, settings.seed),
+        "p": level_at_zero(row["candidate"] - row["reference"], float(low), float(high)),
     }

@@ -132,7 +132,7 @@ _CELLS = 0.9
 
 @dataclass(frozen=True)
 class Adjustment:
-    """All tests of an audit, adjusted in families; together they are at most `alpha` of a false finding.
+    """All tests of an audit, adjusted in families that share out `alpha`.
 
     Parameters
     ----------

@@ -20,6 +20,7 @@ from fairsparse.fairness.inference.paired import (
     excess_drop,
     excess_test,
     flip_test,
+    level_at_zero,
     mcnemar,
     paired_drop,
     score_drop,
@@ -186,6 +187,14 @@ def _score(lost: int, gained: int, n: int, drop: float) -> float:
         minus, bounds=(least, most), method="bounded", options={"xatol": 1e-12}
     ).x
     return (lost - gained - n * drop) / math.sqrt(n * (2 * q + drop * (1 - drop)))
+
+
+@given(st.floats(-5, 5), st.floats(0.01, 3))
+def test_an_interval_is_read_as_that_of_a_normal_estimate(value: float, deviation: float) -> None:
+    ends = value - 1.959964 * deviation, value + 1.959964 * deviation
+    expected = 2 * stats.norm.sf(abs(value) / deviation)
+    assert level_at_zero(value, *ends) == pytest.approx(expected, rel=1e-4, abs=1e-300)
+    assert math.isnan(level_at_zero(value, math.nan, math.nan)) or value == 0
 
 
 def test_a_drop_that_is_called_detectable_is_detected() -> None:

@@ -31,6 +31,7 @@ from fairsparse.fairness.inference.paired import (
     Pairs,
     agreeing,
     exact,
+    level_at_zero,
     mcnemar,
     paired_drop,
     quantile,
@@ -328,11 +329,7 @@ def _p_value(metric: Metric, change: Estimate, pairs: Pairs | None) -> float:
     told = metric.of_inequality or isinstance(kind, Score)
     if not told or math.isnan(change["low"]):
         return math.nan
-    if value == 0:
-        return 1.0
-    # towards zero, an interval of a normal estimate would have ended at 1.96 deviations
-    reach = value - change["low"] if value > 0 else change["high"] - value
-    return float(2 * stats.norm.sf(quantile() * abs(value) / reach)) if reach > 0 else 0.0
+    return level_at_zero(value, change["low"], change["high"])
 
 
 def _of_drops(samples: _Samples, metric: Metric, pairs: Pairs, groups: int) -> Estimate:

@@ -23,6 +23,7 @@ References
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -271,6 +272,18 @@ def agreeing(bounds: Bounds, value: Array, p: Array, level: Array | float) -> Bo
         for x, y in ((low, np.minimum(low, 0)), (high, np.maximum(high, 0)))
     )
     return Bounds(low, high)
+
+
+def level_at_zero(value: float, low: float, high: float) -> float:
+    """Two-sided level at which an interval, as that of a normal estimate, reaches zero.
+
+    >>> round(level_at_zero(1.0, 0.0, 3.0), 3), level_at_zero(0.0, -1.0, 1.0)
+    (0.05, 1.0)
+    """
+    reach = value - low if value > 0 else high - value
+    if math.isnan(reach) or value == 0:
+        return 1.0 if value == 0 else math.nan
+    return float(2 * stats.norm.sf(quantile() * abs(value) / reach)) if reach > 0 else 0.0
 
 
 def detectable(flips: Array, n: Array, z: Array | float, power: float = 0.8) -> Array:
