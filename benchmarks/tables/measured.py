@@ -153,7 +153,8 @@ def coverage(stored: dict[str, Any]) -> list[str]:
         ),
         f"Of these {few:,} audits, the share of measures' intervals that hold the true value"
         f" (chance makes {_chance(few)} points), their"
-        " median width against an oracle's, 3.92 deviations of the estimate over the simulated splits, and how they came about. Those that"
+        " median width against an oracle's, 3.92 deviations of the estimate over the simulated"
+        " splits, and how they came about. Those that"
         " are wider than an oracle's cover more often than they say; none is given where none"
         " covers.",
         table_text(["case", "interval of", "covered, %", "width", "how"], intervals),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -25,6 +25,7 @@ def test_draws_have_the_correlation_that_is_asked_for() -> None:
 
 
 @given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=12))
+@settings(deadline=None)
 def test_independent_hypotheses_are_a_little_better_than_holm(p: list[float]) -> None:
     values = np.array(p)
     adjusted = Family.independent(values).adjusted()

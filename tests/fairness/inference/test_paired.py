@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
@@ -68,6 +68,7 @@ def test_paired_drops_are_the_published(counts: tuple, low: float, high: float) 
 
 
 @given(st.tuples(*[st.integers(0, 40)] * 4).filter(lambda c: sum(c) > 0))
+@settings(deadline=None)
 def test_swapping_the_models_mirrors_the_interval(counts: tuple[int, ...]) -> None:
     both, lost, gained, neither = counts
     one, other = paired_drop(pairs(*counts)), paired_drop(pairs(both, gained, lost, neither))
@@ -112,6 +113,7 @@ def test_few_flips_are_tested_exactly_and_many_by_mid_p() -> None:
 
 
 @given(st.tuples(*[st.integers(0, 40)] * 8))
+@settings(deadline=None)
 def test_an_excess_is_tested_by_the_level_at_which_its_interval_ends(counts: tuple) -> None:
     cell = pairs(*counts[:4])
     everyone = Pairs(*(a + b for a, b in zip(cell, pairs(*counts[4:]), strict=True)))
@@ -162,6 +164,7 @@ def test_intervals_agree_with_the_test() -> None:
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 300), st.floats(1, 4))
+@settings(deadline=None)
 def test_score_intervals_end_where_the_score_test_does(
     lost: int, gained: int, rest: int, z: float
 ) -> None:
@@ -190,6 +193,7 @@ def _score(lost: int, gained: int, n: int, drop: float) -> float:
 
 
 @given(st.floats(-5, 5), st.floats(0.01, 3))
+@settings(deadline=None)
 def test_an_interval_is_read_as_that_of_a_normal_estimate(value: float, deviation: float) -> None:
     ends = value - 1.959964 * deviation, value + 1.959964 * deviation
     expected = 2 * stats.norm.sf(abs(value) / deviation)
