@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +42,16 @@ def read_table(name: str, path: Path) -> pd.DataFrame:
     if frame.empty:
         raise InputError(f"{name}: {path} has no rows; give it examples")
     return frame
+
+
+def separator(names: Sequence[str]) -> str | None:
+    """What separates the fields of a header that was read as one column; None if it is right.
+
+    >>> separator(["sex;age"]), separator(["sex"]), separator(["sex", "a;b"])
+    (';', None, None)
+    """
+    found = [s for s in (";", "\t", "|") if len(names) == 1 and s in str(names[0])]
+    return {"\t": "tab"}.get(found[0], found[0]) if found else None
 
 
 def require(name: str, frame: pd.DataFrame, columns: Iterable[str], kind: str = "column") -> None:
