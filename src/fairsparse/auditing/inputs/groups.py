@@ -7,23 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairsparse.auditing.inputs.labels import Coded, Notation
-from fairsparse.core import UNKNOWN, InputError
+from fairsparse.core import MANY_VALUES, NOTHING, UNKNOWN, InputError, tells_apart
 from fairsparse.registry import listing, nearest
-
-MANY = 20
-"""Values from which on a column is looked at, and numbers are not taken for groups unasked."""
-FEW_EACH = 5
-"""Examples for each value below which a column of many values is no attribute."""
-_NOTHING = ("na", "n/a", "nan", "nat", "<na>", "none", "null", "missing", "?", "-")
-
-
-def too_many(values: int, rows: int) -> bool:
-    """Whether a column of so many values tells rows apart more than it puts them together.
-
-    >>> too_many(400, 400), too_many(81, 400), too_many(80, 400), too_many(20, 20)
-    (True, True, False, False)
-    """
-    return values > MANY and rows < FEW_EACH * values
 
 
 def groups_of(
@@ -54,21 +39,21 @@ def groups_of(
     values, rows = len(column.names), int((column.codes >= 0).sum())
     numbers = _numbers(column.names)
     bins = f"--bins {name}=4 (bins={{'{name}': 4}}) puts numbers into ranges"
-    if too_many(values, rows):
+    if tells_apart(values, rows):
         raise InputError(
             f"column '{name}' has {values:,} values in {rows:,} rows and is no group of people;"
             f" leave it out (--group names the columns to take){key}"
             + (f"; {bins}" if numbers is not None else "")
         )
     notes = []
-    if values > MANY and numbers is not None:
+    if values > MANY_VALUES and numbers is not None:
         if not named:
             raise InputError(
                 f"column '{name}' holds {values:,} different numbers; {bins}, --group {name} takes"
                 " each for a group"
             )
         notes.append(f"Each of the {values:,} numbers of {name} is a group; {bins}.")
-    nothing = [word for word in column.names if word.casefold() in _NOTHING]
+    nothing = [word for word in column.names if word.casefold() in NOTHING]
     if nothing:
         notes.append(
             f"Words that are groups of {name}: {listing(nothing)}. --missing (missing=) lists those"
