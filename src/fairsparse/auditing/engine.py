@@ -236,7 +236,7 @@ def audit_codes(
         contrasts=contrasts,
         examples=examples,
         predicted={"reference": reference, **candidates},
-        notes=(*examples.notes, *notes),
+        notes=(*notes, *examples.told),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairsparse.auditing.inputs.classes import Classes, spelling
+from fairsparse.auditing.inputs.classes import Classes, of_positive, spelling
 from fairsparse.auditing.inputs.groups import check_bins, groups_of
 from fairsparse.auditing.inputs.labels import (
     CLASS,
@@ -131,8 +131,14 @@ class Examples:
         classes = Classes.of(labels, {}, names, notation, every)
         coded, notes = _groups({k: values[f"groups '{k}'"] for k in columns}, notation)
         codes = {name: column.recoded(classes.names) for name, column in labels.items()}
-        told = (*notes, *classes.told(bool(coded)))
+        told = (*notes, *classes.notes)
         return Given(cls(codes.pop("y"), classes.names, coded, told), codes, sure)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """How they were read, and of two classes that groups are compared by, the positive one."""
+        compared = len(self.class_names) == 2 and self.attributes
+        return (*self.notes, of_positive(self.class_names)) if compared else self.notes
 
     def crossed(self, depth: int) -> dict[str, tuple[Array, tuple[str, ...]]]:
         """Every attribute, and every crossing of up to `depth` of them.

@@ -123,7 +123,6 @@ def exemplars(
     classes: Classes = None,
     renormalise: Renormalise = False,
     missing: Missing = None,
-    positive: Positive = None,
     bins: Bins = None,
     depth: Depth = 2,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("exemplars"),
@@ -133,7 +132,7 @@ def exemplars(
     from fairsparse.auditing.inputs.join import join
     from fairsparse.report.exemplars import ExemplarReport, paragraphs, write
 
-    names, notation = (id_, truth, prediction, score), (missing, positive, bins)
+    names, notation = (id_, truth, prediction, score), (missing, None, bins)
     reading = _reading(names, groups, group, inputs, classes, renormalise, notation)
     model_inputs = reading["inputs"]
     joined = join(

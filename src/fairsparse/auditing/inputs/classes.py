@@ -35,7 +35,7 @@ def spelling(names: Iterable[str]) -> dict[str, str]:
 class Classes:
     """The classes that true labels and models have together.
 
-    Of two the second is the positive one; ``notes`` say so, and what else has to be told.
+    Of two the second is the positive one; ``notes`` say what has to be told.
     """
 
     names: tuple[str, ...]
@@ -102,15 +102,13 @@ class Classes:
         chosen = _positive(names, notation.positive, default)
         return cls(chosen, (*notes, *notation.told))
 
-    def told(self, grouped: bool) -> tuple[str, ...]:
-        """The notes; which class is the positive one is told where groups are compared."""
-        if len(self.names) != 2 or not grouped:
-            return self.notes
-        said = (
-            f"The positive class is '{self.names[1]}': demographic parity and equal opportunity"
-            " compare its rates. --positive (positive=) names the other one."
-        )
-        return (*self.notes, said)
+
+def of_positive(names: Sequence[str]) -> str:
+    """What is told of the positive one of two classes."""
+    return (
+        f"The positive class is '{names[1]}': demographic parity and equal opportunity compare its"
+        " rates. --positive (positive=) names the other one."
+    )
 
 
 def _occurring(names: set[str]) -> tuple[str, ...]:

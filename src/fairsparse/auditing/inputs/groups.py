@@ -53,7 +53,7 @@ def groups_of(
                 " each for a group"
             )
         notes.append(f"Each of the {values:,} numbers of {name} is a group; {bins}.")
-    nothing = [word for word in column.names if word.casefold() in NOTHING]
+    nothing = sorted(word for word in column.names if word.casefold() in NOTHING)
     if nothing:
         notes.append(
             f"Words that are groups of {name}: {listing(nothing)}. --missing (missing=) lists those"

@@ -141,7 +141,7 @@ def _joined(
         {name: c for name, c in sure.items() if c is not None},
         rows[place.path],
         None if several[0].ids is None else several[0].ids[rows[several[0].path]],
-        (*notes, *told, *classes.told(bool(belong))),
+        (*notes, *told, *classes.notes),
     )
 
 
