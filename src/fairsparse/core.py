@@ -18,6 +18,22 @@ UNKNOWN = -1
 """The code of a group or of a cell that is not known; such examples count in no cell."""
 
 
+MANY_VALUES = 20
+"""From how many values on it is asked what kind of column has them."""
+_FEW_ROWS = 5
+NOTHING = ("na", "n/a", "nan", "nat", "<na>", "none", "null", "missing", "unknown", "?", "-")
+"""Words, folded, that often stand for nothing; only an empty field does unless others are named."""
+
+
+def tells_apart(values: int, rows: int) -> bool:
+    """Whether a column of so many values tells rows apart more than it puts them together.
+
+    >>> tells_apart(400, 400), tells_apart(81, 400), tells_apart(80, 400), tells_apart(20, 20)
+    (True, True, False, False)
+    """
+    return values > MANY_VALUES and rows < _FEW_ROWS * values
+
+
 class InputError(ValueError):
     """What the user gave cannot be used: a bad option, file, data set, model or combination.
 

@@ -160,7 +160,7 @@ class Part(BaseModel, Mapping[str, Any]):
 
 
 class DataPart(Part):
-    """Names, sizes and fingerprint of a task."""
+    """Names, sizes and fingerprint of a task; of a table, what each column became."""
 
     name: str
     fingerprint: str
@@ -169,6 +169,7 @@ class DataPart(Part):
     group_names: list[str]
     attributes: list[str]
     notes: str
+    columns: dict[str, str] = {}
 
 
 class ModelPart(Part):

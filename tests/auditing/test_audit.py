@@ -289,7 +289,10 @@ def test_what_is_asked_first_is_tested_at_the_full_level() -> None:
     [
         ({"candidate": np.array(["cat"] * 5)}, "candidate has 5 predictions and y 3,000 labels"),
         ({"y": np.array(["cat", None] * 1500, object)}, "y lacks 1,500 of 3,000 values"),
-        ({"candidate": np.array(["emu"] * 3000)}, "classes that y and reference do not have: emu"),
+        (
+            {"candidate": np.array(["emu"] * 3000)},
+            "candidate has classes that others do not have: emu",
+        ),
         ({"sex": np.array(["a"] * 7)}, "groups 'sex' has 7 values for 3,000 examples"),
         ({"candidate": np.zeros((3000, 3))}, "scores of 3 classes and class_names names none"),
     ],

@@ -148,7 +148,7 @@ def test_groups_may_be_columns_of_the_reference(files: dict[str, Path]) -> None:
 
 
 def test_ids_are_not_mangled(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("id,y,prediction\n007,0,0\n7,1,1\nNA,1,0\n")
+    (tmp_path / "a.csv").write_text("id,y,prediction\n007,0,0\n7,1,1\n,1,0\n")
     with pytest.raises(InputError, match="1 rows have no id"):
         audit_files(str(tmp_path / "a.csv"), {"b": str(tmp_path / "a.csv")}, settings=QUICK)
     (tmp_path / "a.csv").write_text("id,y,prediction\n007,0,0\n7,1,1\n")

@@ -33,6 +33,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         table = frame[["id", "y", name]].rename(columns={name: "prediction"})
         table.to_csv(f"{name}.csv", index=False)
     frame[["id", "group"]].to_csv("people.csv", index=False)
+    mails = [f"{i}@example.org" for i in frame["id"]]
+    frame[["id"]].assign(mail=mails).to_csv("mails.csv", index=False)
     return tmp_path
 
 
@@ -86,6 +88,22 @@ def test_a_gate_returns_what_it_found(
             "a name of its own",
         ),
         ("audit --reference dense.csv --candidate pruned.csv --margin 2", "margin must be above 0"),
+        (
+            "audit --reference dense.csv --candidate pruned.csv --bins age",
+            "--bins age: write COLUMN=K with a whole number K, such as age=4",
+        ),
+        (
+            "audit --reference dense.csv --candidate pruned.csv --bins group=2",
+            "bins: there is no attribute 'group'; there are: none",
+        ),
+        (
+            "audit --reference dense.csv --candidate pruned.csv --positive zero",
+            "positive 'zero' is not one of two classes; there are: no, yes",
+        ),
+        (
+            "audit --reference dense.csv --candidate pruned.csv --groups mails.csv",
+            "mails.csv: column 'mail' has 400 values in 400 rows and is no group of people",
+        ),
         ("audit --reference dense.csv", "Missing option '--candidate'"),
         ("audit --reference dense.csv --candidate people.csv", "people.csv: has neither a column"),
         ("gate a/audit.json --policy p.yaml", "a/audit.json: no such file"),
@@ -101,6 +119,28 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert len(err.strip().splitlines()) == 1
     assert message in err
     assert sorted(Path().iterdir()) == before
+
+
+def test_labels_are_read_as_the_options_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = people()
+    frame["group"] = np.where(frame["id"] % 4 == 0, "NA", frame["group"])
+    frame["age"] = 20 + frame["id"] % 40
+    frame[["id", "group", "age"]].to_csv("people.csv", index=False)
+    line = f"audit --reference dense.csv --candidate pruned.csv --groups people.csv {QUICK}"
+    line += " --bins age=2 --depth 1"
+    assert program(f"{line} --out a", monkeypatch) == 0
+    found = json.loads(Path("a/audit.json").read_text())
+    assert found["attributes"] == {"group": ["NA", "a", "b"], "age": ["20 to 39", "40 to 59"]}
+    assert found["positive"] == "yes"
+    assert "--missing" in " ".join(found["notes"])
+    assert program(f"{line} --missing NA,? --positive no --out b", monkeypatch) == 0
+    found = json.loads(Path("b/audit.json").read_text())
+    assert found["attributes"]["group"] == ["a", "b"]
+    assert found["positive"] == "no"
+    assert "The positive class is 'no'" in " ".join(capsys.readouterr().out.split())
+    assert "The positive class is 'no'" in Path("b/report.html").read_text().replace("&#39;", "'")
 
 
 def test_an_audit_of_runs_is_the_runs_own(

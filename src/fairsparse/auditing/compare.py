@@ -92,7 +92,7 @@ def compare(
         of range.
     """
     facts = (y, group, class_names, group_names)
-    return _comparison([reference, candidate], facts, Settings(**settings))
+    return _comparison([reference, candidate], facts, Settings.of(settings))
 
 
 def compare_networks(
@@ -110,7 +110,7 @@ def compare_networks(
     facts = (reference.y, reference.group, class_names, group_names)
     scored = [of_network(p.logits.numpy())[0] for p in (reference, candidate)]
     sure = [s.confidence for s in scored]
-    return _comparison([s.largest for s in scored], facts, Settings(**settings), sure)
+    return _comparison([s.largest for s in scored], facts, Settings.of(settings), sure)
 
 
 def _comparison(

@@ -129,6 +129,7 @@ class Document(TypedDict):
     fairsparse: str
     n: int
     class_names: list[str]
+    positive: str | None
     attributes: dict[str, list[str]]
     settings: SettingsDict
     tests: int
@@ -152,6 +153,7 @@ def document(audit: Audit) -> Document:
         fairsparse=__version__,
         n=audit.n,
         class_names=list(audit.class_names),
+        positive=audit.positive,
         attributes={name: list(groups) for name, groups in audit.attributes.items()},
         settings=SettingsDict(**asdict(audit.settings)),  # type: ignore[typeddict-item]
         tests=audit.tests,

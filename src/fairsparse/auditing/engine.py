@@ -12,9 +12,10 @@ import pandas as pd
 from fairsparse.auditing import findings
 from fairsparse.auditing.calibration import COLUMNS, calibration
 from fairsparse.auditing.cells import CellTable, Units, drawn_together
-from fairsparse.auditing.examples import Examples, Settings, sampled
+from fairsparse.auditing.examples import Examples, Settings, in_our_words
 from fairsparse.auditing.findings import Contrast, Together
-from fairsparse.auditing.inputs.labels import CLASS, confidence
+from fairsparse.auditing.inputs.labels import CLASS, Notation
+from fairsparse.auditing.metricframe import metric_frame
 from fairsparse.auditing.ranking import pairs, ranked
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
@@ -58,8 +59,11 @@ class Audit:
         A row for each candidate, best first, as `ranked` has it.
     versus : DataFrame
         A row for every two candidates, as `pairs` has it.
+    examples : Examples
+    predicted : dict
+        ``reference`` or candidate -> the classes it predicts, as codes (N,).
     notes : tuple of str
-        What did not match, and what was left out.
+        What did not match, what was left out, and how labels were read.
     """
 
     n: int
@@ -74,6 +78,8 @@ class Audit:
     contrasts: dict[str, dict[str, Contrast]] = field(repr=False)
     ranking: pd.DataFrame
     versus: pd.DataFrame
+    examples: Examples = field(repr=False)
+    predicted: dict[str, Array] = field(repr=False)
     notes: tuple[str, ...] = ()
 
     @property
@@ -81,6 +87,39 @@ class Audit:
         """How many p-values the adjustment is for."""
         counted = self.cells[["p", "excess_p"]].notna().to_numpy().sum()
         return int(counted + self.measures["p"].notna().sum() + self.calibration["p"].notna().sum())
+
+    @property
+    def positive(self) -> str | None:
+        """The positive one of two classes, of which are selection rates and equal opportunity."""
+        return self.class_names[1] if len(self.class_names) == 2 else None
+
+    def to_metricframe(
+        self, model: str | None = None, attributes: Sequence[str] | None = None
+    ) -> Any:
+        """fairlearn's ``MetricFrame`` of one model by sensitive attributes.
+
+        Parameters
+        ----------
+        model : str, optional
+            ``reference`` or a candidate, the first of which is the default.
+        attributes : sequence of str, optional
+            Attributes, all of which are the default; several are intersected.
+
+        Returns
+        -------
+        fairlearn.metrics.MetricFrame
+            ``count`` and ``accuracy``, and of two classes ``selection_rate``,
+            ``true_positive_rate`` and ``false_positive_rate`` of the positive one. Those whose
+            group is not known are in the group ``unknown``. fairlearn takes a rate without
+            examples for 0, where an audit has none.
+
+        Raises
+        ------
+        InputError
+            Without fairlearn, without attributes, and for names that there are not.
+        """
+        name = self.candidates[0] if model is None else model
+        return metric_frame(self.examples, self.predicted, name, attributes)
 
     def frame(self, attribute: str, candidate: str | None = None) -> pd.DataFrame:
         """Accuracy by cell of an attribute, with one row for each cell, as fairlearn has it."""
@@ -96,15 +135,15 @@ class Audit:
 
 
 def audit(
-    reference: Any,
-    candidate: Any,
-    y: Any,
+    reference: Any = None,
+    candidate: Any = None,
+    y: Any = None,
     *,
     groups: Any = None,
     class_names: Sequence[str] | None = None,
     cluster: Any = None,
     weights: Any = None,
-    **settings: Any,
+    **options: Any,
 ) -> Audit:
     """Compare classifiers on the same examples: overall, by class, by group and by crossing.
 
@@ -125,13 +164,19 @@ def audit(
         session. Everything is then as sure as that many units make it.
     weights : array-like, shape (N,), optional
         How many examples of the population each stands for.
-    **settings
-        Of `Settings`: margin, depth, least, resamples, seed, alpha, primary.
+    **options
+        Of `Settings`: margin, depth, least, resamples, seed, alpha, primary; of `Notation`:
+        missing, positive, bins; and ``y_true``, ``y_pred`` and ``sensitive_features``, which are
+        scikit-learn's and fairlearn's words for `y`, `candidate` and `groups`. A mapping ``y_pred``
+        may hold ``reference`` too.
+
+    Objects of pandas are matched by their index, where they have the same one in another order.
 
     Raises
     ------
     InputError
-        For lengths that differ, missing labels, classes without a name, and settings out of range.
+        For lengths and indices that differ, missing labels, classes without a name or in two
+        notations, columns that are no groups, and options that there are not or out of range.
 
     Examples
     --------
@@ -139,16 +184,15 @@ def audit(
     >>> result.frame("group")["drop"].tolist()
     [0.0, 0.5]
     """
-    several = candidate if isinstance(candidate, Mapping) else {"candidate": candidate}
-    outputs = {"reference": reference, **several}
-    for name in ("reference", "y"):
-        if name in several:
-            raise InputError(f"a candidate cannot be called '{name}'; rename it")
-    examples, codes = Examples.of(y, outputs, groups, class_names)
-    examples = replace(examples, sample=sampled(cluster, weights, len(examples.y)))
-    sure = {k: c for k, v in outputs.items() if (c := confidence(v)) is not None}
+    ours = {"reference": reference, "candidate": candidate, "y": y, "groups": groups}
+    outputs, y, groups = in_our_words(ours, options)
+    sampling = {"cluster": cluster, "weights": weights}
+    notation, settings = Notation.taken(options), Settings.of(options)
+    examples, codes, sure = Examples.of(
+        y, outputs, groups, class_names, notation=notation, **sampling
+    )
     first = codes.pop("reference")
-    return audit_codes(first, codes, examples, Settings(**settings), confidence=sure)
+    return audit_codes(first, codes, examples, settings, confidence=sure)
 
 
 def audit_codes(
@@ -212,7 +256,9 @@ def audit_codes(
         contrasts=contrasts,
         ranking=ranking,
         versus=pairs(units, list(candidates), tested, settings),
-        notes=tuple(notes),
+        examples=examples,
+        predicted={"reference": reference, **candidates},
+        notes=(*notes, *examples.told),
     )
 
 

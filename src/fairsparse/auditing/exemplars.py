@@ -82,7 +82,7 @@ def exemplars(
         if len(models) == 0:
             raise InputError(f"there is no {kind}; give the predictions of at least one network")
     outputs = {f"{kind} {i}": m for kind, models in kinds.items() for i, m in enumerate(models)}
-    examples, codes = Examples.of(y, outputs, groups, class_names, every=True)
+    examples, codes, _ = Examples.of(y, outputs, groups, class_names, every=True)
     before, after = list(codes.values())[: len(references)], list(codes.values())[len(references) :]
     return exemplars_codes(before, after, examples, depth)
 

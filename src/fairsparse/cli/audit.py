@@ -38,6 +38,17 @@ Classes = Annotated[
 Renormalise = Annotated[
     bool, typer.Option("--renormalise", help="take scores that do not sum to 1")
 ]
+Missing = Annotated[
+    str | None,
+    typer.Option("--missing", help="words that stand for nothing, besides an empty field: NA,?"),
+]
+Positive = Annotated[
+    str | None, typer.Option("--positive", help="the positive class of two; else the last by name")
+]
+Bins = Annotated[
+    list[str] | None,
+    typer.Option("--bins", help="COLUMN=K: put its numbers into K ranges; repeatable"),
+]
 Depth = Annotated[int, typer.Option("--depth", help="of how many attributes groups are crossed")]
 
 
@@ -61,6 +72,9 @@ def audit(
     score: Score = "score_",
     classes: Classes = None,
     renormalise: Renormalise = False,
+    missing: Missing = None,
+    positive: Positive = None,
+    bins: Bins = None,
     margin: Annotated[float, typer.Option(help="a smaller drop counts as no worse")] = 0.01,
     depth: Depth = 2,
     least: Annotated[int, typer.Option(help="smaller cells are shown and not tested")] = 30,
@@ -78,12 +92,13 @@ def audit(
     from fairsparse.report.audit.page import write
     from fairsparse.report.audit.sentences import headline, paragraphs
 
+    names, notation = (id_, truth, prediction, score), (missing, positive, bins)
     audited = audit_files(
         reference,
         _named(candidate),
         groups,
         settings=Settings(margin, depth, least, resamples, seed, primary=primary),
-        **_reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise),
+        **_reading(names, groups, group, inputs, classes, renormalise, notation),
     )
     write(audited, out)
     for name in audited.candidates:
@@ -107,6 +122,8 @@ def exemplars(
     score: Score = "score_",
     classes: Classes = None,
     renormalise: Renormalise = False,
+    missing: Missing = None,
+    bins: Bins = None,
     depth: Depth = 2,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("exemplars"),
 ) -> None:
@@ -115,7 +132,8 @@ def exemplars(
     from fairsparse.auditing.inputs.join import join
     from fairsparse.report.exemplars import ExemplarReport, paragraphs, write
 
-    reading = _reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise)
+    names, notation = (id_, truth, prediction, score), (missing, None, bins)
+    reading = _reading(names, groups, group, inputs, classes, renormalise, notation)
     model_inputs = reading["inputs"]
     joined = join(
         {
@@ -146,11 +164,12 @@ def _reading(
     inputs: str | None,
     classes: str | None,
     renormalise: bool,
+    notation: tuple[str | None, str | None, list[str] | None],
 ) -> dict[str, Any]:
     """How files are read, as `join` takes it; `names` are of columns."""
     from fairsparse.auditing.inputs.columns import Columns
 
-    columns = Columns(*names)
+    columns = Columns(*names, notation=_notation(*notation))
     return {
         "attributes": group or [],
         "columns": columns,
@@ -158,6 +177,20 @@ def _reading(
         "renormalise": renormalise,
         "inputs": _model_inputs(inputs, columns, None if groups else group),
     }
+
+
+def _notation(missing: str | None, positive: str | None, bins: list[str] | None) -> Any:
+    """How labels are meant, from the options."""
+    from fairsparse.auditing.inputs.labels import Notation
+    from fairsparse.core import InputError
+
+    ranges = {}
+    for one in bins or ():
+        name, _, k = one.rpartition("=")
+        if not name or not k.isdecimal():
+            raise InputError(f"--bins {one}: write COLUMN=K with a whole number K, such as age=4")
+        ranges[name] = int(k)
+    return Notation(missing.split(",") if missing else (), positive, ranges)
 
 
 def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fairsparse.core import UNKNOWN, InputError
+from fairsparse.core import UNKNOWN, InputError, tells_apart
 from fairsparse.data.splits import Assigned, Ints
 from fairsparse.data.task import SPLITS
 
@@ -45,6 +45,13 @@ class Labels:
         y, class_names = coded(frame[target])
         if not groups:
             return cls.without_groups(y, class_names)
+        for column in groups:
+            values, rows = frame[column].nunique(), int(frame[column].notna().sum())
+            if tells_apart(values, rows):
+                raise InputError(
+                    f"{name}: group column '{column}' has {values:,} values in {rows:,} rows and is"
+                    " no group of people; choose another, or put its values into ranges"
+                )
         group, group_names = intersect(frame, groups)
         if not group_names:
             raise InputError(
@@ -107,7 +114,7 @@ def yes_or_no(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns that say what is in which split.
+    """Columns that say what is in which split, and words of all columns.
 
     Parameters
     ----------
@@ -115,10 +122,13 @@ class Columns:
         Column with train, cal, val or test; splits it does not name are taken from train.
     identity : str, optional
         Column that says whose row it is; no identity is then in two splits.
+    missing : tuple of str
+        Words that stand for a missing value, besides an empty field, such as ``"NA"``.
     """
 
     split_column: str | None = None
     identity: str | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:

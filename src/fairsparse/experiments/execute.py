@@ -19,6 +19,7 @@ from fairsparse.auditing.compare import compare_networks
 from fairsparse.checkpoint import Stages, digest
 from fairsparse.core import Predictions
 from fairsparse.data import Task
+from fairsparse.data.files.features import Features
 from fairsparse.data.task import SPLITS
 from fairsparse.experiments.controls import measure_controls
 from fairsparse.experiments.plan import Setup
@@ -93,7 +94,7 @@ def describe_run(
     model: nn.Module, setup: Setup, developed: Developed, source: dict[str, Any]
 ) -> dict[str, Any]:
     """What a record tells of a run besides what was measured."""
-    task, method = setup.task, setup.method
+    task, method, about = setup.task, setup.method, setup.task.train.transform
     masks, trainer = developed.outcome.masks, developed.trainer
     return {
         "format": FORMAT,
@@ -108,6 +109,7 @@ def describe_run(
             "group_names": task.group_names,
             "attributes": task.attributes,
             "notes": task.notes,
+            **({"columns": about.columns} if isinstance(about, Features) else {}),
         },
         "model": describe_model(model, masks, task, source),
         "method": {

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fairsparse.auditing.examples import Examples
-from fairsparse.auditing.inputs.labels import CLASS, column
+from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.core import InputError
 from fairsparse.fairness.measure.counts import Array
 
@@ -120,9 +120,8 @@ def agreement(
     against = next(iter(maps)) if reference is None else reference
     if against not in maps:
         raise InputError(f"there are no maps of '{against}'; there are {', '.join(maps)}")
-    n = len(column("y", y))
-    weight = _weights(weights, maps, n)
-    examples, _ = Examples.of(y, {}, groups, class_names)
+    examples = Examples.of(y, {}, groups, class_names).examples
+    weight = _weights(weights, maps, len(examples.y))
     others = {name: those for name, those in maps.items() if name != against}
     alike = {name: correlation(maps[against], those) for name, those in others.items()}
     rng = np.random.default_rng(seed)

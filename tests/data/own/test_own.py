@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -175,3 +176,13 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
 def test_a_task_of_one_class() -> None:
     with pytest.raises(InputError, match="the target has 1 class"):
         task((X, Y * 0), (X, Y * 0))
+
+
+def test_objects_of_pandas_in_another_order_are_refused() -> None:
+    x, y, group = (pd.DataFrame(v.numpy()) for v in examples())
+    parts = x, y[0], group[0]
+    assert counts(task(parts, examples(60, 1)))["test"] == [20, 20, 20]
+    for i in range(3):
+        other = [v[::-1] if i == k else v for k, v in enumerate(parts)]
+        with pytest.raises(InputError, match="inputs, labels and groups have different indices"):
+            task(other, examples(60, 1))

@@ -141,7 +141,6 @@ def with_value(column, row, value):
         (None, {"groups": ("gender",)}, "no column 'gender'"),
         (None, {"drop": ("x",)}, "no column 'x'"),
         (None, {"categorical": ("x",)}, "no column 'x'"),
-        (None, {"categorical": ("sex",)}, "column 'city' is numeric but has 'Rome' in row 1;"),
         (None, {"drop": ("age", "city", "code", "sex", "owner")}, "no feature columns are left"),
         (with_value("hired", [3, 7], None), {}, r"'hired' is missing in 2 rows \(first: row 4\)"),
         (with_value("hired", slice(None), "no"), {}, r"has 1 class \(no\)"),
@@ -162,7 +161,8 @@ def test_table_bad_input(tmp_path, change, options, message):
 
 
 def test_table_too_many_categories(tmp_path):
-    frame = pd.DataFrame({"name": [f"n{i}" for i in range(1001)], "y": np.arange(1001) % 2})
+    names = [f"n{i % 1001}" for i in range(5005)]
+    frame = pd.DataFrame({"name": names, "y": np.arange(5005) % 2})
     with pytest.raises(InputError, match="column 'name' has 1001 categories, at most 1000"):
         table(write(tmp_path, frame), "y")
 
@@ -183,6 +183,91 @@ def test_unreadable_tables(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         table(tmp_path / name, "a")
+
+
+def rows(n=900):
+    i = np.arange(n)
+    frame = people(n)[["city", "sex", "hired"]]
+    frame["joined"] = [f"2020-{1 + k % 9:02d}-{1 + k % 27:02d}" for k in i]
+    frame["letter"] = [f"Dear {k}" for k in i]
+    return frame
+
+
+def test_a_column_that_tells_rows_apart_is_no_feature_unless_asked_for(tmp_path):
+    path = write(tmp_path, rows())
+    with pytest.raises(InputError, match="column 'letter' has 900 texts in 900 rows; drop it"):
+        table(path, "hired")
+    dropped = table(path, "hired", drop=("letter",))
+    assert dropped.input_shape == (3 + 2 + 27,)
+    assert dropped.notes.endswith("Features: 'joined' became 27 categories, of dates.")
+    assert table(path, "hired", categorical=("letter",)).input_shape[0] > 500
+    days = rows().assign(joined=pd.date_range("2020-01-01", periods=900).astype(str))
+    for frame in (days, days.assign(joined=pd.to_datetime(days["joined"]))):
+        name = "p.parquet" if frame is not days else "p.csv"
+        with pytest.raises(InputError, match=r"'joined' has 900 dates in 900 rows.*the year"):
+            table(write(tmp_path, frame, name), "hired", drop=("letter",))
+    numbered = rows().assign(row=np.arange(900)[::-1])
+    assert (
+        "'row' numbers the rows"
+        in table(write(tmp_path, numbered), "hired", drop=("letter", "joined")).notes
+    )
+
+
+def test_a_column_that_tells_rows_apart_is_no_group(tmp_path):
+    path = write(tmp_path, rows())
+    with pytest.raises(InputError, match="group column 'letter' has 900 values in 900 rows"):
+        table(path, "hired", groups=("sex", "letter"), drop=("letter",))
+
+
+def test_what_is_listed_as_categorical_adds_to_what_holds_no_numbers(tmp_path):
+    task = table(write(tmp_path, people()), "hired", categorical=("code",), drop=("owner",))
+    assert task.input_shape == (1 + 3 + 4 + 2,)  # age; city, code, sex
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet", "p.jsonl"])
+def test_only_an_empty_field_is_missing_unless_words_are_listed(tmp_path, name):
+    frame = people()[["city", "sex", "hired"]].astype(object)
+    words = np.array(["f", "m", "NA", "None", "null", "n/a", ""], object)[np.arange(120) // 2 % 7]
+    frame["sex"] = words
+    path = tmp_path / name
+    if name.endswith("jsonl"):
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        write(tmp_path, frame, name)
+    every = table(path, "hired", groups=("sex",), drop=("sex",))
+    assert every.group_names == ("NA", "None", "f", "m", "n/a", "null")
+    listed = table(path, "hired", groups=("sex",), drop=("sex",), missing=("NA", "null"))
+    assert listed.group_names == ("None", "f", "m", "n/a")
+    unknown = sum(int((getattr(listed, s).group == -1).sum()) for s in SPLITS)
+    assert unknown == int(np.isin(words, ["NA", "null", ""]).sum())
+
+
+def test_a_word_among_numbers_is_told_and_may_be_listed(tmp_path):
+    frame = people().astype({"age": object})
+    frame.loc[[4, 9], "age"] = "NA"
+    path = write(tmp_path, frame)
+    with pytest.raises(InputError, match="'age' holds numbers, and 'NA' in row 5; list that in"):
+        table(path, "hired")
+    assert table(path, "hired", missing=("NA",)).input_shape == (3 + 3 + 2,)
+
+
+def test_bytes_are_texts(tmp_path):
+    frame = people()
+    expected = table(write(tmp_path, frame, "a.parquet"), "hired", groups=("sex",))
+    for column in ("hired", "sex", "city"):
+        frame[column] = frame[column].str.encode("utf-8")
+    task = table(write(tmp_path, frame, "b.parquet"), "hired", groups=("sex",))
+    assert task.fingerprint == expected.fingerprint
+    frame.loc[3, "city"] = b"\xff"
+    with pytest.raises(InputError, match="'city' holds bytes that are no UTF-8 text"):
+        table(write(tmp_path, frame, "c.parquet"), "hired")
+
+
+@pytest.mark.parametrize(("mark", "called"), [(";", ";"), ("\t", "tab"), ("|", r"\|")])
+def test_another_separator_is_told(tmp_path, mark, called):
+    people().to_csv(tmp_path / "t.csv", index=False, sep=mark)
+    with pytest.raises(InputError, match=f"one column, .*separated by '{called}'; write the file"):
+        table(tmp_path / "t.csv", "hired")
 
 
 def test_missing_table(tmp_path):

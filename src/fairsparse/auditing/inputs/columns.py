@@ -8,11 +8,13 @@ fairsparse stands for its sparse network, or with ``:dense`` for its dense one.
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,6 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from fairsparse.auditing.inputs.contents import (
-    Coded,
     Contents,
     ReducedScores,
     coded,
@@ -34,8 +35,10 @@ from fairsparse.auditing.inputs.contents import (
     reduced,
     together,
 )
-from fairsparse.auditing.inputs.labels import text
+from fairsparse.auditing.inputs.groups import groups_of
+from fairsparse.auditing.inputs.labels import PLAIN, Coded, Notation, column, native, text
 from fairsparse.core import InputError
+from fairsparse.data.files.table import separator
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.record import read_record
 from fairsparse.registry import listing, nearest
@@ -45,7 +48,7 @@ _BLOCK = 2**25  # bytes of a CSV file read at once
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that files are read by.
+    """Names of the columns that files are read by, and how what they hold is meant.
 
     Those of score columns begin with ``score``; the rest is the class.
     """
@@ -54,6 +57,7 @@ class Columns:
     truth: str = "y"
     prediction: str = "prediction"
     score: str = "score_"
+    notation: Notation = field(default=PLAIN, kw_only=True)
 
 
 def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> Contents:
@@ -78,13 +82,26 @@ def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> 
         raise InputError(f"{path}: no such file")
     try:
         return READERS[where.suffix](path, columns, attributes)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({str(error)[:200]}); restore it") from None
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be read ({reason}); restore it") from None
+
+
+def key_of(path: str, name: str, columns: Columns) -> pd.Index | None:
+    """What a column of a file holds, if it tells all rows apart; else None."""
+    try:
+        return READERS[Path(path).suffix](path, replace(columns, id=name), ()).ids
+    except (InputError, pa.ArrowException):
+        return None
 
 
 def _csv(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:
-    reading = pa.csv.ReadOptions(block_size=_BLOCK)
-    with pa.csv.open_csv(path, reading) as reader:
+    _check_header(path)
+    options = {
+        "read_options": pa.csv.ReadOptions(block_size=_BLOCK),
+        "parse_options": pa.csv.ParseOptions(newlines_in_values=True),
+    }
+    with pa.csv.open_csv(path, **options) as reader:
         wanted = _wanted(path, reader.schema.names, columns, attributes)
     labels = pa.dictionary(pa.int32(), pa.string())
     kinds = dict.fromkeys(wanted.names, labels) | dict.fromkeys(wanted.scores, pa.float32())
@@ -94,10 +111,22 @@ def _csv(path: str, columns: Columns, attributes: Sequence[str] | None) -> Conte
         include_columns=wanted.names,
         column_types=kinds,
         strings_can_be_null=True,
-        null_values=["", "NA", "NaN", "nan", "null", "None"],
+        null_values=[""],
     )
-    with pa.csv.open_csv(path, reading, convert_options=convert) as reader:
+    with pa.csv.open_csv(path, convert_options=convert, **options) as reader:
         return _table(path, reader, columns, wanted)
+
+
+def _check_header(path: str) -> None:
+    """Refuse a table whose fields are not separated by commas."""
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        names = next(csv.reader([file.readline(2**16)]), [])
+    other = separator(names)
+    if other:
+        raise InputError(
+            f"{path}: its header is one column, '{names[0][:80]}', which looks like several"
+            f" separated by '{other}'; write the file with commas"
+        )
 
 
 def _parquet(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:
@@ -108,11 +137,16 @@ def _parquet(path: str, columns: Columns, attributes: Sequence[str] | None) -> C
 
 
 class _Wanted(NamedTuple):
-    """Columns to read, and which of them hold scores and groups."""
+    """Columns to read, which of them hold scores and groups, and all that hold neither labels.
+
+    Whether groups were asked for by name says ``asked``.
+    """
 
     names: list[str]
     scores: list[str]
     groups: list[str]
+    others: tuple[str, ...] = ()
+    asked: bool = True
 
 
 def _wanted(
@@ -130,23 +164,22 @@ def _wanted(
             raise InputError(
                 f"{path}: has no column '{name}'{nearest(name, names)}; columns: {listing(names)}"
             )
-    return _Wanted(list(dict.fromkeys([*fixed, *scores, *groups])), scores, groups)
+    read = list(dict.fromkeys([*fixed, *scores, *groups]))
+    return _Wanted(read, scores, groups, tuple(others), attributes is not None)
 
 
-def _table(
-    path: str, batches: Iterable[Any], columns: Columns, wanted: _Wanted, n: int = 0
-) -> Contents:
-    """What pieces of a table say of their rows, or of `n` where it has no column."""
+def _table(path: str, batches: Iterable[Any], columns: Columns, wanted: _Wanted) -> Contents:
+    """What pieces of a table say of their rows."""
     labels = (columns.truth, columns.prediction, *wanted.groups)
     pieces: dict[str, list[Any]] = {name: [] for name in labels if name in wanted.names}
     ids: list[Any] = []
-    classes = tuple(name.removeprefix(columns.score) for name in wanted.scores)
+    classes = _score_classes(path, wanted.scores, columns)
     scores: list[ReducedScores] = []
-    rows = 0
+    missing, rows = columns.notation.missing, 0
     for batch in batches:
         rows += batch.num_rows
         for name in pieces:
-            pieces[name].append(encoded(batch.column(name)))
+            pieces[name].append(encoded(_flat(path, name, batch.column(name))))
         if columns.id in wanted.names:
             ids.append(batch.column(columns.id))
         if wanted.scores:
@@ -155,32 +188,88 @@ def _table(
                 for c in wanted.scores
             ]
             said = pieces.get(columns.prediction)
-            chosen = coded(said[-1:]).recoded(classes) if said else None
+            chosen = coded(said[-1:], missing).recoded(classes) if said else None
             scores.append(reduced(np.stack(parts, axis=1), chosen))
-    if not (rows or n):
+    if not rows:
         raise InputError(f"{path}: holds no rows")
-    done = {name: coded(column) for name, column in pieces.items()}
+    done = {name: coded(column, missing) for name, column in pieces.items()}
+    index = _ids(path, pa.chunked_array(ids)) if ids else None
+    read = _contents(path, rows, columns, wanted, done, index)
+    return replace(read, scores=together(scores) if scores else None, classes=classes)
+
+
+def _contents(
+    path: str,
+    n: int,
+    columns: Columns,
+    wanted: _Wanted,
+    labels: dict[str, Coded],
+    ids: pd.Index | None,
+) -> Contents:
+    """What columns of labels, and ids, say of `n` rows."""
+    attributes: dict[str, Coded] = {}
+    notes: tuple[str, ...] = ()
+    for name in wanted.groups:
+        key = "" if ids is not None else f", or match rows by it with --id {name}"
+        try:
+            groups, told = groups_of(name, labels[name], columns.notation, wanted.asked, key)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        attributes[name], notes = groups, (*notes, *told)
     return Contents(
         path,
-        rows or n,
-        _ids(path, ids) if ids else None,
-        done.get(columns.truth),
-        done.get(columns.prediction),
-        together(scores) if scores else None,
-        classes,
-        {name: done[name].in_order() for name in wanted.groups},
+        n,
+        ids,
+        labels.get(columns.truth),
+        labels.get(columns.prediction),
+        attributes=attributes,
+        others=wanted.others,
+        notes=notes,
     )
 
 
-def _ids(path: str, parts: list[Any]) -> pd.Index:
-    column = pa.chunked_array(parts)
+def _score_classes(path: str, names: Sequence[str], columns: Columns) -> tuple[str, ...]:
+    classes = tuple(text(name.removeprefix(columns.score)) for name in names)
+    if len(set(classes)) < len(classes):
+        raise InputError(f"{path}: has scores of one class twice; rename a column")
+    return classes
+
+
+def _flat(path: str, name: str, column: Any) -> Any:
+    if pa.types.is_nested(column.type):
+        raise InputError(
+            f"{path}: column '{name}' holds {column.type}; one number or text in each row is"
+            " needed: take it apart"
+        )
+    if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
+        return column.cast(pa.binary()).cast(pa.string())
+    return column
+
+
+def _ids(path: str, column: Any) -> pd.Index:
+    """Ids (N,) of an arrow column, in one notation: whole numbers where all are, else texts.
+
+    Numbers of 64 bits are small and fast; 007 is not 7, and stays text.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
+        raise InputError(f"{path}: ids are of {kind}; whole numbers or texts are needed")
+    if pa.types.is_floating(kind):
+        column = _whole(path, column)
+    if not pa.types.is_integer(column.type):
+        column = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        column = pc.replace_substring_regex(column, r"^(-?[0-9]+)\.0+$", r"\1")
+        column = pc.if_else(pc.equal(column, ""), None, column)
     if column.null_count:
         raise InputError(f"{path}: {column.null_count:,} rows have no id; give each row one")
-    if not pa.types.is_integer(column.type):
-        column = column.cast(pa.string())
-        # whole numbers of 64 bits are small and fast; 007 is not 7, and stays text
-        if pc.all(pc.match_substring_regex(column, r"^(0|-?[1-9][0-9]{0,17})$")).as_py():
-            column = pc.cast(column, pa.int64())
+    if column.type != pa.int64():
+        words = column.cast(pa.string())
+        column = words
+        if pc.all(pc.match_substring_regex(words, r"^(0|-?[1-9][0-9]{0,18})$")).as_py():
+            with contextlib.suppress(pa.ArrowInvalid):  # more than 64 bits
+                column = words.cast(pa.int64())
     index = pd.Index(column.to_pandas())
     if not index.is_unique:
         twice = index[index.duplicated()].unique()
@@ -189,6 +278,18 @@ def _ids(path: str, parts: list[Any]) -> pd.Index:
             f" {listing([str(i) for i in twice], 3)}; give each example one row"
         )
     return index
+
+
+def _whole(path: str, column: Any) -> Any:
+    """Ids that are stored as decimal numbers, as whole ones where they are."""
+    column = column.cast(pa.float64())
+    values = column.drop_null().to_numpy()
+    if (np.abs(values) > 2**53).any():
+        raise InputError(
+            f"{path}: ids are decimal numbers beyond 2**53, which have lost digits; write them as"
+            " whole numbers or texts"
+        )
+    return column.cast(pa.int64()) if (values == np.floor(values)).all() else column
 
 
 def npz_arrays(path: str) -> dict[str, Array]:
@@ -209,8 +310,10 @@ def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Conte
     scores = arrays.pop("scores", None)
     if scores is None:
         return of_arrays(path, arrays, columns, attributes)
-    if scores.ndim != 2 or not np.issubdtype(scores.dtype, np.number):
-        raise InputError(f"{path}: scores must be numbers (N, C); got shape {scores.shape}")
+    if scores.ndim != 2 or scores.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path}: scores must be numbers (N, C); got {scores.dtype} of shape {scores.shape}"
+        )
     source = of_arrays(path, arrays, columns, attributes, len(scores))
     classes = source.classes or tuple(str(c) for c in range(scores.shape[1]))
     if len(classes) != scores.shape[1]:
@@ -235,13 +338,22 @@ def of_arrays(
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"{path}: its arrays must be of one length; got {sorted(lengths)}")
     own = [k for k in (columns.id, columns.truth, columns.prediction) if k in flat]
-    groups = [k for k in flat if k not in own] if attributes is None else list(attributes)
+    others = tuple(k for k in flat if k not in own)
+    groups = list(others if attributes is None else attributes)
     for name in groups:
         if name not in flat:
             raise InputError(f"{path}: has no array '{name}'; arrays: {listing(sorted(flat))}")
-    wanted = _Wanted(list(dict.fromkeys([*own, *groups])), [], groups)
-    batches = pa.table({k: flat[k] for k in wanted.names}).to_batches()
-    return replace(_table(path, batches, columns, wanted, lengths.pop()), classes=classes)
+    wanted = _Wanted([], [], groups, others, attributes is not None)
+    labels = {
+        k: column(f"{path}: {k}", flat[k], columns.notation.missing)
+        for k in (*own, *groups)
+        if k != columns.id
+    }
+    ids = None
+    if columns.id in flat:
+        ids = _ids(path, pa.array(native(f"{path}: {columns.id}", flat[columns.id])))
+    read = _contents(path, lengths.pop(), columns, wanted, labels, ids)
+    return replace(read, classes=classes)
 
 
 def _run(folder: Path, role: str) -> Contents:
@@ -256,7 +368,7 @@ def _run(folder: Path, role: str) -> Contents:
         ) from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{folder}: damaged, or not a run; restore it, or run again") from None
-    classes = tuple(data.class_names)
+    classes = tuple(text(name) for name in data.class_names)
     return Contents(
         f"{folder}:{role}",
         len(y),
@@ -264,6 +376,7 @@ def _run(folder: Path, role: str) -> Contents:
         scores=of_network(logits)[0],
         classes=classes,
         attributes=coded_groups(group, data.group_names, data.attributes),
+        positive=classes[1] if len(classes) == 2 else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,26 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import special
 
-from fairsparse.auditing.inputs.labels import TOLERANCE, recode, sorted_codes, text
-from fairsparse.core import UNKNOWN
+from fairsparse.auditing.inputs.labels import TOLERANCE, Coded, Coding
 from fairsparse.fairness.measure.counts import Array
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A column of labels: codes (N,), -1 where there is none, and what they stand for."""
-
-    codes: Array
-    names: tuple[str, ...]
-
-    def in_order(self) -> Coded:
-        """The same with its names in order."""
-        codes, names = sorted_codes(self.codes, self.names)
-        return Coded(codes.astype(np.int32), names)
-
-    def recoded(self, names: Sequence[str]) -> Array:
-        """Codes (N,) of these `names`, int64; -1 for others."""
-        return recode(self.codes, self.names, names)
 
 
 def coded_groups(codes: Array, names: Sequence[str], attributes: Sequence[str]) -> dict[str, Coded]:
@@ -65,27 +47,27 @@ class Contents:
     scores: ReducedScores | None = None
     classes: tuple[str, ...] = ()  # of the scores
     attributes: dict[str, Coded] = field(default_factory=dict)  # other columns, as asked for
+    others: tuple[str, ...] = ()  # names of all columns but those of classes and scores
+    positive: str | None = None  # the positive one of its classes, where it says so
+    notes: tuple[str, ...] = ()  # of what was read
 
 
 def encoded(column: Any) -> Any:
     """An arrow column with each distinct value once."""
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
     return column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
 
 
-def coded(pieces: Sequence[Any]) -> Coded:
-    """A column of labels in encoded pieces."""
-    position: dict[str, int] = {}
+def coded(pieces: Sequence[Any], missing: Iterable[str] = ()) -> Coded:
+    """A column of labels in encoded pieces; words in `missing` are no labels."""
+    coding = Coding(missing)
     codes = []
     for piece in pieces:
-        table = [
-            UNKNOWN
-            if v is None or v != v or v == ""
-            else position.setdefault(text(v), len(position))
-            for v in piece.dictionary.to_pylist()
-        ]
-        indices = piece.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
-        codes.append(np.array([*table, UNKNOWN], np.int32)[indices])
-    return Coded(np.concatenate(codes), tuple(position))
+        table = coding.table(piece.dictionary.to_pylist())
+        indices = piece.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
+        codes.append(table[indices])
+    return Coded(np.concatenate(codes), coding.names)
 
 
 def reduced(scores: Array, chosen: Array | None = None) -> ReducedScores:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from fairsparse.auditing.inputs.columns import READERS, Columns, npz_arrays, of_arrays, read
-from fairsparse.auditing.inputs.contents import Coded, Contents, coded_groups, of_network
+from fairsparse.auditing.inputs.contents import Contents, coded_groups, of_network
+from fairsparse.auditing.inputs.labels import Coded, native, text
 from fairsparse.auditing.inputs.networks import MODEL_FILES, is_model, scores
 from fairsparse.core import InputError, Inputs
 from fairsparse.data.files.images import pixels
@@ -53,6 +54,7 @@ def read_inputs(
             f"{path}: holds no inputs, arrays of two or more dimensions; arrays:"
             f" {listing(sorted(arrays))}"
         )
+    inputs = {k: native(f"{path}: {k}", v) for k, v in inputs.items()}
     odd = sorted(k for k, v in inputs.items() if v.dtype.kind not in "fiub")
     if odd:
         raise InputError(f"{path}: {odd[0]} is of {inputs[odd[0]].dtype}; inputs must be numbers")
@@ -80,9 +82,15 @@ def of_task(task: Task, attributes: Sequence[str] | None = None) -> ModelInputs:
     for name in attributes or ():
         if name not in groups:
             raise InputError(f"{task.name}: has no groups '{name}'; it has {listing(list(groups))}")
-    y = Coded(split.y.numpy().astype(np.int32), task.class_names)
-    place, classes = f"{task.name}, test split", task.class_names
-    about = Contents(place, len(split), truth=y, classes=classes, attributes=groups)
+    classes = tuple(text(name) for name in task.class_names)
+    about = Contents(
+        f"{task.name}, test split",
+        len(split),
+        truth=Coded(split.y.numpy().astype(np.int32), classes),
+        classes=classes,
+        attributes=groups,
+        positive=classes[1] if len(classes) == 2 else None,
+    )
     return ModelInputs(about, lambda rows: split.batch(torch.from_numpy(rows)).x, task_viewer(task))
 
 
@@ -115,7 +123,7 @@ def read_any(
             " file, or with the configuration of a run, whose test split is taken"
         )
     raw = scores(path, inputs.about.n, inputs.batch)
-    names = tuple(class_names or inputs.about.classes)
+    names = tuple(map(text, class_names or inputs.about.classes))
     names = names or tuple(str(c) for c in range(raw.shape[1]))
     if len(names) != raw.shape[1]:
         raise InputError(
@@ -128,4 +136,5 @@ def read_any(
     said, logits = of_network(raw)
     if logits and notes is not None:
         notes.append(f"The scores of {path} were taken for logits.")
-    return replace(inputs.about, path=path, scores=said, classes=names, attributes={})
+    about = replace(inputs.about, attributes={}, others=(), notes=())
+    return replace(about, path=path, scores=said, classes=names)

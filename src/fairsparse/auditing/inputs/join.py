@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
-from fairsparse.auditing.inputs.columns import Columns, read
-from fairsparse.auditing.inputs.contents import Coded, Contents
+from fairsparse.auditing.inputs.classes import Classes, spelling
+from fairsparse.auditing.inputs.columns import Columns, key_of, read
+from fairsparse.auditing.inputs.contents import Contents
 from fairsparse.auditing.inputs.examples_of import ModelInputs, read_any
-from fairsparse.auditing.inputs.labels import TOLERANCE, sorted_names, text
+from fairsparse.auditing.inputs.groups import check_bins
+from fairsparse.auditing.inputs.labels import TOLERANCE, Coded, text
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.registry import listing
@@ -94,36 +98,77 @@ def join(
     for name, path in paths.items():
         mine = attributes if not (sources or groups or inputs) else ()
         sources[name] = read_any(path, columns, mine, inputs, class_names, notes)
-    several = list(sources.values())
-    place = inputs.about if inputs else several[0]
+    place = inputs.about if inputs else next(iter(sources.values()))
     about = read(groups, columns, attributes or None) if groups else place
-    everyone = list({id(s): s for s in (*several, about, place)}.values())
-    rows = _join(several, everyone, notes)
+    check_bins(columns.notation, list(about.attributes))
+    return _joined(sources, about, place, columns, class_names, renormalise, notes)
+
+
+def _joined(
+    sources: dict[str, Contents],
+    about: Contents,
+    place: Contents,
+    columns: Columns,
+    class_names: Sequence[str] | None,
+    renormalise: bool,
+    notes: list[str],
+) -> Joined:
+    """Join models by name, what has the groups, and what has the rows of examples."""
+    given = None if class_names is None else [text(name) for name in class_names]
+    spelled = spelling([*_words([*sources.values(), about, place]), *(given or ())])
+    sources = {name: _spelled(source, spelled) for name, source in sources.items()}
+    about, place = _spelled(about, spelled), _spelled(place, spelled)
+    several = list(sources.values())
+    everyone = list({s.path: s for s in (*several, about, place)}.values())
+    rows = _join(several, everyone, columns, notes)
     y = _truth(everyone, rows, columns)
     for source in several:
         _check_scores(source, renormalise)
-    predicted = {name: _predictions(s, columns, rows[id(s)]) for name, s in sources.items()}
-    names = _classes([y, *predicted.values()], several, class_names)
-    sure = {name: _confidence(s, rows[id(s)]) for name, s in sources.items()}
-    belong = {k: (_at(c, rows[id(about)]), c.names) for k, c in about.attributes.items()}
+    predicted = {name: _predictions(s, columns, rows[s.path]) for name, s in sources.items()}
+    classes = Classes.of(
+        {"y": y, **predicted},
+        {"y": f"column '{columns.truth}'", **{name: s.path for name, s in sources.items()}},
+        [spelled.get(name, name) for name in given] if given else _scored(several),
+        columns.notation,
+        default=next((s.positive for s in everyone if s.positive), None),
+    )
+    sure = {name: _confidence(s, rows[s.path]) for name, s in sources.items()}
+    belong = {k: (_at(c, rows[about.path]), c.names) for k, c in about.attributes.items()}
+    told = [note for source in everyone for note in source.notes]
     return Joined(
-        Examples(y.recoded(names), names, belong),
-        {name: column.recoded(names) for name, column in predicted.items()},
+        Examples(y.recoded(classes.names), classes.names, belong),
+        {name: column.recoded(classes.names) for name, column in predicted.items()},
         {name: c for name, c in sure.items() if c is not None},
-        rows[id(place)],
-        None if several[0].ids is None else several[0].ids[rows[id(several[0])]],
-        tuple(notes),
+        rows[place.path],
+        None if several[0].ids is None else several[0].ids[rows[several[0].path]],
+        (*notes, *told, *classes.notes),
     )
 
 
+def _words(sources: Iterable[Contents]) -> Iterator[str]:
+    """All names of classes in files."""
+    for source in sources:
+        for column in (source.truth, source.prediction):
+            yield from column.names if column else ()
+        yield from source.classes
+
+
+def _spelled(source: Contents, spelled: Mapping[str, str]) -> Contents:
+    truth, said = (c and c.spelled(spelled) for c in (source.truth, source.prediction))
+    classes = tuple(spelled.get(name, name) for name in source.classes)
+    return replace(source, truth=truth, prediction=said, classes=classes)
+
+
 def _join(
-    sources: Sequence[Contents], everyone: Sequence[Contents], notes: list[str]
-) -> dict[int, Array]:
+    sources: Sequence[Contents], everyone: Sequence[Contents], columns: Columns, notes: list[str]
+) -> dict[str, Array]:
     """Rows of each source, in one order, -1 where groups have none; told is what did not match."""
     first = sources[0]
-    same = {id(s): np.arange(first.n) for s in everyone}
+    same = {s.path: np.arange(first.n) for s in everyone}
     with_ids = [s for s in everyone if s.ids is not None]
     if len(with_ids) < len(everyone):
+        if not with_ids:
+            _check_order(everyone, columns)
         sizes = {s.path: s.n for s in everyone}
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{path} {n:,}" for path, n in sizes.items())
@@ -131,7 +176,7 @@ def _join(
                 "without an id column in every file rows are matched by their order, and these"
                 f" differ in length: {listed}; give each file an id column"
             )
-        if len(with_ids) > 1:
+        if with_ids:
             raise InputError(
                 "some files have an id column and some have none; give it to all or to none"
             )
@@ -139,18 +184,21 @@ def _join(
         return same
     if all(s.n == first.n and s.ids.equals(first.ids) for s in everyone):
         return same
-    common = first.ids
-    for source in sources[1:]:
-        common = common[source.ids.get_indexer(common) >= 0]
-    joined = {id(s): s.ids.get_indexer(common) for s in everyone}
+    if len({s.ids.dtype for s in everyone}) > 1:  # numbers in one file and texts in another
+        ids = {s.path: s.ids.astype(str) for s in everyone}
+    else:
+        ids = {s.path: s.ids for s in everyone}
+    common = ids[first.path]
+    for source in sources:
+        at = ids[source.path].get_indexer(common) >= 0
+        if not at.any():
+            raise _nothing(source, first, everyone)
+        common = common[at]
+    joined = {s.path: ids[s.path].get_indexer(common) for s in everyone}
     for source in everyone:
-        matched = int((joined[id(source)] >= 0).sum())
+        matched = int((joined[source.path] >= 0).sum())
         if matched == 0:
-            mine, theirs = ([str(i) for i in s.ids[:3]] for s in (first, source))
-            raise InputError(
-                f"no id of {source.path} is in all other files: it has {listing(theirs)}, and"
-                f" {first.path} has {listing(mine)}"
-            )
+            raise _nothing(source, first, everyone)
         if source.n > matched:
             notes.append(
                 f"{source.n - matched:,} of {source.n:,} rows of {source.path} have no match."
@@ -163,7 +211,35 @@ def _join(
     return joined
 
 
-def _truth(everyone: Sequence[Contents], rows: Mapping[int, Array], columns: Columns) -> Coded:
+def _nothing(source: Contents, first: Contents, everyone: Sequence[Contents]) -> InputError:
+    mine, theirs = ([str(i) for i in s.ids[:3]] for s in (first, source))
+    others = "all other files" if len(everyone) > 2 else first.path
+    return InputError(
+        f"no id of {source.path} is in {others}: it has {listing(theirs)}, and"
+        f" {first.path} has {listing(mine)}; name the column of ids with --id"
+    )
+
+
+def _check_order(everyone: Sequence[Contents], columns: Columns) -> None:
+    """Stop where rows would be matched by order, and a column that files share says otherwise.
+
+    That is one which tells the rows of each of two files apart, with values that most of both have,
+    in another order.
+    """
+    shared = Counter(name for source in everyone for name in source.others)
+    for name in (name for name, times in shared.items() if times > 1):
+        keys = {s.path: key_of(s.path, name, columns) for s in everyone if name in s.others}
+        found = [(path, key) for path, key in keys.items() if key is not None]
+        for (path, first), (other, key) in itertools.pairwise(found):
+            one, two = first.astype(str), key.astype(str)
+            if not one.equals(two) and 2 * one.isin(two).sum() > min(len(one), len(two)):
+                raise InputError(
+                    f"no file has the column '{columns.id}', and rows of {path} and {other} are"
+                    f" not in one order: '{name}' differs; match rows by it with --id {name}"
+                )
+
+
+def _truth(everyone: Sequence[Contents], rows: Mapping[str, Array], columns: Columns) -> Coded:
     """The true classes, on which all that have any agree."""
     sources = [s for s in everyone if s.truth is not None]
     if not sources:
@@ -171,9 +247,9 @@ def _truth(everyone: Sequence[Contents], rows: Mapping[int, Array], columns: Col
             f"no file has the true classes (column '{columns.truth}'); name it with --truth"
         )
     first, *others = sources
-    y = _labels(first.truth, rows[id(first)], f"{first.path}: {columns.truth}")
+    y = _labels(first.truth, rows[first.path], f"{first.path}: {columns.truth}")
     for source in others:
-        at = rows[id(source)]
+        at = rows[source.path]
         here = np.flatnonzero(at >= 0)  # a file of groups may lack some
         theirs = _labels(source.truth, at[here], source.path)
         differ = np.flatnonzero(theirs.recoded(y.names) != y.codes[here])
@@ -237,10 +313,8 @@ def _confidence(source: Contents, rows: Array) -> Array | None:
     return np.asarray(source.scores.confidence[rows])
 
 
-def _classes(
-    columns: Sequence[Coded], sources: Sequence[Contents], class_names: Sequence[str] | None
-) -> tuple[str, ...]:
-    y, first = columns[:2]
+def _scored(sources: Sequence[Contents]) -> tuple[str, ...] | None:
+    """The classes that scores are of; None where there are none."""
     scored = [s for s in sources if s.scores is not None and s.prediction is None]
     for other in scored[1:]:
         if set(other.classes) != set(scored[0].classes):
@@ -249,23 +323,4 @@ def _classes(
                 f"{scored[0].path} and {other.path} have scores of different classes:"
                 f" {listing(odd, 5)} in one alone"
             )
-    if class_names is not None:
-        names = tuple(text(c) for c in class_names)
-    elif scored:
-        names = scored[0].classes
-    else:
-        names = sorted_names({*_used(y), *_used(first)})
-    for source, column in zip([None, *sources], columns, strict=True):
-        strange = [n for n in _used(column) if n not in names]
-        if strange:
-            where = "the true classes" if source is None else source.path
-            others = "--classes does" if class_names else "the others do"
-            raise InputError(
-                f"{where}: has classes that {others} not have: {listing(strange, 5)}; known:"
-                f" {listing(names, 8)}; give all with --classes"
-            )
-    return names
-
-
-def _used(column: Coded) -> list[str]:
-    return [column.names[i] for i in np.unique(column.codes)]
+    return scored[0].classes if scored else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,17 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_datetime64_any_dtype, is_integer_dtype, is_numeric_dtype
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 
-from fairsparse.core import InputError
+from fairsparse.core import MANY_VALUES, NOTHING, InputError, tells_apart
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 MOST_CATEGORIES = 1000
+_DATE = r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]|$)"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class Features:
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     categories: int = 0
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What each column became.
+
+        >>> Features(("age", "sex = f", "sex = m"), (0.0,) * 3, (1.0,) * 3, 2).columns
+        {'age': 'number', 'sex': '2 categories'}
+        """
+        numbers = len(self.names) - self.categories
+        words = Counter(name.partition(" = ")[0] for name in self.names[numbers:])
+        return dict.fromkeys(self.names[:numbers], "number") | {
+            name: f"{n} categories" for name, n in words.items()
+        }
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.to(torch.float32)
@@ -91,6 +106,57 @@ def encode_table(
     features = encoder.transform(clean.iloc[order])
     x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
     return x, _described(encoder, numbers, words)
+
+
+def categories(name: str, frame: pd.DataFrame, asked: Sequence[str]) -> tuple[list[str], str]:
+    """Return the columns that become categories, and what has to be told of them.
+
+    They are those that hold no numbers, and those that were `asked` for. `InputError` for one that
+    was not and has about as many values as rows, or holds numbers and a word for nothing.
+    """
+    words, told = [], []
+    for column in frame.columns:
+        values = frame[column].dropna()
+        if column not in asked and is_numeric_dtype(values):
+            if len(values) > MANY_VALUES and _follow_on(values):
+                told.append(f"'{column}' numbers the rows, of which each has another one")
+            continue
+        words.append(column)
+        distinct, dates = values.nunique(), _dates(values)
+        if column not in asked:
+            _check_words(name, values, distinct, dates)
+        if distinct > MANY_VALUES or dates:
+            told.append(f"'{column}' became {distinct:,} categories{', of dates' * dates}")
+    return words, f"Features: {'; '.join(told)}." if told else ""
+
+
+def _check_words(name: str, values: pd.Series, distinct: int, dates: bool) -> None:
+    """Refuse a column that holds no categories and was not asked for as some."""
+    where = f"{name}: column '{values.name}'"
+    texts = values.astype(str).str.strip()
+    rest = texts[pd.to_numeric(texts, errors="coerce").isna()]
+    if 0 < len(rest) < len(texts) / 2 and rest.str.casefold().isin(NOTHING).all():
+        raise InputError(
+            f"{where} holds numbers, and '{rest.iloc[0]}' in row {rest.index[0] + 1}; list that in"
+            " missing, or the column in categorical"
+        )
+    if tells_apart(distinct, len(values)):
+        advice = "give a number such as the year" if dates else "merge its values"
+        raise InputError(
+            f"{where} has {distinct:,} {'dates' if dates else 'texts'} in {len(values):,} rows;"
+            f" drop it, {advice}, or list it in categorical"
+        )
+
+
+def _follow_on(values: pd.Series) -> bool:
+    """Whether whole numbers follow on each other, in any order."""
+    return values.is_unique and is_integer_dtype(values) and np.ptp(values) == len(values) - 1
+
+
+def _dates(values: pd.Series) -> bool:
+    return is_datetime64_any_dtype(values) or bool(
+        len(values) and values.astype(str).str.match(_DATE).mean() > 0.9
+    )
 
 
 def _described(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from fairsparse.core import InputError
 from fairsparse.registry import nearest
 
 
-def read_table(name: str, path: Path) -> pd.DataFrame:
+def read_table(name: str, path: Path, missing: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a CSV or JSON-lines (both also compressed) or Parquet file, by its suffix.
 
-    One that is absent, unreadable or empty, or has rows that do not match its header, is an
-    `InputError`.
+    What is missing is an empty field, or one of the words `missing`; without them, in published
+    files, what pandas takes for it. A file that is absent, unreadable or empty, or has rows that do
+    not match its header, is an `InputError`.
     """
     if not path.is_file():
         raise InputError(
@@ -31,7 +33,14 @@ def read_table(name: str, path: Path) -> pd.DataFrame:
             with warnings.catch_warnings():
                 # Otherwise fields without a header would be dropped, or taken for row names.
                 warnings.simplefilter("error", pd.errors.ParserWarning)
-                frame = pd.read_csv(path, low_memory=False, index_col=False)
+                words = {} if missing is None else {"keep_default_na": False}
+                frame = pd.read_csv(
+                    path,
+                    low_memory=False,
+                    index_col=False,
+                    na_values=["", *(missing or ())],
+                    **words,
+                )
     except pd.errors.ParserWarning:
         raise InputError(
             f"{name}: rows of {path} have more fields than its header; name every column"
@@ -41,7 +50,40 @@ def read_table(name: str, path: Path) -> pd.DataFrame:
         raise InputError(f"{name}: {path} is no readable table: {reason}") from error
     if frame.empty:
         raise InputError(f"{name}: {path} has no rows; give it examples")
+    other = separator(frame.columns)
+    if other:
+        raise InputError(
+            f"{name}: {path} has one column, '{frame.columns[0]}', which looks like several"
+            f" separated by '{other}'; write the file with commas"
+        )
+    if missing is None:
+        return frame
+    for column in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
+        values = _decoded(name, frame[column])
+        frame[column] = values.where(~values.isin(["", *missing]))
     return frame
+
+
+def _decoded(name: str, column: pd.Series) -> pd.Series:
+    """Bytes, as Parquet holds them, as texts."""
+    if not column.map(type).eq(bytes).any():
+        return column
+    try:
+        return column.map(bytes.decode, na_action="ignore")
+    except (UnicodeDecodeError, TypeError):
+        raise InputError(
+            f"{name}: column '{column.name}' holds bytes that are no UTF-8 text; decode or drop it"
+        ) from None
+
+
+def separator(names: Sequence[str]) -> str | None:
+    """What separates the fields of a header that was read as one column; None if it is right.
+
+    >>> separator(["sex;age"]), separator(["sex"]), separator(["sex", "a;b"])
+    (';', None, None)
+    """
+    found = [s for s in (";", "\t", "|") if len(names) == 1 and s in str(names[0])]
+    return {"\t": "tab"}.get(found[0], found[0]) if found else None
 
 
 def require(name: str, frame: pd.DataFrame, columns: Iterable[str], kind: str = "column") -> None:

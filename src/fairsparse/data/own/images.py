@@ -54,7 +54,7 @@ def image_table(
         Share of all examples, where no column gives a test split.
     """
     name = "image-table"
-    frame = read_table(name, path)
+    frame = read_table(name, path, columns.missing)
     require(name, frame, [image, label, *groups, *columns.names])
     if frame[image].isna().any():
         row = int(frame[image].isna().argmax()) + 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fairsparse.data.assembly import table_task
+from fairsparse.data.files.features import categories
 from fairsparse.data.files.table import read_table, require
 from fairsparse.data.labels import Columns
 from fairsparse.data.registry import dataset
@@ -27,7 +29,8 @@ def table(
 
     Every column but target, `split_column`, identity and those in `drop` is a feature, group
     columns included. Numbers are standardized and categories one-hot, fitted on the train split
-    alone; a missing number becomes the median, a missing category a category of its own.
+    alone; a missing number becomes the median, a missing category a category of its own. A column
+    of texts with fewer than five rows for each is refused unless it is in `categorical`.
 
     Terms: those of the data given; whether groups are inferred is for their owner to say.
 
@@ -40,15 +43,17 @@ def table(
     groups : tuple of str
         Columns of sensitive attributes; several are intersected. A missing value is unknown.
     categorical : tuple of str, optional
-        Columns to treat as categories; those that hold no numbers when absent.
+        Columns to treat as categories, besides those that hold no numbers.
     drop : tuple of str
         Columns that are no features; a column here can still be a group.
     test : float in (0, 0.5)
         Share of all examples, where no column gives a test split.
     """
-    frame = read_table("table", path)
+    frame = read_table("table", path, columns.missing)
     roles = [target, *columns.names]
     require("table", frame, [*roles, *groups, *(categorical or ()), *drop])
     features = frame.drop(columns=[*roles, *drop])
     assigned = columns.assigned("table", frame)
-    return table_task("table", frame, target, groups, features, held, assigned, categorical)
+    words, notes = categories("table", features, categorical or ())
+    task = table_task("table", frame, target, groups, features, held, assigned, words)
+    return replace(task, notes=notes)

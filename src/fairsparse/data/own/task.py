@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -85,6 +86,12 @@ def _split(examples: Examples, part: str) -> Split:
             raise InputError(
                 f"{part}: got {len(examples)} arrays; give (x, y) or (x, y, group), or a Dataset"
             )
+        indices = [v.index for v in examples if isinstance(v, (pd.Series, pd.DataFrame))]
+        if not all(index.equals(indices[0]) for index in indices):
+            raise InputError(
+                f"{part}: inputs, labels and groups have different indices; bring them into one"
+                " order with .loc, or give .to_numpy() where rows are in the same order"
+            )
         x, y, *rest = (_tensor(values, part) for values in examples)
         group = rest[0] if rest else torch.full(y.shape, UNKNOWN)
         sizes = [len(v) if v.dim() else 0 for v in (x, y, group)]
@@ -107,7 +114,8 @@ def _tensor(values: Any, part: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()
     try:
-        return torch.as_tensor(np.asarray(values))
+        array = np.asarray(values)
+        return torch.as_tensor(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{part}: got a {type(values).__name__} that is no array of numbers ({error}); give"

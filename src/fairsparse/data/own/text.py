@@ -49,7 +49,7 @@ def text_table(
         Share of all examples, where no column gives a test split.
     """
     name = "text"
-    frame = read_table(name, path)
+    frame = read_table(name, path, columns.missing)
     require(name, frame, [text, label, *groups, *columns.names])
     for column in groups:
         codes, names = coded(frame[column])
