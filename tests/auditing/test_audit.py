@@ -372,7 +372,8 @@ def test_confidence_is_audited_where_both_models_give_probabilities() -> None:
     assert set(gaps.index) == {"sex", "age"}
     sex = rows.loc["sex", "candidate"]
     assert gaps.loc["sex", "candidate"] == pytest.approx(sex.max() - sex.min())
-    assert gaps.loc["sex", "p"] == pytest.approx(1 / 401)  # the least that 400 draws can give
+    assert 0 < gaps.loc["sex", "p"] < 0.05
+    assert gaps.loc["sex", "change_low"] > 0
     labels = audited(case)
     assert labels.calibration.empty
     assert found.tests == labels.tests + 9 + 2

@@ -1,9 +1,17 @@
 """Which ids look like several rows of one person."""
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
 
+import fairsparse
+from fairsparse.auditing.examples import Settings
 from fairsparse.auditing.inputs.clusters import suspicion
+from fairsparse.auditing.inputs.columns import Columns
+from fairsparse.auditing.inputs.join import audit_files
+from fairsparse.core import InputError
 
 
 @pytest.mark.parametrize(
@@ -35,3 +43,81 @@ def test_several_rows_of_one_person_are_suspected(ids: list[str]) -> None:
 )
 def test_ids_that_only_count_are_not(ids: list[str]) -> None:
     assert suspicion(pd.Index(ids)) is None
+
+
+def files(folder: Path, kind: str) -> tuple[str, str, dict]:
+    """Files of two models, the first with persons and weights, and the arrays in them."""
+    rng = np.random.default_rng(0)
+    n = 1200
+    y, person = rng.integers(0, 2, n), rng.integers(0, 120, n)
+    models = [np.where(rng.random(n) < 0.1, 1 - y, y) for _ in range(2)]
+    arrays = {"y": y, "person": person, "weight": rng.choice([1.0, 2.5], n)}
+    ids = [f"x{i}" for i in range(n)]
+    tables = (
+        {"id": ids, "prediction": models[0], **arrays, "sex": rng.choice(["f", "m"], n)},
+        {"id": ids[::-1], "prediction": models[1][::-1]},
+    )
+    paths = [str(folder / f"{name}.{kind}") for name in ("a", "b")]
+    for path, table in zip(paths, tables, strict=True):
+        if kind == "npz":
+            np.savez(path, **{k: np.asarray(v) for k, v in table.items()})
+        elif kind == "csv":
+            pd.DataFrame(table).to_csv(path, index=False)
+        else:
+            pd.DataFrame(table).to_parquet(path, index=False)
+    return *paths, {**tables[0], "models": models}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_files_and_arrays_with_clusters_and_weights_are_audited_alike(
+    kind: str, tmp_path: Path
+) -> None:
+    first, second, arrays = files(tmp_path, kind)
+    columns = Columns(cluster="person", weights="weight")
+    settings = Settings(resamples=20)
+    found = audit_files(
+        first, {"candidate": second}, attributes=["sex"], columns=columns, settings=settings
+    )
+    expected = fairsparse.audit(
+        *arrays["models"],
+        arrays["y"],
+        groups={"sex": arrays["sex"]},
+        cluster=arrays["person"],
+        weights=arrays["weight"],
+        resamples=20,
+    )
+    pd.testing.assert_frame_equal(found.cells, expected.cells)
+    assert (found.cells["effective_n"] < found.cells["n"]).all()
+    assert set(found.attributes) == {"sex"}
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    first, second, _ = files(tmp_path, "csv")
+    with pytest.raises(InputError, match="--cluster people: no file has that column"):
+        audit_files(first, {"b": second}, columns=Columns(cluster="people"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"cluster": [1, 2]}, "cluster must name one for each of the 4 examples; got 2"),
+        ({"cluster": [1, 1, 1, 1]}, "cluster: all examples are in '1'"),
+        ({"cluster": [1, 1, None, 2]}, "of which 1 are missing"),
+        ({"weights": [1, 0, 1, 1]}, "weights must be finite numbers above 0"),
+        ({"weights": [1, np.nan, 1, 1]}, "weights must be finite numbers above 0"),
+        ({"weights": ["a", "b", "c", "d"]}, "weights must be numbers"),
+    ],
+)
+def test_bad_clusters_and_weights_are_refused(more: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fairsparse.audit([0, 1, 0, 1], [0, 1, 1, 1], [0, 1, 0, 1], **more)
+
+
+def test_a_series_of_clusters_is_aligned_by_its_index() -> None:
+    rng = np.random.default_rng(0)
+    y = pd.Series(rng.integers(0, 2, 300))
+    first, second = (y.where(pd.Series(rng.random(300)) > r, 1 - y) for r in (0.1, 0.2))
+    person = pd.Series(rng.integers(0, 60, 300))
+    plain = fairsparse.audit(first, second, y, cluster=person, resamples=20)
+    turned = fairsparse.audit(first, second, y, cluster=person[::-1], resamples=20)
+    pd.testing.assert_frame_equal(plain.cells, turned.cells)

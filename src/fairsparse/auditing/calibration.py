@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,6 @@ def calibration(
     confidence: Array,
     correct: Array,
     examples: Examples,
-    crossed: Mapping[str, tuple[Array, tuple[str, ...]]],
     settings: Settings,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Calibration of two models by group, and the rows of its gaps among the measures.
@@ -67,7 +65,7 @@ def calibration(
     confidence, correct : (2, N)
         The probability that reference and candidate give to what they predict, and whether that
         is right.
-    examples, crossed, settings
+    examples, settings
         As for an audit.
 
     Returns
@@ -80,7 +78,7 @@ def calibration(
     """
     everyone = {EVERYONE: (np.zeros(len(examples.y), np.int64), (EVERYONE,))}
     frames, gaps = [], []
-    for attribute, (codes, names) in {**everyone, **crossed}.items():
+    for attribute, (codes, names) in {**everyone, **examples.crossed(settings.depth)}.items():
         size = len(names)
         if size == 0:
             continue

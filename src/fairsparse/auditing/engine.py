@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -216,30 +216,14 @@ def audit_codes(
     drawn = drawn_together(units, len(candidates), tested, settings.seed)
     # confidence is told of independent examples alone
     sure = (confidence or {}) if examples.sample is None else {}
-    nobody = np.full(len(examples.y), UNKNOWN)
-    contrasts: dict[str, dict[str, Contrast]] = {}
-    rows, overall, calibrated = [], [], []
-    blocks: list[Together] = []
+    one = _Measured([], [], [], [], {})
     for name, codes in candidates.items():
-        both = Outcomes.of([reference, codes], examples.y, nobody, examples.class_names)
-        both = replace(both, sample=examples.sample)
-        overall.append({"candidate_name": name, **findings.overall(both)})
-        contrasts[name] = findings.contrasts(both, examples, settings)
-        measures, some = findings.measures(contrasts[name])
-        if "reference" in sure and name in sure:
-            shares = np.stack([sure["reference"], sure[name]])
-            right = np.stack(both.predicted) == both.true
-            frame, gaps = calibration(name, shares, right, examples, crossed, settings)
-            calibrated.append(frame)
-            measures += gaps
-            some.append(Together(np.array([row["p"] for row in gaps], float), None))
-        blocks += some
-        rows += [{"candidate_name": name, **row} for row in measures]
+        one.add(name, (reference, codes), examples, settings, sure)
     none = pd.DataFrame(columns=list(COLUMNS))
-    sureness = pd.concat(calibrated, ignore_index=True) if calibrated else none
-    blocks.append(Together(sureness["p"].to_numpy(float), None))
+    sureness = pd.concat(one.calibrated, ignore_index=True) if one.calibrated else none
+    blocks = [*one.blocks, Together(sureness["p"].to_numpy(float), None)]
     every, adjusted = findings.Adjustment(tables, *drawn, settings).adjust(blocks)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(one.rows)
     table["p_adjusted"], sureness["p_adjusted"] = np.concatenate(adjusted[:-1]), adjusted[-1]
     every.insert(0, "candidate_name", np.repeat(list(candidates), len(tested)))
     ranking = ranked(every)
@@ -251,15 +235,50 @@ def audit_codes(
         candidates=tuple(ranking["candidate_name"]),
         measures=table,
         cells=every,
-        overall=pd.DataFrame(overall),
+        overall=pd.DataFrame(one.overall),
         calibration=sureness,
-        contrasts=contrasts,
+        contrasts=one.contrasts,
         ranking=ranking,
         versus=pairs(units, list(candidates), tested, settings),
         examples=examples,
         predicted={"reference": reference, **candidates},
         notes=(*notes, *examples.told),
     )
+
+
+class _Measured(NamedTuple):
+    """What was measured of candidates, by rows of tables."""
+
+    rows: list[dict[str, Any]]
+    overall: list[dict[str, Any]]
+    calibrated: list[pd.DataFrame]
+    blocks: list[Together]
+    contrasts: dict[str, dict[str, Contrast]]
+
+    def add(
+        self,
+        name: str,
+        models: tuple[Array, Array],
+        examples: Examples,
+        settings: Settings,
+        confidence: Mapping[str, Array],
+    ) -> None:
+        """Measure a candidate; `models` are what the reference and it predict."""
+        nobody = np.full(len(examples.y), UNKNOWN)
+        both = Outcomes.of(models, examples.y, nobody, examples.class_names)
+        both = replace(both, sample=examples.sample)
+        self.overall.append({"candidate_name": name, **findings.overall(both)})
+        self.contrasts[name] = findings.contrasts(both, examples, settings)
+        measures, blocks = findings.measures(self.contrasts[name])
+        if "reference" in confidence and name in confidence:
+            shares = np.stack([confidence["reference"], confidence[name]])
+            right = np.stack(both.predicted) == both.true
+            frame, gaps = calibration(name, shares, right, examples, settings)
+            self.calibrated.append(frame)
+            measures += gaps
+            blocks.append(Together(np.array([row["p"] for row in gaps], float), None))
+        self.blocks.extend(blocks)
+        self.rows.extend({"candidate_name": name, **row} for row in measures)
 
 
 def _check_primary(primary: str | None, kinds: Sequence[str]) -> None:

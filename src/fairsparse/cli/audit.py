@@ -75,6 +75,15 @@ def audit(
     missing: Missing = None,
     positive: Positive = None,
     bins: Bins = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", help="column of the units sampled, such as persons with pictures"
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="column of how many each example stands for")
+    ] = None,
     margin: Annotated[float, typer.Option(help="a smaller drop counts as no worse")] = 0.01,
     depth: Depth = 2,
     least: Annotated[int, typer.Option(help="smaller cells are shown and not tested")] = 30,
@@ -98,7 +107,9 @@ def audit(
         _named(candidate),
         groups,
         settings=Settings(margin, depth, least, resamples, seed, primary=primary),
-        **_reading(names, groups, group, inputs, classes, renormalise, notation),
+        **_reading(
+            names, groups, group, inputs, classes, renormalise, notation, (cluster, weights)
+        ),
     )
     write(audited, out)
     for name in audited.candidates:
@@ -165,11 +176,13 @@ def _reading(
     classes: str | None,
     renormalise: bool,
     notation: tuple[str | None, str | None, list[str] | None],
+    sampling: tuple[str | None, str | None] = (None, None),
 ) -> dict[str, Any]:
     """How files are read, as `join` takes it; `names` are of columns."""
     from fairsparse.auditing.inputs.columns import Columns
 
-    columns = Columns(*names, notation=_notation(*notation))
+    cluster, weights = sampling
+    columns = Columns(*names, notation=_notation(*notation), cluster=cluster, weights=weights)
     return {
         "attributes": group or [],
         "columns": columns,

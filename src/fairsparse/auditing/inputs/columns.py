@@ -58,6 +58,14 @@ class Columns:
     prediction: str = "prediction"
     score: str = "score_"
     notation: Notation = field(default=PLAIN, kw_only=True)
+    cluster: str | None = field(default=None, kw_only=True)
+    weights: str | None = field(default=None, kw_only=True)
+
+    @property
+    def own(self) -> list[str]:
+        """All that are not groups or scores."""
+        names = (self.id, self.truth, self.prediction, self.cluster, self.weights)
+        return [name for name in names if name is not None]
 
 
 def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> Contents:
@@ -155,7 +163,7 @@ def _wanted(
     twice = {n for n in names if list(names).count(n) > 1}
     if twice:
         raise InputError(f"{path}: has the column '{sorted(twice)[0]}' twice; rename one")
-    fixed = [n for n in (columns.id, columns.truth, columns.prediction) if n in names]
+    fixed = [n for n in columns.own if n in names]
     scores = [n for n in names if n.startswith(columns.score)]
     others = [n for n in names if n not in fixed and n not in scores]
     groups = others if attributes is None else list(attributes)
@@ -170,7 +178,7 @@ def _wanted(
 
 def _table(path: str, batches: Iterable[Any], columns: Columns, wanted: _Wanted) -> Contents:
     """What pieces of a table say of their rows."""
-    labels = (columns.truth, columns.prediction, *wanted.groups)
+    labels = (*columns.own[1:], *wanted.groups)
     pieces: dict[str, list[Any]] = {name: [] for name in labels if name in wanted.names}
     ids: list[Any] = []
     classes = _score_classes(path, wanted.scores, columns)
@@ -223,6 +231,7 @@ def _contents(
         labels.get(columns.truth),
         labels.get(columns.prediction),
         attributes=attributes,
+        sampling={k: labels[k] for k in columns.own[3:] if k in labels},
         others=wanted.others,
         notes=notes,
     )
@@ -337,7 +346,7 @@ def of_arrays(
     lengths = {len(v) for v in flat.values()} | ({n} if n is not None else set())
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"{path}: its arrays must be of one length; got {sorted(lengths)}")
-    own = [k for k in (columns.id, columns.truth, columns.prediction) if k in flat]
+    own = [k for k in columns.own if k in flat]
     others = tuple(k for k in flat if k not in own)
     groups = list(others if attributes is None else attributes)
     for name in groups:

@@ -47,6 +47,7 @@ class Contents:
     scores: ReducedScores | None = None
     classes: tuple[str, ...] = ()  # of the scores
     attributes: dict[str, Coded] = field(default_factory=dict)  # other columns, as asked for
+    sampling: dict[str, Coded] = field(default_factory=dict)  # columns of clusters and weights
     others: tuple[str, ...] = ()  # names of all columns but those of classes and scores
     positive: str | None = None  # the positive one of its classes, where it says so
     notes: tuple[str, ...] = ()  # of what was read

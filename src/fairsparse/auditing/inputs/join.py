@@ -13,12 +13,14 @@ import numpy as np
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.classes import Classes, spelling
+from fairsparse.auditing.inputs.clusters import sampled, suspicion
 from fairsparse.auditing.inputs.columns import Columns, key_of, read
 from fairsparse.auditing.inputs.contents import Contents
 from fairsparse.auditing.inputs.examples_of import ModelInputs, read_any
 from fairsparse.auditing.inputs.groups import check_bins
 from fairsparse.auditing.inputs.labels import TOLERANCE, Coded, text
 from fairsparse.core import UNKNOWN, InputError
+from fairsparse.fairness.inference.design import Sample
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.registry import listing
 
@@ -135,14 +137,38 @@ def _joined(
     sure = {name: _confidence(s, rows[s.path]) for name, s in sources.items()}
     belong = {k: (_at(c, rows[about.path]), c.names) for k, c in about.attributes.items()}
     told = [note for source in everyone for note in source.notes]
+    ids = None if several[0].ids is None else several[0].ids[rows[several[0].path]]
+    sample = _sample(everyone, rows, columns, len(y.codes))
+    if sample is None and ids is not None and (line := suspicion(ids)):
+        told.append(line)
     return Joined(
-        Examples(y.recoded(classes.names), classes.names, belong),
+        Examples(y.recoded(classes.names), classes.names, belong, sample),
         {name: column.recoded(classes.names) for name, column in predicted.items()},
         {name: c for name, c in sure.items() if c is not None},
         rows[place.path],
-        None if several[0].ids is None else several[0].ids[rows[several[0].path]],
+        ids,
         (*notes, *told, *classes.notes),
     )
+
+
+def _sample(
+    everyone: Sequence[Contents], rows: Mapping[str, Array], columns: Columns, n: int
+) -> Sample | None:
+    """Clusters and weights from the first file that has them."""
+    values: list[Array | None] = []
+    for option, name in (("cluster", columns.cluster), ("weights", columns.weights)):
+        source = next((s for s in everyone if name in s.sampling), None)
+        if name is not None and source is None:
+            paths = listing([s.path for s in everyone])
+            raise InputError(f"--{option} {name}: no file has that column; files: {paths}")
+        if name is None or source is None:
+            values.append(None)
+            continue
+        coded = source.sampling[name]
+        texts = np.array([*coded.names, None], dtype=object)
+        values.append(texts[_at(coded, rows[source.path])])  # -1 is the last: None
+    cluster, weights = values
+    return sampled(cluster, weights, n)
 
 
 def _words(sources: Iterable[Contents]) -> Iterator[str]:
