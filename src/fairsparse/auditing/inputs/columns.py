@@ -267,18 +267,19 @@ def _ids(path: str, column: Any) -> pd.Index:
         raise InputError(f"{path}: ids are of {kind}; whole numbers or texts are needed")
     if pa.types.is_floating(kind):
         column = _whole(path, column)
-    if not pa.types.is_integer(column.type):
-        column = pc.utf8_trim_whitespace(column.cast(pa.string()))
-        column = pc.replace_substring_regex(column, r"^(-?[0-9]+)\.0+$", r"\1")
-        column = pc.if_else(pc.equal(column, ""), None, column)
+    if column.type != pa.int64():
+        column = column.cast(pa.string())
+        whole = _all_whole(column)
+        if not whole:
+            column = pc.utf8_trim_whitespace(column)
+            column = pc.replace_substring_regex(column, r"^(-?[0-9]+)\.0+$", r"\1")
+            column = pc.if_else(pc.equal(column, ""), None, column)
+            whole = _all_whole(column)
+        if whole:
+            with contextlib.suppress(pa.ArrowInvalid):  # more than 64 bits
+                column = column.cast(pa.int64())
     if column.null_count:
         raise InputError(f"{path}: {column.null_count:,} rows have no id; give each row one")
-    if column.type != pa.int64():
-        words = column.cast(pa.string())
-        column = words
-        if pc.all(pc.match_substring_regex(words, r"^(0|-?[1-9][0-9]{0,18})$")).as_py():
-            with contextlib.suppress(pa.ArrowInvalid):  # more than 64 bits
-                column = words.cast(pa.int64())
     index = pd.Index(column.to_pandas())
     if not index.is_unique:
         twice = index[index.duplicated()].unique()
@@ -287,6 +288,11 @@ def _ids(path: str, column: Any) -> pd.Index:
             f" {listing([str(i) for i in twice], 3)}; give each example one row"
         )
     return index
+
+
+def _all_whole(words: Any) -> bool:
+    """Whether texts are whole numbers, of 64 bits or a little more."""
+    return bool(pc.all(pc.match_substring_regex(words, r"^(0|-?[1-9][0-9]{0,18})$")).as_py())
 
 
 def _whole(path: str, column: Any) -> Any:
