@@ -200,6 +200,7 @@ def test_a_mean_has_the_half_width_of_its_t_interval() -> None:
     assert text.mean_text([0.01, 0.02, 0.03], 100, 2, "%") == "2.00 ± 2.48 %"
     assert text.mean_text([0.5], 100, 1) == "50.0"
     assert text.mean_text([float("nan")], 100, 1) == "-"
+    assert text.mean_text([0.01, float("nan"), 0.03], 100, 1) == "-"  # not the mean of the others
 
 
 def curve(*points: tuple[float, float]) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
 from collections.abc import Iterator
 
 from benchmarks.plans.compare import (
@@ -21,12 +20,11 @@ from benchmarks.plans.compare import (
     methods_of,
 )
 from benchmarks.tables.settings import HEAD, settings_of
+from benchmarks.tables.tasks import summary as by_task
 from benchmarks.tables.text import (
     GOALS,
     SCALES,
     Index,
-    averages_text,
-    kind_of,
     mean_text,
     measure_text,
     more_accurate,
@@ -63,14 +61,9 @@ def introduction() -> list[str]:
 
 def rivals(tasks: dict[str, Index]) -> list[str]:
     """Ballot against the methods that its paper leaves out."""
-    rows, pooled = [], defaultdict(list)
+    rows = []
     others = ("safecompress", "fair-scratch", "lth", "magnitude")
     for task, sparsity, name in _rows_of(tasks):
-        for rival in others:
-            gaps = relative(tasks[task], "ballot", rival, sparsity, name)
-            if gaps:
-                kind = kind_of(TASKS[task]["cells"])
-                pooled[kind, rival].append(statistics.mean(gaps))
         texts = [_against(tasks[task], "ballot", rival, sparsity, name) for rival in others]
         rows.append([task, f"{sparsity:g}", name, *texts])
     return [
@@ -78,7 +71,8 @@ def rivals(tasks: dict[str, Index]) -> list[str]:
         "Relative change of the gap, paired by seed (negative is less unequal), with the difference"
         " of accuracy in points in brackets; a seed in which the other has no gap is left out.",
         table_text(["task", "sparsity", "measure", *others], rows),
-        averages_text(dict(sorted(pooled.items()))),
+        "### Ballot against the others, task by task",
+        *by_task(tasks, {task: TASKS[task]["cells"] for task in tasks}, "ballot", others),
     ]
 
 

@@ -38,7 +38,8 @@ def sets(runs: list[Run]) -> list[str]:
     return [
         "## Every real data set by one configuration",
         f"Written by `python -m benchmarks sets`: sparsity {SPARSITY:g}, nothing tuned."
-        " What the groups of each set mean: docs/data.md.",
+        " Rows of one seed speak of these networks, not of the methods. What the groups of each set"
+        " mean: docs/data.md.",
         table_text(head, rows),
     ]
 
@@ -70,8 +71,9 @@ def audits(stored: dict[str, Any]) -> list[str]:
         "## Audits of real runs",
         "Written by `python -m benchmarks audits`: dense networks of `sets` (seed 0) against"
         " magnitude pruning and Ballot, both at sparsity 0.9, by `fairsparse audit`. Settings"
-        f" that are not the defaults: {settings}. Intervals are at 95 %, p-values adjusted over"
-        " each audit.",
+        f" that are not the defaults: {settings}. What they say is of these networks, on those who"
+        " are like the test examples, and not of the methods. Intervals are at 95 %, p-values"
+        " adjusted over each audit.",
         table_text(head, rows),
         "Exemplars over three seeds: the share of test examples where most pruned networks"
         " predict what most dense ones do not, and the cell of 30 examples or more with the"

@@ -16,7 +16,10 @@ from benchmarks.tables.text import SCALES, Index, by_task, index_of, missing
 INTRODUCTION = (
     "Written by `python -m benchmarks tables` from `results/`; edit neither."
     " Test-split figures in points (CWV as variance of fractions times 10,000), mean over seeds"
-    " ± half width of the 95 % t-interval over seeds. Epochs and offsets are chosen on"
+    " ± half width of the 95 % t-interval over seeds. A figure over several seeds speaks of the"
+    " methods, trained anew, on that task and its test split; one of a single seed has no interval"
+    " and speaks of that network. Sparsities and measures of a task share training and test"
+    " examples: rows that agree are no independent evidence. Epochs and offsets are chosen on"
     " validation, and so are the methods' settings; see Tuning. Ballot's cell weights were"
     " designed on held-out parts of the training splits, after a test figure of seed 0 on"
     " adult-sex had shown an earlier form to overshoot: count that seed as seen. Test figures"

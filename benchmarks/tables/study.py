@@ -10,14 +10,13 @@ from typing import Any
 from benchmarks.plans.study import ROUNDS, TASKS
 from benchmarks.plans.tuning import LIKE, averages, choose
 from benchmarks.tables.settings import HEAD, settings_of
+from benchmarks.tables.tasks import summary as by_task
 from benchmarks.tables.text import (
     GOALS,
     MEASURES,
     Index,
     Run,
-    averages_text,
     index_of,
-    kind_of,
     mean_text,
     measure_text,
     more_accurate,
@@ -36,16 +35,13 @@ POINT = 0.005
 def summary(tasks: dict[str, list[Run]]) -> list[str]:
     """Ballot against magnitude pruning and lottery tickets."""
     rows, spending = [], []
-    pooled: dict[tuple[str, str], list[float]] = defaultdict(list)
+    indexes = {task: index_of(runs) for task, runs in tasks.items()}
     for task, runs in tasks.items():
-        index, notion = index_of(runs), TASKS[task]["cells"]
+        index, notion = indexes[task], TASKS[task]["cells"]
         for sparsity in _sparsities(runs):
             equal, spent = _at_equal_accuracy(index, sparsity)
             for name in GOALS[notion]:
                 changes = {r: relative(index, "ballot", r, sparsity, name) for r in RIVALS}
-                for rival in RIVALS:
-                    if changes[rival]:
-                        pooled[kind_of(notion), rival].append(statistics.mean(changes[rival]))
                 rows.append(
                     [
                         task,
@@ -80,7 +76,8 @@ def summary(tasks: dict[str, list[Run]]) -> list[str]:
         " as the least unequal one within half a point of plain LTH's accuracy, and compare what is"
         " left of the variance over cells.",
         table_text(head, rows),
-        averages_text(pooled),
+        "### Ballot against its rivals, task by task",
+        *by_task(indexes, {task: TASKS[task]["cells"] for task in tasks}, "ballot", RIVALS),
         "### What half a point of accuracy buys",
         "Ballot with class offsets, their strength chosen on validation as the least unequal one"
         " within half a point of plain LTH's accuracy (0 is among them), against plain LTH."

@@ -8,9 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from scipy import stats
-
 from benchmarks.plans.base import Plan
+from fairsparse.report.sweep.sweep import Mean
 
 Run = dict[str, Any]
 Index = dict[tuple[str, float], dict[int, Run]]
@@ -113,25 +112,14 @@ def measure_text(runs: Iterable[Run], name: str, digits: int = 1) -> str:
 
 
 def mean_text(values: Iterable[float], scale: float, digits: int, unit: str = "") -> str:
-    """Mean and half width of its 95 % t-interval."""
-    values = [v for v in values if v is not None and not math.isnan(v)]
-    if not values:
+    """Mean over units and half width of its 95 % t-interval; a dash where one is undefined."""
+    mean = Mean.of(values)
+    if math.isnan(mean.value):
         return "-"
-    mean = statistics.mean(values) * scale
-    text = f"{mean:.{digits}f}"
-    if len(values) > 1:
-        half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) * scale
-        text += f" ± {half / math.sqrt(len(values)):.{digits}f}"
+    text = f"{scale * mean.value:.{digits}f}"
+    if mean.n > 1:
+        text += f" ± {scale * (mean.high - mean.value):.{digits}f}"
     return f"{text} {unit}".strip()
-
-
-def averages_text(pooled: dict[tuple[str, str], list[float]]) -> str:
-    """Averages over the rows of a table, by what the cells are of and by rival."""
-    return "Average over cells:\n\n" + "\n".join(
-        f"- per {kind}, against {rival}: {mean_text(values, 100, 1, '%')} over {len(values)} cells"
-        " (task x sparsity x measure)"
-        for (kind, rival), values in pooled.items()
-    )
 
 
 def kind_of(notion: str) -> str:

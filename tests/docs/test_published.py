@@ -228,6 +228,59 @@ def test_the_first_table_of_the_readme() -> None:
     assert task == "utkface-race"
 
 
+UNITS = {
+    "Fashion-MNIST, class": "fashion-mnist",
+    "Adult, sex": "adult-sex",
+    "UTKFace gender, race": "utkface-race",
+    "LFW Wavy_Hair, gender": "lfw-wavy-hair",
+    "LFW Big_Nose, gender": "lfw-big-nose",
+    "LFW Smiling, gender": "lfw-smiling",
+}
+
+
+def task_by_task(of: str) -> dict[tuple[str, str], dict[str, str]]:
+    """Task and measure -> row of a table of RESULTS whose rows are tasks, seeds nested in them."""
+    (rows,) = [r for section, _, r in tables(RESULTS) if section == f"Ballot against {of}"]
+    return {(row["task"], row["measure"]): row for row in rows}
+
+
+def test_what_the_readme_says_of_tasks_is_nested_by_seed() -> None:
+    results = task_by_task("the others, task by task")
+    ((_, _, rows),) = [t for t in tables(README) if "against SafeCompress" in t[2][0]]
+    assert len(rows) == len(results)
+    for row in rows:
+        result = results[
+            UNITS[row["data, cells compared"]], {**MEASURES, "MCD": "mcd"}[row["measure"]]
+        ]
+        assert row["against SafeCompress"] == result["safecompress"]
+        assert row["against Fair Scratch Tickets"] == result["fair-scratch"]
+    by_class = task_by_task("its rivals, task by task")
+    (text,) = re.findall(
+        "The paper claims.+?With the default", " ".join(README.read_text().split())
+    )
+    figures = re.findall(r"-\d+ ± \d+ %", text)
+    assert figures == [
+        by_class[task, measure][rival].split(" (")[0]
+        for rival in ("lth", "magnitude")
+        for task in ("fashion-mnist", "cifar-100-coarse")
+        for measure in ("cwv", "mcd")
+    ]
+    accuracy = [by_class[t, "cwv"]["lth"] for t in ("fashion-mnist", "cifar-100-coarse")]
+    for change in accuracy:
+        assert f"for {change.split(' (-')[1].rstrip(')')} points" in text
+
+
+def test_pooled_figures_have_tasks_as_units() -> None:
+    lines = re.findall(r"^- per (.+)$", RESULTS.read_text(), re.M)
+    pooled = {line.split(", ")[2].split(":")[0]: line for line in lines if "±" in line}
+    assert all("±" in line or "too few to pool" in line for line in lines)
+    assert all(re.search(r" over (\d+) tasks", line)[1] >= "5" for line in pooled.values())
+    text = " ".join(README.read_text().split())
+    for rival, name in (("safecompress", "SafeCompress"), ("fair-scratch", "Fair Scratch Tickets")):
+        figure = re.search(r"-\d+ ± \d+ %", pooled[f"against {rival}"])[0]
+        assert re.search(rf"by {figure} against {name}", text)
+
+
 def test_the_settings_of_the_comparison_in_the_readme() -> None:
     ((_, text, rows),) = [t for t in tables(README) if "LFW Smiling" in t[2][0]]
     results = {

@@ -112,6 +112,42 @@ def test_records_that_cannot_be_compared_are_refused() -> None:
         comparison_report([])
 
 
+def test_tasks_are_not_pooled_as_seeds() -> None:
+    """Runs of other targets, splits of people or training are no more seeds of one method."""
+    made = [record(TEN, seed=seed, resamples=20) for seed in (0, 1)]
+
+    def other(**parts: dict[str, object]) -> list[dict[str, object]]:
+        config = {k: {**made[1]["config"].get(k, {}), **part} for k, part in parts.items()}
+        return [made[0], {**made[1], "config": {**made[1]["config"], **config}}]
+
+    with pytest.raises(InputError, match=r"got data\.target age and not set; make one report"):
+        comparison_report(other(data={"target": "age"}))
+    with pytest.raises(InputError, match=r"got training\.epochs 9 and not set"):
+        comparison_report(other(training={"epochs": 9}))
+    with pytest.raises(InputError, match=r"got model\.width 4 and not set"):
+        comparison_report(other(model={"width": 4}))
+    names = (["digit 0", "digit 1"], ["digit 0", "digit 2"])
+    apart = [record(classes, seed=i, resamples=20) for i, classes in enumerate(names)]
+    with pytest.raises(InputError, match="classes digit 0 / digit 1, digit 0 / digit 2"):
+        comparison_report(apart)
+    changed = {**made[1], "data": {**made[1]["data"], "fingerprint": "ffff"}}
+    with pytest.raises(InputError, match="data of seed None, fingerprint 0a1b2c3d and ffff"):
+        comparison_report([made[0], changed])
+    # another draw of the splits has other content
+    drawn = {**other(data={"seed": 3})[1], "data": changed["data"]}
+    assert len(gather([made[0], drawn]).rows[0].runs) == 2
+    assert len(gather(other(data={"seed": 3})).rows[0].runs) == 2
+
+
+def test_a_report_says_whether_it_speaks_of_networks_or_of_methods() -> None:
+    made = [record(TEN, method=m, seed=s, resamples=20) for m in "ab" for s in (0, 1)]
+    assert "speaks of that network, not of the method" in comparison_report([made[0], made[2]])
+    assert "speaks of that network, not of the method" in comparison_report(made[:3])
+    several = comparison_report(made)
+    assert "speaks of that network" not in several
+    assert "figures speak of the methods, trained anew, on this data set" in several
+
+
 def test_the_plot_of_many_cells_shows_those_that_the_dense_network_serves_worst() -> None:
     runs = [record(MANY, n=4000, resamples=20)]
     accuracy = {c["name"]: c["reference"] for c in runs[0]["audit"]["cells"]}

@@ -19,9 +19,9 @@ from fairsparse.report.sweep.sweep import DENSE, Mean, gather
 def results(records: Sequence[Record], console: Console) -> Table:
     """One row for the dense network and for each method at each sparsity, on the test split.
 
-    Values are means over seeds with the half-width of their 95 % t-interval or, for one seed, with
-    a 95 % bootstrap interval over test examples. Intervals go beside the value, under it, or are
-    left to the report: whatever is the first to fit `console`.
+    Values are means over seeds with the half-width of their 95 % t-interval or, for one seed, of
+    one network each with its 95 % interval over test examples. Intervals go beside the value, under
+    it, or are left to the report: whatever is the first to fit `console`.
     """
     unbounded = console.options.update(max_width=1000)
     for gap in (" ", "\n"):
@@ -37,7 +37,7 @@ def _table(records: Sequence[Record], gap: str | None) -> Table:
     about = (
         f"mean over {len(seeds)} seeds ± half of its 95 % t-interval"
         if len(seeds) > 1
-        else f"seed {seeds[0]}, 95 % bootstrap interval"
+        else f"seed {seeds[0]}, one network each, 95 % interval over examples"
     )
     hidden = "; intervals are in the report" if gap is None else ""
     table = _titled(f"Test split: {about}{hidden}")

@@ -13,7 +13,16 @@ from fairsparse.report.page import Section, note, render, section, settings, wor
 from fairsparse.report.phrases import SPACE, Number, between, number, percent
 from fairsparse.report.run.tables import control_metrics, control_name, run_facts
 from fairsparse.report.sweep import plots
-from fairsparse.report.sweep.sweep import DENSE, Mean, Row, Sweep, cell_means, gather, paired
+from fairsparse.report.sweep.sweep import (
+    DENSE,
+    Mean,
+    Row,
+    Sweep,
+    cell_means,
+    flat,
+    gather,
+    paired,
+)
 from fairsparse.report.table import Cell, Column, Entry, Table
 
 _METHOD = Column("method", lambda row: row.label)
@@ -158,19 +167,6 @@ def _variants(sweep: Sweep) -> Table:
     return Table(caption, ["method", "options"], rows, text=(1,))
 
 
-def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options with dotted names.
-
-    >>> flat({"a": 1, "b": {"c": 2}})
-    {'a': 1, 'b.c': 2}
-    """
-    dotted: dict[str, Any] = {}
-    for key, value in options.items():
-        nested = isinstance(value, Mapping)
-        dotted |= flat(value, f"{prefix}{key}.") if nested else {prefix + str(key): value}
-    return dotted
-
-
 def shared(configs: Sequence[Any]) -> Any:
     """The part of nested settings that is the same in all of them.
 
@@ -247,7 +243,9 @@ def _single_runs(records: Sequence[Record], links: Mapping[str, str]) -> Table:
 _MEANS = (
     "Below each mean: its 95 % t-interval over seeds, “-” for a single seed. With few seeds it is"
     " wide and can leave the range of possible values. It says how much training varies, not how"
-    " well this test set stands for others; single reports have intervals over examples."
+    " well this test set stands for others; single reports have intervals over examples. Sparsities"
+    " and measures of one seed share its training and its examples: that several agree is no more"
+    " evidence than one of them."
 )
 
 
@@ -283,7 +281,7 @@ def paragraphs(sweep: Sweep, record: Record) -> list[str]:
         f"{phrases.plural(len(sweep.labels), 'method')} at"
         f" {phrases.plural(len(sweep.sparsities), 'sparsity level')}, with"
         f" {phrases.plural(len(sweep.dense), 'seed')}, on {model} trained on {data}."
-        f" What is to be equal: {phrases.equality(record)}."
+        f" What is to be equal: {phrases.equality(record)}. {_scope(sweep)}"
     )
     if not sweep.rows:
         return [text]
@@ -301,6 +299,20 @@ def paragraphs(sweep: Sweep, record: Record) -> list[str]:
         f" {values}. {_best(rows, gap)}"
     )
     return [text, means.strip()]
+
+
+def _scope(sweep: Sweep) -> str:
+    """Of what means over seeds speak: of the networks, or of the methods that train them."""
+    fewest = min([len(sweep.dense), *(len(row.runs) for row in sweep.rows)])
+    if fewest < 2:
+        return (
+            "Where there is a single seed, a figure speaks of that network, not of the method:"
+            " trained anew, it may differ."
+        )
+    return (
+        "Over seeds, figures speak of the methods, trained anew, on this data set and its test"
+        " split; of other data sets they say nothing."
+    )
 
 
 def _best(rows: list[Row], gap: str) -> str:

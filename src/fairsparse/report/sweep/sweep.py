@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -91,13 +91,50 @@ class Sweep:
         return Mean.of(values.get(metric) for values in self.dense.values())
 
 
+def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options with dotted names.
+
+    >>> flat({"a": 1, "b": {"c": 2}})
+    {'a': 1, 'b.c': 2}
+    """
+    dotted: dict[str, Any] = {}
+    for key, value in options.items():
+        nested = isinstance(value, Mapping)
+        dotted |= flat(value, f"{prefix}{key}.") if nested else {prefix + str(key): value}
+    return dotted
+
+
+def _same_study(records: Sequence[Record]) -> None:
+    """Refuse runs that differ in more than method, sparsity and seed: a mean would hide it.
+
+    Splits drawn by another seed are of the same study, and have other content.
+    """
+    values: dict[str, list[str]] = {}
+    for record in records:
+        parts = {name: record.config.get(name, {}) for name in ("data", "model", "training")}
+        own = flat(parts)
+        drawn = own.pop("data.seed", None)
+        own[f"data of seed {drawn}, fingerprint"] = record.data.fingerprint
+        for name, value in own.items():
+            values.setdefault(name, []).append(str(value))
+    for name, given in values.items():
+        absent = ["not set"] * (len(given) < len(records) and not name.endswith("fingerprint"))
+        several = list(dict.fromkeys(given + absent))
+        if len(several) > 1:
+            raise InputError(
+                f"a comparison report takes runs of one study, got {name} {' and '.join(several)};"
+                " make one report for each"
+            )
+
+
 def gather(records: Sequence[Record]) -> Sweep:
     """Sort records into a `Sweep`; the same run given twice counts once.
 
     Raises
     ------
     InputError
-        Without records, and for records of several data sets, models or notions of equality.
+        Without records, and for records of several data sets, models or notions of equality, or
+        of other settings of these or of training: what is averaged are seeds of one study.
     """
     if not records:
         raise InputError("a comparison report needs at least one record, got none")
@@ -105,6 +142,8 @@ def gather(records: Sequence[Record]) -> Sweep:
         "data sets": {r.data.name for r in records},
         "models": {model_name(r) for r in records},
         "fairness notions": {r.cells for r in records},
+        "classes": {" / ".join(r.data.class_names) for r in records},
+        "groups": {" / ".join(r.data.group_names) for r in records},
     }
     for what, names in kinds.items():
         if len(names) > 1:
@@ -112,6 +151,7 @@ def gather(records: Sequence[Record]) -> Sweep:
                 f"a comparison report takes records of one kind, got {what}"
                 f" {', '.join(sorted(names))}; make one report for each"
             )
+    _same_study(records)
     variants: dict[str, list[dict[str, Any]]] = {}
     rows: dict[str, dict[float, Row]] = {}
     dense: dict[int, dict[str, Number]] = {}
