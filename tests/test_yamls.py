@@ -38,15 +38,15 @@ def test_aliases_and_merged_keys_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: 1\nb: {c: 1, d: 2, c: 3}", "in line 2 ('c' is given twice)"),
-        ("a: 1\n'a': 1", "in line 2 ('a' is given twice)"),
-        ("1: a\n0x1: b", "in line 2 ('0x1' is given twice)"),
-        ("- {<<: {a: 1}, <<: {a: 2}}", "in line 1 ('<<' is given twice)"),
-        ("? [a]\n: b", "in line 1 (a key has to be a single value)"),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", "here, line 2: 'c' is given twice"),
+        ("a: 1\n'a': 1", "here, line 2: 'a' is given twice"),
+        ("1: a\n0x1: b", "here, line 2: '0x1' is given twice"),
+        ("- {<<: {a: 1}, <<: {a: 2}}", "here, line 1: '<<' is given twice"),
+        ("? [a]\n: b", "here, line 1: a key has to be a single value"),
         ("[" * 51 + "]" * 51, "nested more than 50 deep"),
         ("{a: " * 10_000, "nested more than 50 deep"),
         ("- " * 10_000, "nested more than 50 deep"),
-        ("a: &a [1, *a]", "in line 1 (a value that holds itself)"),
+        ("a: &a [1, *a]", "here, line 1: a value that holds itself"),
         ("[" + "x," * yamls.NODES + "]", "more than 50,000 values"),
         ("a: 2030-02-31", "a value that is none: day "),
         ("!!int x", "a value that is none"),
@@ -64,13 +64,13 @@ def test_the_rest_is_refused_with_its_line(text: str, problem: str) -> None:
     with pytest.raises(InputError) as told:
         yamls.values(text, "here")
     assert problem in str(told.value)
-    assert str(told.value).startswith("here: not valid YAML")
+    assert str(told.value).startswith(("here: not valid YAML", "here, line 1: ", "here, line 2: "))
 
 
 def test_aliases_count_wherever_they_stand() -> None:
     thousand = "a: &a [" + "x," * 1000 + "]\n"
     assert yamls.values(f"{thousand}b: [{'*a,' * 48}]", "here")["b"][47] == ["x"] * 1000
-    with pytest.raises(InputError, match=r"in line 2 \(more than 50,000 values"):
+    with pytest.raises(InputError, match="here, line 2: more than 50,000 values"):
         yamls.values(f"{thousand}b: [{'*a,' * 49}]", "here")
 
 

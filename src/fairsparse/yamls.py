@@ -57,8 +57,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _at(mark: Any, problem: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+class _Refused(yaml.MarkedYAMLError):
+    """Of YAML that is valid, and not taken."""
+
+
+def _at(mark: Any, problem: str) -> _Refused:
+    return _Refused(problem=problem, problem_mark=mark)
 
 
 def read(path: str | Path) -> str:
@@ -95,6 +99,8 @@ def nodes(text: str, where: str) -> yaml.Node | None:
 def _read(text: str, where: str, get: Any) -> Any:
     try:
         return get(_Loader(text))
+    except _Refused as error:
+        raise InputError(f"{where}, line {error.problem_mark.line + 1}: {error.problem}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""

@@ -85,7 +85,7 @@ def test_an_undefined_finding_breaks_its_rule(tmp_path: Path) -> None:
         ("rules:\n- {rule: a <= 1, exempt: {until: 2030-01-01}}", "needs a 'reason'"),
         ("rules: 3", "line 1: a policy is 'rules:'"),
         ("- a", r"line 1: must have keys: rules"),
-        ("rules: [", "line 1 is not YAML"),
+        ("rules: [", "not valid YAML in line 1"),
         ("", "a policy is 'rules:'"),
     ],
 )

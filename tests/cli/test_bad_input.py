@@ -203,12 +203,12 @@ def test_configuration_files(here: Path, capsys: Capture) -> None:
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
     refused(call(capsys, "run", "binary.yaml"), "binary.yaml", "UTF-8")
     Path("twice.yaml").write_text("data: digits\nmodel: mlp\ndata: {name: digits}\n")
-    refused(call(capsys, "run", "twice.yaml"), "in line 3 ('data' is given twice)")
+    refused(call(capsys, "run", "twice.yaml"), "twice.yaml, line 3: 'data' is given twice")
     levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)]
     Path("bomb.yaml").write_text("a0: &a0 [x]\n" + "".join(levels))
-    refused(call(capsys, "run", "bomb.yaml"), "in line 6 (more than 50,000 values")
+    refused(call(capsys, "run", "bomb.yaml"), "bomb.yaml, line 6: more than 50,000 values")
     Path("deep.yaml").write_text("data: " + "[" * 100_000)
-    refused(call(capsys, "run", "deep.yaml"), "in line 1 (nested more than 50 deep)")
+    refused(call(capsys, "run", "deep.yaml"), "deep.yaml, line 1: nested more than 50 deep")
     assert not Path("runs").exists()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fairsparse.auditing import findings
+from fairsparse.auditing.basis import Basis
 from fairsparse.auditing.calibration import COLUMNS, calibration
 from fairsparse.auditing.cells import CellTable, Units, drawn_together
 from fairsparse.auditing.examples import Examples, Settings
@@ -54,6 +55,8 @@ class Audit:
     contrasts : dict
         Candidate -> ``class`` or attribute -> `Contrast`: counts of both models, and every
         estimate.
+    basis : Basis
+        How many examples could not be seen, and whether the reference is better than chance.
     notes : tuple of str
         What did not match, and what was left out.
     """
@@ -68,6 +71,7 @@ class Audit:
     overall: pd.DataFrame
     calibration: pd.DataFrame
     contrasts: dict[str, dict[str, Contrast]] = field(repr=False)
+    basis: Basis
     notes: tuple[str, ...] = ()
 
     @property
@@ -175,6 +179,7 @@ def audit_codes(
         blocks += some
         rows += [{"candidate_name": name, **row} for row in measures]
     none = pd.DataFrame(columns=list(COLUMNS))
+    basis = Basis.of(reference, examples)
     sureness = pd.concat(calibrated, ignore_index=True) if calibrated else none
     blocks.append(Together(sureness["p"].to_numpy(float), None))
     every, adjusted = findings.Tests(tables, *drawn, settings).adjust(blocks)
@@ -192,7 +197,8 @@ def audit_codes(
         overall=pd.DataFrame(overall),
         calibration=sureness,
         contrasts=contrasts,
-        notes=tuple(notes),
+        basis=basis,
+        notes=(*basis.notes, *notes),
     )
 
 
