@@ -57,12 +57,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-class _Refused(yaml.MarkedYAMLError):
-    """Of YAML that is valid, and not taken."""
+class _Refused(Exception):
+    """YAML that is valid, and not taken."""
 
 
 def _at(mark: Any, problem: str) -> _Refused:
-    return _Refused(problem=problem, problem_mark=mark)
+    return _Refused(f"line {mark.line + 1}: {problem}")
 
 
 def read(path: str | Path) -> str:
@@ -100,7 +100,7 @@ def _read(text: str, where: str, get: Any) -> Any:
     try:
         return get(_Loader(text))
     except _Refused as error:
-        raise InputError(f"{where}, line {error.problem_mark.line + 1}: {error.problem}") from None
+        raise InputError(f"{where}, {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
