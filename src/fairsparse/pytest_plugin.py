@@ -1,6 +1,6 @@
 """A pytest plugin: every rule of a policy is a test of an audit.
 
-    pytest -p fairsparse.pytest_plugin --audit audit/audit.json --audit-policy policy.yaml
+    pytest -p fairsparse.pytest_plugin --audit audit --audit-policy policy.yaml
 
 A rule that is kept passes, a broken one fails, one that is exempt is an expected failure. A rule
 that holds by default, where the policy has none on the same, is a test where it is broken.
