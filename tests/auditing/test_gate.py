@@ -20,6 +20,8 @@ from fairsparse.core import InputError
 
 TODAY = datetime.date(2030, 1, 15)
 FOUND = document(audited(people(1000), resamples=50))
+CELLS = FOUND["cells"]
+DISAGREE = "candidates, cells and tables do not agree"
 
 
 def policy(tmp_path: Path, text: str) -> Path:
@@ -289,8 +291,12 @@ def test_documents_follow_the_published_schema() -> None:
         ('{"format": "fairsparse-audit/2"}', "fairsparse: Field required"),
         ("[" * 100_000, "is nested too deeply"),
         (json.dumps({**FOUND, "candidates": []}), "candidates: List should have at least 1 item"),
-        (json.dumps({**FOUND, "candidates": ["a"]}), "candidates and tables do not agree"),
-        (json.dumps({**FOUND, "cells": []}), "candidates and tables do not agree"),
+        (json.dumps({**FOUND, "candidates": ["a"]}), DISAGREE),
+        (json.dumps({**FOUND, "candidates": ["candidate"] * 2}), DISAGREE),
+        (json.dumps({**FOUND, "overall": []}), DISAGREE),
+        (json.dumps({**FOUND, "cells": []}), DISAGREE),
+        (json.dumps({**FOUND, "cells": FOUND["cells"][1:]}), DISAGREE),
+        (json.dumps({**FOUND, "cells": [{**c, "finding": "fine"} for c in CELLS]}), DISAGREE),
         (json.dumps({**FOUND, "n": 0}), "n: Input should be greater than or equal to 1"),
     ],
 )

@@ -15,6 +15,8 @@ from typing_extensions import TypedDict
 from fairsparse._version import __version__
 from fairsparse.auditing.calibration import CalibrationRow, Real
 from fairsparse.auditing.engine import Audit
+from fairsparse.auditing.findings import FINDINGS
+from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.core import InputError
 
 FORMAT = "fairsparse-audit/2"
@@ -192,13 +194,23 @@ def read_document(path: str | Path) -> Document:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {where}: {first['msg']}; run the audit again") from None
-    of_all, of_cells = (
-        sorted({row["candidate_name"] for row in table})
-        for table in (found["overall"], found["cells"])
-    )
-    if not sorted(found["candidates"]) == of_all == of_cells:
-        raise InputError(f"{path}: candidates and tables do not agree; run the audit again")
+    if not _complete(found):
+        raise InputError(f"{path}: candidates, cells and tables do not agree; run the audit again")
     return found
+
+
+def _complete(found: Document) -> bool:
+    """Whether every candidate has each class and group, with a finding there is."""
+    kinds = {CLASS: found["class_names"], **found["attributes"]}
+    cells = [(kind, name) for kind, names in kinds.items() for name in names]
+    mine = {(r["candidate_name"], r["attribute"], r["cell"]) for r in found["cells"]}
+    tables = sorted(row["candidate_name"] for row in found["overall"])
+    return (
+        tables == sorted(found["candidates"])
+        and {name for name, *_ in mine} == set(tables)
+        and all((name, *cell) in mine for name in tables for cell in cells)
+        and all(row["finding"] in FINDINGS for row in found["cells"])
+    )
 
 
 def safe_csv(frame: pd.DataFrame) -> str:
