@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from fairsparse.auditing.basis import allowance, allowed, chance_p
+from fairsparse.auditing.basis import Basis, allowance, allowed, chance_p
 from fairsparse.auditing.document import document
 from fairsparse.auditing.engine import Audit, audit
 from fairsparse.auditing.examples import Settings
@@ -43,6 +44,7 @@ def test_a_reference_at_chance_is_found() -> None:
         assert facts(document(found), "candidate")["at_chance"] == at_chance, name
         told = "The reference is not shown to do better than chance" in " ".join(found.notes)
         assert told == bool(at_chance), name
+    assert Basis(math.nan).at_chance  # no number is no proof
 
 
 def test_unknown_groups_are_counted_once_and_by_attribute() -> None:
