@@ -1,8 +1,9 @@
 """A pytest plugin: every rule of a policy is a test of an audit.
 
-    pytest -p fairsparse.pytest_plugin --audit audit/audit.json --audit-policy policy.yaml
+    pytest -p fairsparse.pytest_plugin --audit audit --audit-policy policy.yaml
 
-A rule that is kept passes, a broken one fails, one that is exempt is an expected failure.
+A rule that is kept passes, a broken one fails, one that is exempt is an expected failure. A rule
+that holds by default, where the policy has none on the same, is a test where it is broken.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any
 import pytest
 
 from fairsparse.auditing.document import read_document
-from fairsparse.auditing.gate import Judgement, judge, read_policy
+from fairsparse.auditing.gate import Judgement, judge, printable, read_policy
 from fairsparse.core import InputError
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the two files as options."""
     group = parser.getgroup("fairsparse")
-    group.addoption("--audit", metavar="FILE", help="audit.json to hold against a policy")
+    group.addoption("--audit", metavar="PATH", help="an audit, to hold against a policy")
     group.addoption("--audit-policy", metavar="FILE", help="its rules, each a test")
 
 
@@ -39,7 +40,7 @@ def pytest_collection_modifyitems(
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
     for verdict in verdicts:
-        name = f"{verdict.rule.text} [{verdict.candidate}]"
+        name = printable(f"{verdict.rule.text} [{verdict.candidate}]")
         items.append(RuleItem.from_parent(session, name=name, verdict=verdict, file=Path(policy)))
 
 
@@ -59,4 +60,4 @@ class RuleItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the rule stands."""
-        return self.file, self.verdict.rule.line - 1, self.name
+        return self.file, max(self.verdict.rule.line - 1, 0), self.name

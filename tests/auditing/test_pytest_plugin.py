@@ -10,8 +10,11 @@ from pathlib import Path
 from test_gate import FOUND
 
 
-def pytest_on(folder: Path, policy: str, *more: str) -> subprocess.CompletedProcess[str]:
-    (folder / "audit.json").write_text(json.dumps(FOUND))
+def pytest_on(
+    folder: Path, policy: str, *more: str, unmatched: int = 0
+) -> subprocess.CompletedProcess[str]:
+    found = {**FOUND, "basis": {**FOUND["basis"], "unmatched": unmatched}}
+    (folder / "audit.json").write_text(json.dumps(found))
     (folder / "policy.yaml").write_text(policy)
     options = ["--audit", "audit.json", "--audit-policy", "policy.yaml", "-q", "-p", "no:xdist"]
     command = [sys.executable, "-m", "pytest", "-p", "fairsparse.pytest_plugin", "-rA"]
@@ -39,3 +42,11 @@ def test_bad_input_is_a_usage_error(tmp_path: Path) -> None:
     done = pytest_on(tmp_path, "", "--audit", "audit.json")
     assert done.returncode == 4
     assert "give --audit and --audit-policy together" in done.stderr
+
+
+def test_what_a_gate_refuses_by_default_fails_here_too(tmp_path: Path) -> None:
+    options = ["--audit", ".", "--audit-policy", "policy.yaml", "-q", "-p", "no:xdist"]
+    done = pytest_on(tmp_path, "rules: [churn <= 1]", *options, unmatched=3)
+    assert done.returncode == 1
+    assert "1 failed, 1 passed" in done.stdout
+    assert "broken: unmatched <= 0, by default (candidate: 3)" in done.stdout

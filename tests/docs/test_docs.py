@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 import fairsparse
 from benchmarks.__main__ import COMMANDS
 from fairsparse.auditing.document import CellRow, Document
-from fairsparse.auditing.gate import WORST
+from fairsparse.auditing.gate import DEFAULTS, WORST
 from fairsparse.cli import program as cli
 from fairsparse.data import DATASETS
 from fairsparse.experiments.config import RunConfig
@@ -248,8 +248,8 @@ def _takes(adapter: Any, value: Any) -> bool:
 
 def test_names_with_underscores_exist() -> None:
     formulas = {"v_k", "s_k", "a_k", "g_kb"}
-    states = {"eps_infeasible", "gap_infeasible"}
-    audited = {*Document.__annotations__, *CellRow.__annotations__, *WORST, GAP, "extra_drop"}
+    states = {"eps_infeasible", "gap_infeasible", "extra_drop", *DEFAULTS}
+    audited = {*Document.__annotations__, *CellRow.__annotations__, *WORST, GAP}
     known = {*configurable(), *MODELS, *METRICS, *DEGRADATIONS, *formulas, *states, *audited}
     for page in PAGES:
         for name in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)`", prose(page)):

@@ -6,19 +6,22 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from fairsparse._version import __version__
 from fairsparse.auditing.calibration import CalibrationRow, Real
 from fairsparse.auditing.engine import Audit
+from fairsparse.auditing.findings import FINDINGS
+from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.core import InputError
 
 FORMAT = "fairsparse-audit/2"
 """Of a document; a change that readers would notice changes the number."""
+Natural = Annotated[int, Field(ge=0)]
 
 
 class OverallRow(TypedDict):
@@ -122,18 +125,30 @@ class SettingsDict(TypedDict):
     primary: str | None
 
 
+class BasisDict(TypedDict):
+    """What an audit stands on, as `Basis` has it."""
+
+    chance_p: float
+    unknown: Natural
+    unknown_by: dict[str, Natural]
+    unmatched: Natural
+    allowed: Natural
+    audits: int | None
+
+
 class Document(TypedDict):
     """Everything an audit found."""
 
     format: str
     fairsparse: str
-    n: int
+    n: Annotated[int, Field(ge=1)]
     class_names: list[str]
     positive: str | None
     attributes: dict[str, list[str]]
     settings: SettingsDict
+    basis: BasisDict
     tests: int
-    candidates: list[str]
+    candidates: Annotated[list[str], Field(min_length=1)]
     notes: list[str]
     overall: list[OverallRow]
     measures: list[MeasureRow]
@@ -156,6 +171,7 @@ def document(audit: Audit) -> Document:
         positive=audit.positive,
         attributes={name: list(groups) for name, groups in audit.attributes.items()},
         settings=SettingsDict(**asdict(audit.settings)),  # type: ignore[typeddict-item]
+        basis=BasisDict(**asdict(audit.basis)),  # type: ignore[typeddict-item]
         tests=audit.tests,
         candidates=list(audit.candidates),
         notes=list(audit.notes),
@@ -182,23 +198,52 @@ def schema() -> dict[str, Any]:
     return {"$schema": draft, **_ADAPTER.json_schema(), "title": f"audit.json, {FORMAT}"}
 
 
+def document_path(path: str | Path) -> Path:
+    """Where the document is: the file itself, or ``audit.json`` in a directory."""
+    path = Path(path)
+    return path / "audit.json" if path.is_dir() else path
+
+
 def read_document(path: str | Path) -> Document:
-    """Read ``audit.json``; `InputError` when it is missing, damaged, or of another format."""
+    """Read ``audit.json`` or a directory that has one.
+
+    `InputError` when it is missing, damaged, or of another format.
+    """
+    path = document_path(path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; 'fairsparse audit --out DIR' writes one") from None
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply; run the audit again") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); run the audit again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         got = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path}: not an audit of format {FORMAT} (got {got}); run it again")
     try:
-        return _ADAPTER.validate_python(content)
+        found = _ADAPTER.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {where}: {first['msg']}; run the audit again") from None
+    if not _complete(found):
+        raise InputError(f"{path}: candidates, cells and tables do not agree; run the audit again")
+    return found
+
+
+def _complete(found: Document) -> bool:
+    """Whether every candidate has each class and group, with a finding there is."""
+    kinds = {CLASS: found["class_names"], **found["attributes"]}
+    cells = [(kind, name) for kind, names in kinds.items() for name in names]
+    mine = {(r["candidate_name"], r["attribute"], r["cell"]) for r in found["cells"]}
+    tables = sorted(row["candidate_name"] for row in found["overall"])
+    return (
+        tables == sorted(found["candidates"])
+        and {name for name, *_ in mine} == set(tables)
+        and all((name, *cell) in mine for name in tables for cell in cells)
+        and all(row["finding"] in FINDINGS for row in found["cells"])
+    )
 
 
 def safe_csv(frame: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fairsparse.auditing import findings
+from fairsparse.auditing.basis import Basis
 from fairsparse.auditing.calibration import COLUMNS, calibration
 from fairsparse.auditing.cells import CellTable, Units, drawn_together
 from fairsparse.auditing.examples import Examples, Settings, in_our_words
@@ -62,6 +63,8 @@ class Audit:
     examples : Examples
     predicted : dict
         ``reference`` or candidate -> the classes it predicts, as codes (N,).
+    basis : Basis
+        How many examples could not be seen, and whether the reference is better than chance.
     notes : tuple of str
         What did not match, what was left out, and how labels were read.
     """
@@ -80,6 +83,7 @@ class Audit:
     versus: pd.DataFrame
     examples: Examples = field(repr=False)
     predicted: dict[str, Array] = field(repr=False)
+    basis: Basis
     notes: tuple[str, ...] = ()
 
     @property
@@ -220,6 +224,7 @@ def audit_codes(
     for name, codes in candidates.items():
         one.add(name, (reference, codes), examples, settings, sure)
     none = pd.DataFrame(columns=list(COLUMNS))
+    basis = Basis.of(reference, examples)
     sureness = pd.concat(one.calibrated, ignore_index=True) if one.calibrated else none
     blocks = [*one.blocks, Together(sureness["p"].to_numpy(float), None)]
     every, adjusted = findings.Adjustment(tables, *drawn, settings).adjust(blocks)
@@ -242,7 +247,8 @@ def audit_codes(
         versus=pairs(units, list(candidates), tested, settings),
         examples=examples,
         predicted={"reference": reference, **candidates},
-        notes=(*notes, *examples.told),
+        basis=basis,
+        notes=(*basis.notes, *notes, *examples.told),
     )
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-console = Console()
+from fairsparse.cli.terminal import Terminal
+
+console = Terminal()
 Groups = Annotated[
     str | None, typer.Option("--groups", help="file with the groups of the examples, in columns")
 ]
@@ -51,6 +52,28 @@ Bins = Annotated[
 ]
 Depth = Annotated[int, typer.Option("--depth", help="of how many attributes groups are crossed")]
 
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="column of the units sampled, such as persons with pictures"),
+]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="column of how many each example stands for")
+]
+Primary = Annotated[
+    str | None,
+    typer.Option(help="attribute, crossing or 'class' that is tested first, at the full level"),
+]
+AllowUnmatched = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|SHARE", help="examples that files may lack: as many, or a share such as 0.02"
+    ),
+]
+Ledger = Annotated[
+    Path | None,
+    typer.Option(help="file that counts audits of a test set; each is tested at less"),
+]
+
 
 def audit(
     reference: Annotated[
@@ -87,15 +110,15 @@ def audit(
     margin: Annotated[float, typer.Option(help="a smaller drop counts as no worse")] = 0.01,
     depth: Depth = 2,
     least: Annotated[int, typer.Option(help="smaller cells are shown and not tested")] = 30,
-    primary: Annotated[
-        str | None,
-        typer.Option(help="attribute, crossing or 'class' that is tested first, at the full level"),
-    ] = None,
+    primary: Primary = None,
     resamples: Annotated[int, typer.Option(help="of intervals that are drawn")] = 2000,
     seed: Annotated[int, typer.Option(help="of these draws")] = 0,
+    allow_unmatched: AllowUnmatched = None,
+    ledger: Ledger = None,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("audit"),
 ) -> None:
     """Compare classifiers on the same examples: what changed, and for whom."""
+    from fairsparse.auditing.basis import allowance
     from fairsparse.auditing.examples import Settings
     from fairsparse.auditing.inputs.join import audit_files
     from fairsparse.report.audit.page import write
@@ -107,6 +130,8 @@ def audit(
         _named(candidate),
         groups,
         settings=Settings(margin, depth, least, resamples, seed, primary=primary),
+        allow_unmatched=allowance(allow_unmatched),
+        ledger=ledger,
         **_reading(
             names, groups, group, inputs, classes, renormalise, notation, (cluster, weights)
         ),
@@ -277,7 +302,7 @@ def explain(
     from fairsparse.experiments.explain import explain as compared
     from fairsparse.report.explain.page import paragraphs, write
 
-    with Console(stderr=True).status("making heat maps"):
+    with Terminal(stderr=True).status("making heat maps"):
         explanation = compared(run_, with_, examples=examples, sample=sample, seed=seed)
     write(explanation, out)
     _say("", paragraphs(explanation))
@@ -285,30 +310,62 @@ def explain(
 
 
 def gate(
-    audit_json: Annotated[Path, typer.Argument(metavar="AUDIT", help="audit.json of an audit")],
+    audit_: Annotated[
+        Path, typer.Argument(metavar="AUDIT", help="directory of an audit, or its audit.json")
+    ],
     policy: Annotated[Path | None, typer.Option(help="YAML file with rules")] = None,
     findings: Annotated[
         bool, typer.Option("--findings", help="list what rules can name, with its value")
     ] = False,
+    junit: Annotated[Path | None, typer.Option(help="JUnit XML file to write")] = None,
 ) -> None:
     """Hold an audit against a policy. Exit code 1: a rule is broken."""
-    import datetime
-
-    from fairsparse.auditing.document import read_document
-    from fairsparse.auditing.gate import facts, judge, read_policy
+    from fairsparse.auditing.document import document_path, read_document
+    from fairsparse.auditing.gate import facts, read_policy
     from fairsparse.core import InputError
+    from fairsparse.report.gate import write_junit
 
-    document = read_document(audit_json)
-    if findings:
-        for candidate in document["candidates"]:
-            for name, value in facts(document, candidate).items():
-                console.print(Text(f"{candidate}  {name}  {value:.6g}"), soft_wrap=True)
-        return
-    if policy is None:
+    if junit is not None:
+        junit.unlink(missing_ok=True)  # of an earlier verdict
+    if policy is None and (junit is not None or not findings):
         raise InputError("give a policy with --policy FILE, or --findings to list what it can name")
-    verdicts = judge(document, read_policy(policy), datetime.date.today())
-    for verdict in verdicts:
-        console.print(Text(str(verdict)), soft_wrap=True)
+    files = {"audit": document_path(audit_), **({"policy": policy} if policy else {})}
+    try:
+        document = read_document(audit_)
+        if findings:
+            for candidate in document["candidates"]:
+                for name, value in facts(document, candidate).items():
+                    console.print(Text(f"{candidate}  {name}  {value:.6g}"), soft_wrap=True)
+        if policy is not None:
+            _judge(document, read_policy(policy), files, junit)
+    except InputError as error:
+        if junit is not None:
+            write_junit(junit, [], files, str(error))
+        raise
+
+
+def _judge(document: Any, rules: Any, files: dict[str, Path], junit: Path | None) -> None:
+    """Judge and tell; the verdict is the exit code."""
+    import datetime
+    import os
+
+    from fairsparse.auditing.gate import judge
+    from fairsparse.report.gate import (
+        add_to_github_summary,
+        github_annotations,
+        headline,
+        write_junit,
+    )
+
+    verdicts = judge(document, rules, datetime.date.today())
+    if junit is not None:
+        write_junit(junit, verdicts, files)
+    lines = [headline(verdicts), *map(str, verdicts)]
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        add_to_github_summary(verdicts)
+        lines += github_annotations(verdicts, files["policy"])
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
     if any(verdict.status == "broken" for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -319,6 +376,6 @@ COMMANDS: dict[Callable[..., None], str] = {
     exemplars: "fairsparse exemplars --reference dense0.csv --reference dense1.csv"
     " --candidate pruned0.csv --candidate pruned1.csv --groups people.csv",
     explain: "fairsparse explain runs/my/ballot-0.9-seed0 --out explain",
-    gate: "fairsparse gate audit/audit.json --policy policy.yaml",
+    gate: "fairsparse gate audit --policy policy.yaml --junit gate.xml",
 }
 """Each with its example, in the order of the help."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from fairsparse.cli.audit import COMMANDS, console, end
+from fairsparse.cli.terminal import Terminal, complain, forgive, settle
 
 app = typer.Typer(
     add_completion=False,
@@ -177,7 +178,7 @@ class _Bar(Progress):
             BarColumn(bar_width=20),
             TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
+            console=Terminal(stderr=True),
             disable=not sys.stderr.isatty(),
         )
         self.stages: dict[str, Any] = {}
@@ -193,21 +194,30 @@ class _Bar(Progress):
 
 
 def main() -> None:
-    """Run the program; bad input is one line on stderr and exit code 2."""
+    """Run the program; what cannot be done is exit code 2, for which bad input has one line.
+
+    Exit codes 0 and 1 are a command's verdict alone, whatever becomes of stdout.
+    """
+    forgive()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except SystemExit as end:  # rich's is 1, where the reader of help has gone
+        code = 2 if end.code == 1 else end.code
     except typer.Abort:  # what typer makes of an interrupt
         _stop("interrupted", 130)
     except Exception as error:
         message = _complaint(error)
-        if message is None:
-            raise
+        if message is None:  # a fault of the program
+            complain(traceback.format_exc())
+            message = f"{type(error).__name__}: this is a fault of fairsparse; please report it"
         _stop(message, 2)
+    settle()
     sys.exit(code)
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    print(f"fairsparse: {' '.join(message.split())}", file=sys.stderr)
+    complain(f"fairsparse: {' '.join(message.split())}")
+    settle()
     sys.exit(code)
 
 

@@ -6,10 +6,13 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fairsparse.auditing import ledger as ledgers
+from fairsparse.auditing.basis import allowed
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.classes import Classes, spelling
@@ -35,6 +38,8 @@ class Joined:
     rows: Array  # int64 (N,), where in the inputs, else in the first file, each example is
     ids: Any  # a pandas Index, or None
     notes: tuple[str, ...]  # what did not match, and how files were read
+    unmatched: int  # examples that some files have and others lack
+    labelled: Contents  # the file that the true classes are from
 
     @property
     def labels(self) -> list[str]:
@@ -43,6 +48,13 @@ class Joined:
             return [str(i) for i in self.ids]
         return [f"row {i + 1}" for i in self.rows]
 
+    @property
+    def test_set(self) -> str:
+        """Fingerprint of the ids and true classes of all rows that have any, matched or not."""
+        truth = self.labelled.truth
+        assert truth is not None
+        return ledgers.fingerprint(self.labelled.ids, {"y": (truth.codes, truth.names)})
+
 
 def audit_files(
     reference: str,
@@ -50,16 +62,34 @@ def audit_files(
     groups: str | None = None,
     *,
     settings: Settings | None = None,
+    allow_unmatched: int | float | None = None,
+    ledger: Path | None = None,
     **reading: Any,
 ) -> Audit:
     """Audit files of predictions, runs and models, which are read and refused as by `join`.
 
-    Candidates are given by name.
+    Parameters
+    ----------
+    candidates : mapping of str to str
+        Name -> file.
+    allow_unmatched : int or float, optional
+        How many examples may be missing from some of the files, or which share of all; beyond it
+        the audit is refused. By default it is made, and refused by a gate.
+    ledger : Path, optional
+        File in which audits of a test set are counted, each tested at less than the one before.
     """
     joined = join({"reference": reference, **candidates}, groups, **reading)
     predicted, settings = dict(joined.predicted), settings or Settings()
+    most = allowed(joined.unmatched, len(joined.rows), allow_unmatched)
+    notes, audits = joined.notes, None
+    if ledger:
+        asked = ledgers.question(joined.ids, joined.examples, predicted, settings)
+        settings, audits = ledgers.spend(ledger, joined.test_set, asked, [*candidates], settings)
+        notes = (ledgers.note(audits, settings.alpha), *notes)
     first = predicted.pop("reference")
-    return audit_codes(first, predicted, joined.examples, settings, joined.notes, joined.confidence)
+    audited = audit_codes(first, predicted, joined.examples, settings, notes, joined.confidence)
+    basis = replace(audited.basis, unmatched=joined.unmatched, allowed=most, audits=audits)
+    return replace(audited, basis=basis)
 
 
 def join(
@@ -148,6 +178,8 @@ def _joined(
         rows[place.path],
         ids,
         (*notes, *told, *classes.notes),
+        _unmatched(everyone, rows),
+        next(s for s in everyone if s.truth is not None),
     )
 
 
@@ -235,6 +267,16 @@ def _join(
                 " unknown."
             )
     return joined
+
+
+def _unmatched(everyone: Sequence[Contents], rows: Mapping[str, Array]) -> int:
+    """How many examples some files have and are compared in none."""
+    left: set[Any] = set()
+    for source in everyone:
+        at = rows[source.path]
+        if source.ids is not None and (at >= 0).sum() < source.n:
+            left.update(source.ids.delete(at[at >= 0]))
+    return len(left)
 
 
 def _nothing(source: Contents, first: Contents, everyone: Sequence[Contents]) -> InputError:

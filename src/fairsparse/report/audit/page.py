@@ -16,6 +16,7 @@ from fairsparse.checkpoint import write_json, write_text
 from fairsparse.report import phrases, plots, table
 from fairsparse.report.audit import sentences
 from fairsparse.report.audit.markdown import model_card, summary
+from fairsparse.report.gate import forget
 from fairsparse.report.page import Part, Section, note, render, section, words
 from fairsparse.report.phrases import number, percent, points
 from fairsparse.report.plots import Plot
@@ -33,6 +34,8 @@ _bare = partial(number, spec=".1f", scale=100)
 
 def write(audit: Audit, folder: Path) -> Path:
     """Write report.html, audit.json, summary.md, model_card.md and the tables as CSV."""
+    page, content = html(audit), document(audit)
+    forget(folder)
     (folder / "calibration.csv").unlink(missing_ok=True)  # of an earlier audit
     if len(audit.calibration):
         write_text(folder / "calibration.csv", safe_csv(audit.calibration))
@@ -40,8 +43,8 @@ def write(audit: Audit, folder: Path) -> Path:
     write_text(folder / "cells.csv", safe_csv(audit.cells))
     write_text(folder / "summary.md", summary(audit))
     write_text(folder / "model_card.md", model_card(audit))
-    write_text(folder / "report.html", html(audit))
-    write_json(folder / "audit.json", document(audit))
+    write_text(folder / "report.html", page)
+    write_json(folder / "audit.json", content)
     return folder
 
 
