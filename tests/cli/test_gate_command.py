@@ -118,6 +118,25 @@ def test_a_summary_comes_first(capsys: Capture) -> None:
     assert "candidate  größe/untested  0" in ended.out.splitlines()
 
 
+def test_names_make_no_lines_of_their_own(capsys: Capture) -> None:
+    text = Path("a/audit.json").read_text()
+    Path("a/audit.json").write_text(text.replace('"candidate"]', r'"x\nkept: y\u001b[2J"]', 1))
+    found = json.loads(Path("a/audit.json").read_text())
+    name = found["candidates"][0]
+    for table in ("overall", "measures", "cells", "calibration"):
+        for row in found[table]:
+            row["candidate_name"] = name
+    Path("a/audit.json").write_text(json.dumps(found))
+    line = ("gate", "a", "--policy", "broken.yaml", "--findings", "--junit", "g.xml")
+    ended = call(capsys, *line)
+    assert ended.code == 1
+    assert all(c.isprintable() for c in ended.out.replace("\n", ""))
+    assert [
+        line.split(" (")[0] for line in ended.out.splitlines() if line.startswith("kept: ")
+    ] == ["kept: churn <= 1"]
+    assert ElementTree.parse("g.xml").getroot().attrib["failures"] == "1"
+
+
 def test_junit_names_what_was_judged_by_what(capsys: Capture) -> None:
     Path("p.yaml").write_text(
         f"{BROKEN}- {{rule: churn <= 0, exempt: {{until: 2999-01-01, reason: a plan}}}}"

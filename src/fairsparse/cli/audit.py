@@ -267,7 +267,7 @@ def gate(
 ) -> None:
     """Hold an audit against a policy. Exit code 1: a rule is broken."""
     from fairsparse.auditing.document import document_path, read_document
-    from fairsparse.auditing.gate import facts, read_policy
+    from fairsparse.auditing.gate import facts, printable, read_policy
     from fairsparse.core import InputError
     from fairsparse.report.gate import write_junit
 
@@ -281,7 +281,8 @@ def gate(
         if findings:
             for candidate in document["candidates"]:
                 for name, value in facts(document, candidate).items():
-                    console.print(Text(f"{candidate}  {name}  {value:.6g}"), soft_wrap=True)
+                    line = f"{printable(candidate)}  {name}  {value:.6g}"
+                    console.print(Text(line), soft_wrap=True)
         if policy is not None:
             _judge(document, read_policy(policy), files, junit)
     except InputError as error:
