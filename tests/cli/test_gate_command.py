@@ -118,6 +118,24 @@ def test_a_summary_comes_first(capsys: Capture) -> None:
     assert "candidate  größe/untested  0" in ended.out.splitlines()
 
 
+def test_names_make_no_lines_of_their_own(capsys: Capture) -> None:
+    found = json.loads(Path("a/audit.json").read_text())
+    name = "x\nkept: y\x1b[2J"
+    found["candidates"] = [name]
+    for table in ("overall", "measures", "cells", "calibration"):
+        for row in found[table]:
+            row["candidate_name"] = name
+    Path("a/audit.json").write_text(json.dumps(found))
+    line = ("gate", "a", "--policy", "broken.yaml", "--findings", "--junit", "g.xml")
+    ended = call(capsys, *line)
+    assert ended.code == 1
+    assert all(c.isprintable() for c in ended.out.replace("\n", ""))
+    kept = [line for line in ended.out.splitlines() if line.startswith("kept")]
+    assert len(kept) == 1
+    assert r"(x\nkept: y\x1b[2J: 0." in kept[0]
+    assert ElementTree.parse("g.xml").getroot().attrib["failures"] == "1"
+
+
 def test_junit_names_what_was_judged_by_what(capsys: Capture) -> None:
     Path("p.yaml").write_text(
         f"{BROKEN}- {{rule: churn <= 0, exempt: {{until: 2999-01-01, reason: a plan}}}}"

@@ -63,6 +63,20 @@ Primary = Annotated[
     str | None,
     typer.Option(help="attribute, crossing or 'class' that is tested first, at the full level"),
 ]
+Reference = Annotated[
+    str,
+    typer.Option(
+        help="predictions of the model to compare with: CSV, Parquet, NPZ, a run; or the model:"
+        " .onnx, .pt2, module:factory@weights"
+    ),
+]
+Candidates = Annotated[
+    list[str], typer.Option(help="the same of another model, as FILE or NAME=FILE; repeatable")
+]
+Margin = Annotated[float, typer.Option(help="a smaller drop counts as no worse")]
+Least = Annotated[int, typer.Option(help="smaller cells are shown and not tested")]
+Resamples = Annotated[int, typer.Option(help="of intervals that are drawn")]
+Seed = Annotated[int, typer.Option(help="of these draws")]
 AllowUnmatched = Annotated[
     str | None,
     typer.Option(
@@ -76,16 +90,8 @@ Ledger = Annotated[
 
 
 def audit(
-    reference: Annotated[
-        str,
-        typer.Option(
-            help="predictions of the model to compare with: CSV, Parquet, NPZ, a run; or the model:"
-            " .onnx, .pt2, module:factory@weights"
-        ),
-    ],
-    candidate: Annotated[
-        list[str], typer.Option(help="the same of another model, as FILE or NAME=FILE; repeatable")
-    ],
+    reference: Reference,
+    candidate: Candidates,
     groups: Groups = None,
     group: Group = None,
     inputs: InputsOf = None,
@@ -107,12 +113,12 @@ def audit(
     weights: Annotated[
         str | None, typer.Option("--weights", help="column of how many each example stands for")
     ] = None,
-    margin: Annotated[float, typer.Option(help="a smaller drop counts as no worse")] = 0.01,
+    margin: Margin = 0.01,
     depth: Depth = 2,
-    least: Annotated[int, typer.Option(help="smaller cells are shown and not tested")] = 30,
+    least: Least = 30,
     primary: Primary = None,
-    resamples: Annotated[int, typer.Option(help="of intervals that are drawn")] = 2000,
-    seed: Annotated[int, typer.Option(help="of these draws")] = 0,
+    resamples: Resamples = 2000,
+    seed: Seed = 0,
     allow_unmatched: AllowUnmatched = None,
     ledger: Ledger = None,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("audit"),
@@ -321,7 +327,7 @@ def gate(
 ) -> None:
     """Hold an audit against a policy. Exit code 1: a rule is broken."""
     from fairsparse.auditing.document import document_path, read_document
-    from fairsparse.auditing.gate import facts, read_policy
+    from fairsparse.auditing.gate import facts, printable, read_policy
     from fairsparse.core import InputError
     from fairsparse.report.gate import write_junit
 
@@ -335,7 +341,8 @@ def gate(
         if findings:
             for candidate in document["candidates"]:
                 for name, value in facts(document, candidate).items():
-                    console.print(Text(f"{candidate}  {name}  {value:.6g}"), soft_wrap=True)
+                    line = f"{printable(candidate)}  {name}  {value:.6g}"
+                    console.print(Text(line), soft_wrap=True)
         if policy is not None:
             _judge(document, read_policy(policy), files, junit)
     except InputError as error:
