@@ -38,6 +38,9 @@ Classes = Annotated[
 Renormalise = Annotated[
     bool, typer.Option("--renormalise", help="take scores that do not sum to 1")
 ]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="import and run the code that a file names as its model")
+]
 Depth = Annotated[int, typer.Option("--depth", help="of how many attributes groups are crossed")]
 
 
@@ -61,6 +64,7 @@ def audit(
     score: Score = "score_",
     classes: Classes = None,
     renormalise: Renormalise = False,
+    trust: Trust = False,
     margin: Annotated[float, typer.Option(help="a smaller drop counts as no worse")] = 0.01,
     depth: Depth = 2,
     least: Annotated[int, typer.Option(help="smaller cells are shown and not tested")] = 30,
@@ -75,6 +79,7 @@ def audit(
     """Compare classifiers on the same examples: what changed, and for whom."""
     from fairsparse.auditing.examples import Settings
     from fairsparse.auditing.inputs.join import audit_files
+    from fairsparse.checkpoint import locked
     from fairsparse.report.audit.page import write
     from fairsparse.report.audit.sentences import headline, paragraphs
 
@@ -83,9 +88,12 @@ def audit(
         _named(candidate),
         groups,
         settings=Settings(margin, depth, least, resamples, seed, primary=primary),
-        **_reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise),
+        **_reading(
+            (id_, truth, prediction, score), groups, group, inputs, classes, renormalise, trust
+        ),
     )
-    write(audited, out)
+    with locked(out):
+        write(audited, out)
     for name in audited.candidates:
         _say(f"{name}: {headline(audited, name)}", paragraphs(audited, name))
     end(out, audited.notes)
@@ -107,15 +115,19 @@ def exemplars(
     score: Score = "score_",
     classes: Classes = None,
     renormalise: Renormalise = False,
+    trust: Trust = False,
     depth: Depth = 2,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("exemplars"),
 ) -> None:
     """Find the examples on which compressed networks, over several seeds, part from dense ones."""
     from fairsparse.auditing.exemplars import exemplars_codes
     from fairsparse.auditing.inputs.join import join
+    from fairsparse.checkpoint import locked
     from fairsparse.report.exemplars import ExemplarReport, paragraphs, write
 
-    reading = _reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise)
+    reading = _reading(
+        (id_, truth, prediction, score), groups, group, inputs, classes, renormalise, trust
+    )
     model_inputs = reading["inputs"]
     joined = join(
         {
@@ -134,7 +146,8 @@ def exemplars(
         model_inputs.viewer(joined.rows) if model_inputs else None,
         notes=joined.notes,
     )
-    write(found, out)
+    with locked(out):
+        write(found, out)
     _say("", paragraphs(found))
     end(out, joined.notes)
 
@@ -146,6 +159,7 @@ def _reading(
     inputs: str | None,
     classes: str | None,
     renormalise: bool,
+    trust: bool,
 ) -> dict[str, Any]:
     """How files are read, as `join` takes it; `names` are of columns."""
     from fairsparse.auditing.inputs.columns import Columns
@@ -156,11 +170,11 @@ def _reading(
         "columns": columns,
         "class_names": classes.split(",") if classes else None,
         "renormalise": renormalise,
-        "inputs": _model_inputs(inputs, columns, None if groups else group),
+        "inputs": _model_inputs(inputs, columns, None if groups else group, trust),
     }
 
 
-def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) -> Any:
+def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None, trust: bool) -> Any:
     """What models are run on: an NPZ file, or the test split of a configuration or of a run."""
     from fairsparse.auditing.inputs.examples_of import of_task, read_inputs
 
@@ -172,9 +186,10 @@ def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) 
     if where.suffix not in (".yaml", ".yml"):
         return read_inputs(path, columns, attributes)
     from fairsparse.experiments.config import read_config
-    from fairsparse.experiments.plan import make_task
+    from fairsparse.experiments.plan import make_task, unwritten
 
-    return of_task(make_task(read_config(where, [])), attributes)
+    config = read_config(where, trust=trust)
+    return of_task(make_task(config if trust else unwritten(config)), attributes)
 
 
 def _say(head: str, paragraphs: Sequence[str]) -> None:
@@ -225,15 +240,20 @@ def explain(
         int, typer.Option(min=1, help="test examples whose heat maps are compared")
     ] = 512,
     seed: Annotated[int, typer.Option(help="of sample, random mask and intervals")] = 0,
+    trust: Trust = False,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("explain"),
 ) -> None:
     """Show what a network looks at before and after pruning, and how alike that is, for whom."""
+    from fairsparse.checkpoint import locked
     from fairsparse.experiments.explain import explain as compared
     from fairsparse.report.explain.page import paragraphs, write
 
     with Console(stderr=True).status("making heat maps"):
-        explanation = compared(run_, with_, examples=examples, sample=sample, seed=seed)
-    write(explanation, out)
+        explanation = compared(
+            run_, with_, examples=examples, sample=sample, seed=seed, trust=trust
+        )
+    with locked(out):
+        write(explanation, out)
     _say("", paragraphs(explanation))
     end(out)
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fairsparse.cli.audit import COMMANDS, console, end
+from fairsparse.cli.audit import COMMANDS, Trust, console, end
 
 app = typer.Typer(
     add_completion=False,
@@ -71,13 +71,17 @@ def demo(out: Out = None) -> None:
     epilog="Example: [bold]fairsparse run my.yaml --set training.epochs=5 --out runs/my[/bold]"
 )
 def run(
-    config: Config, set_: Set = None, skip_bad_images: SkipBad = False, out: Out = None
+    config: Config,
+    set_: Set = None,
+    skip_bad_images: SkipBad = False,
+    trust: Trust = False,
+    out: Out = None,
 ) -> None:
     """Train, prune and audit what a configuration file describes; continues where it stopped."""
     from fairsparse.experiments.config import read_config
 
     skip = ["data.skip_bad_images=true"] if skip_bad_images else []
-    _run(read_config(config, [*(set_ or []), *skip]), out or Path("runs") / config.stem)
+    _run(read_config(config, [*(set_ or []), *skip], trust), out or Path("runs") / config.stem)
 
 
 @app.command(
@@ -97,6 +101,7 @@ def search(
     high: Annotated[float, typer.Option(help="largest sparsity tried")] = 0.98,
     resolution: Annotated[float, typer.Option(help="distance of the sparsities")] = 0.01,
     runs: Annotated[int, typer.Option(help="sparsities tried at most")] = 8,
+    trust: Trust = False,
     out: Out = None,
 ) -> None:
     """Find the largest sparsity within a fairness budget on validation, and test it once.
@@ -112,7 +117,7 @@ def search(
 
     settings = {"low": low, "high": high, "resolution": resolution, "runs": runs}
     asked = checked(Search, {"budget": Budget.parse(budget), **settings}, "")
-    settled = read_config(config, set_ or [])
+    settled = read_config(config, set_ or [], trust)
     where = out or Path("runs") / f"{config.stem}-search"
     state = _watched(lambda progress: find(settled, asked, where, progress))
     console.print(candidates(state))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from fairsparse.core import InputError
+from fairsparse.foreign import check_table
 from fairsparse.registry import nearest
 
 
@@ -22,6 +23,7 @@ def read_table(name: str, path: Path) -> pd.DataFrame:
         raise InputError(
             f"{name}: no file {path}; expected a table as .csv, .csv.gz, .jsonl or .parquet"
         )
+    check_table(path)
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path).reset_index(drop=True)
