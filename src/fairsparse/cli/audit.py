@@ -11,7 +11,25 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-console = Console()
+from fairsparse.neutral import neutral
+
+
+class _Console(Console):
+    """A console on which no name acts: a line break in one would forge a line of the program."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*map(_neutral, objects), **options)
+
+
+def _neutral(value: Any) -> Any:
+    if isinstance(value, Padding):
+        value.renderable = _neutral(value.renderable)
+    if isinstance(value, Text) and neutral(value.plain) != value.plain:
+        return Text(neutral(value.plain), value.style)
+    return neutral(value, keep="\n") if isinstance(value, str) else value
+
+
+console = _Console()
 Groups = Annotated[
     str | None, typer.Option("--groups", help="file with the groups of the examples, in columns")
 ]

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fairsparse.cli.audit import COMMANDS, Trust, console, end
+from fairsparse.neutral import neutral
 
 app = typer.Typer(
     add_completion=False,
@@ -192,6 +193,7 @@ class _Bar(Progress):
         figures = f"loss {log['loss']:.3f}  accuracy {log['accuracy']:.3f}"
         if log["worst"] is not None:
             figures += f"  worst {log['worst_cell']} {log['worst']:.3f}"
+        figures = neutral(figures)
         if stage not in self.stages or self.tasks[self.stages[stage]].finished:
             self.stages[stage] = self.add_task(stage, total=total, figures=figures)
         self.update(self.stages[stage], completed=step, figures=figures)
@@ -212,7 +214,7 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    print(f"fairsparse: {' '.join(message.split())}", file=sys.stderr)
+    print(f"fairsparse: {neutral(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
 
 
