@@ -77,8 +77,11 @@ def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> 
     check_table(where)
     try:
         return READERS[where.suffix](path, columns, attributes)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({str(error)[:200]}); restore it") from None
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can make its reader raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be read ({reason}); restore it") from None
 
 
 def _csv(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:

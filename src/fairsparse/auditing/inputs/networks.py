@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import re
 import sys
@@ -224,13 +225,18 @@ def _exported(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int 
 
 @contextlib.contextmanager
 def _only_tensors() -> Iterator[None]:
-    """Let ``torch.load`` unpickle nothing but tensors, whatever its caller asks for."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
+    """Let ``torch.load`` unpickle nothing but tensors, whatever its caller asks for.
+
+    What is wrong is raised, so torch does not log it as well.
+    """
+    name, log = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", logging.getLogger("torch.export")
+    before, level = os.environ.get(name), log.level
     os.environ[name] = "1"
+    log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        log.setLevel(level)
         if before is None:
             del os.environ[name]
         else:

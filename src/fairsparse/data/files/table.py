@@ -38,8 +38,8 @@ def read_table(name: str, path: Path) -> pd.DataFrame:
         raise InputError(
             f"{name}: rows of {path} have more fields than its header; name every column"
         ) from None
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a damaged file can make its reader raise anything
+        reason = " ".join(str(error).split())[:200]
         raise InputError(f"{name}: {path} is no readable table: {reason}") from error
     if frame.empty:
         raise InputError(f"{name}: {path} has no rows; give it examples")
