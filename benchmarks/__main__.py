@@ -22,6 +22,7 @@ COMMANDS = {
     "coverage": ("coverage", "Simulate how often an audit's intervals and alarms are right."),
     "coverage-means": ("coverage_means", "Simulate the intervals of calibration and of heat maps."),
     "cycle": ("cycle", "Take the papers' networks once around at full size."),
+    "fuzz": ("fuzz", "Read mutated files of every kind: no traceback, no hang, bounded memory."),
     "memory": ("memory", "Train on more images than are to be held in memory."),
 }
 """Name -> the module whose `arguments` and `main` it is, which is imported when asked for."""

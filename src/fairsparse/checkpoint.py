@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,43 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fairsparse.core import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+AGAIN = "restore it, or delete it and run again"
+"""What to do about a file of ours that is not what was written."""
+_MOST_HEADER = 100_000_000  # bytes; safetensors reads no longer one
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a directory against other processes, where the system has such locks.
+
+    `InputError` where another one writes there. The lock ends with its process, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        if handle is not None:
+            _lock(handle, folder)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"{folder}: another process is writing there; wait for it, or choose another --out"
+        ) from None
+    except OSError:  # some network file systems lock no directories
+        pass
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -78,19 +116,40 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    again = "restore it, or delete it and run again"
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         expected, _, text = header["__metadata__"]["fairsparse"].partition(" ")
-    except (SafetensorError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{path}: not a complete fairsparse checkpoint (truncated or of another program);"
-            f" {again}"
-        ) from None
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _incomplete(path) from None
     if digest(tensors, text) != expected:
-        raise InputError(f"{path}: the content does not match its checksum; {again}")
+        raise InputError(f"{path}: the content does not match its checksum; {AGAIN}")
     return tensors, json.loads(text)
+
+
+def read_meta(path: Path) -> Any:
+    """The `meta` of what `write_tensors` wrote, without its tensors, whose digest is not checked.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, truncated, or not one of ours.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(size, _MOST_HEADER)))
+        return json.loads(header["__metadata__"]["fairsparse"].partition(" ")[2])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _incomplete(path) from None
+
+
+def _incomplete(path: Path) -> InputError:
+    return InputError(
+        f"{path}: not a complete fairsparse checkpoint (truncated or of another program); {AGAIN}"
+    )
 
 
 @dataclass(frozen=True)
@@ -107,13 +166,22 @@ class Stages:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def load(self, key: str) -> tuple[dict[str, Tensor], Any] | None:
-        """Return the tensors and meta of a finished stage, or None."""
+        """Return the tensors and meta of a finished stage, or None.
+
+        A file that was stored under another key is an `InputError`.
+        """
         if self.folder is None:
             return None
         path = self.folder / f"{key}.safetensors"
-        return read_tensors(path) if path.exists() else None
+        if not path.exists():
+            return None
+        tensors, meta = read_tensors(path)
+        if not isinstance(meta, dict) or meta.get("stage") != key:
+            raise InputError(f"{path}: is another stage than its name says; {AGAIN}")
+        return tensors, meta["meta"]
 
     def save(self, key: str, tensors: Mapping[str, Tensor], meta: Any) -> None:
         """Store a finished stage."""
         if self.folder is not None:
-            write_tensors(self.folder / f"{key}.safetensors", tensors, meta)
+            path = self.folder / f"{key}.safetensors"
+            write_tensors(path, tensors, {"stage": key, "meta": meta})

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from fairsparse.auditing.document import read_document
-from fairsparse.auditing.gate import Judgement, judge, printable, read_policy
+from fairsparse.auditing.gate import Judgement, judge, read_policy
 from fairsparse.core import InputError
+from fairsparse.neutral import neutral
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +41,7 @@ def pytest_collection_modifyitems(
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
     for verdict in verdicts:
-        name = printable(f"{verdict.rule.text} [{verdict.candidate}]")
+        name = neutral(f"{verdict.rule.text} [{verdict.candidate}]")
         items.append(RuleItem.from_parent(session, name=name, verdict=verdict, file=Path(policy)))
 
 
@@ -54,9 +55,9 @@ class RuleItem(pytest.Item):
     def runtest(self) -> None:
         """Fail where the rule is broken."""
         if self.verdict.status == "exempt":
-            pytest.xfail(str(self.verdict))
+            pytest.xfail(neutral(str(self.verdict)))
         if self.verdict.status == "broken":
-            pytest.fail(str(self.verdict), pytrace=False)
+            pytest.fail(neutral(str(self.verdict)), pytrace=False)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the rule stands."""

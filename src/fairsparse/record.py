@@ -7,16 +7,22 @@ configurations, methods and training decide is as they give it.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NotRequired
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
-from fairsparse.checkpoint import write_json
+from fairsparse.checkpoint import AGAIN, read_meta, write_json
 from fairsparse.core import InputError
+from fairsparse.data.task import Task
+from fairsparse.fairness.measure.outcomes import Confusion
+from fairsparse.foreign import read_npz
 
 FORMAT = 1
 """Of a record; a change that readers would notice raises it. Records before it name none."""
@@ -291,16 +297,94 @@ def write_record(folder: Path, record: Record) -> None:
     write_json(folder / "record.json", record.to_dict())
 
 
+def seal(record: Record, predictions: bytes) -> dict[str, str]:
+    """SHA-256 of a record and of ``predictions.npz``, which the files of weights carry.
+
+    So a file of a run that was changed, or is of another run, is noticed. It is no signature: who
+    changes all files of a run can make it anew. How long stages took is no part of it.
+    """
+    values = {
+        k: v for k, v in record.to_dict().items() if k != "timings"
+    }  # equal runs, equal seals
+    text = json.dumps(values, sort_keys=True)
+    return {
+        "record": hashlib.sha256(text.encode()).hexdigest(),
+        "predictions": hashlib.sha256(predictions).hexdigest(),
+    }
+
+
+def mixed(path: Path) -> InputError:
+    """What to tell of a file of a run that is not the one that was written with the others."""
+    return InputError(
+        f"{path}: does not belong to the record.json beside it (changed, or of another run);"
+        " restore it, or run again in another directory"
+    )
+
+
+def _sealed(folder: Path) -> dict[str, str]:
+    """The seal of a run directory; nothing in those that were written before there were any."""
+    path = folder / "sparse.safetensors"
+    about = read_meta(path) if path.exists() else {}
+    found = about.get("seal", {}) if isinstance(about, dict) else None
+    if not isinstance(found, dict):
+        raise mixed(path)
+    return found
+
+
+def confusion(
+    data: DataPart | Task, logits: np.ndarray, y: np.ndarray, group: np.ndarray
+) -> list[Any]:
+    """Confusion counts [group, true, predicted]; a last row for unknown groups, when present."""
+    names = (data.class_names, data.group_names)
+    return Confusion.count(logits.argmax(1), y, group, *names).table.tolist()
+
+
+def read_predictions(folder: Path, record: Record) -> dict[str, np.ndarray]:
+    """Read ``predictions.npz`` of a run directory; `InputError` where it is not the record's.
+
+    Labels, groups and logits of the splits, as `Result.predictions` has them.
+    """
+    path = folder / "predictions.npz"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{folder}: not a complete run ({path.name} is missing)") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
+    digest = hashlib.sha256(content).hexdigest()
+    if _sealed(folder).get("predictions", digest) != digest:
+        raise mixed(path)
+    arrays = read_npz(io.BytesIO(content), path)
+    try:
+        counts = {
+            kind: confusion(record.data, *(arrays[f"test_{p}"] for p in (kind, "y", "group")))
+            for kind in ("dense", "sparse")
+        }
+    except Exception:  # arrays that are missing, or of any other shape or kind
+        raise mixed(path) from None
+    if counts != record.counts:
+        raise mixed(path)
+    return arrays
+
+
 def read_record(folder: Path) -> Record:
     """Read ``record.json`` of a complete run directory.
 
     Raises
     ------
     InputError
-        When it is missing, damaged, or of a later format.
+        When it is missing, damaged, of a later format, or not the one that was written with the
+        weights beside it.
     """
-    path = folder / "record.json"
-    again = "restore it, or delete it and run again"
+    record = _read_record(folder)
+    digest = seal(record, b"")["record"]
+    if _sealed(folder).get("record", digest) != digest:
+        raise mixed(folder / "sparse.safetensors")
+    return record
+
+
+def _read_record(folder: Path) -> Record:
+    path, again = folder / "record.json", AGAIN
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
@@ -308,7 +392,7 @@ def read_record(folder: Path) -> Record:
             f"{folder}: not a complete run (no record.json); give a directory that"
             " 'fairsparse run' or Result.save wrote"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error}); {again}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a fairsparse record; {again}")

@@ -172,7 +172,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_configuration(case: str, here: Path, capsys: Capture) -> None:
     values, words = CONFIGS[case]
     config = write_config(here / "c.yaml", values)
-    refused(call(capsys, "run", config, "--out", "out"), *words)
+    refused(call(capsys, "run", config, "--trust", "--out", "out"), *words)
     assert not Path("out").exists()
 
 

@@ -282,7 +282,7 @@ def test_rewritten_masks_and_records_are_noticed(saved: Path) -> None:
     record = json.loads((saved / "record.json").read_text())
     record["counts"]["sparse"][0][0][0] += 1
     (saved / "record.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"predictions\.npz: does not belong"):
+    with pytest.raises(InputError, match=r"does not belong to the record\.json"):
         load(saved, model=net())
 
 

@@ -18,6 +18,7 @@ from fairsparse.auditing.engine import Audit
 from fairsparse.auditing.findings import FINDINGS
 from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.core import InputError
+from fairsparse.neutral import neutral_cell
 
 FORMAT = "fairsparse-audit/2"
 """Of a document; a change that readers would notice changes the number."""
@@ -247,7 +248,7 @@ def _complete(found: Document) -> bool:
 
 
 def safe_csv(frame: pd.DataFrame) -> str:
-    """A table as CSV; texts that spreadsheets take for a formula get a leading apostrophe.
+    """A table as CSV, whose names and texts are those of `neutral_cell`.
 
     >>> safe_csv(pd.DataFrame({"cell": ["=1+1", "a"], "n": [1, 2]})).split()
     ['cell,n', "'=1+1,1", 'a,2']
@@ -255,7 +256,5 @@ def safe_csv(frame: pd.DataFrame) -> str:
     done = frame.copy()
     for name in done.columns:
         if not pd.api.types.is_numeric_dtype(done[name]):
-            text = done[name].astype(str)
-            risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
-            done[name] = text.where(~risky, "'" + text)
-    return done.to_csv(index=False)
+            done[name] = done[name].astype(str).map(neutral_cell)
+    return done.rename(columns=lambda name: neutral_cell(str(name))).to_csv(index=False)

@@ -42,6 +42,7 @@ from fairsparse.fairness.inference.calibration import CALIBRATIONS
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metric import PERCENT, RATIO
 from fairsparse.fairness.measure.metrics import METRICS
+from fairsparse.neutral import neutral
 from fairsparse.registry import nearest
 
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
@@ -86,7 +87,7 @@ class Judgement:
         text = f"{self.status}: {self.rule.text}{by_default} ({self.candidate}: {value})"
         if self.status == "exempt":
             text += f" until {self.rule.until}: {self.rule.reason}"
-        return printable(text)
+        return neutral(text)
 
 
 def read_policy(path: str | Path) -> list[PolicyRule]:
@@ -185,18 +186,7 @@ def escaped(name: str) -> str:
     >>> print(escaped("a/b"), escaped("a\\b"), escaped("a\nb"))
     a\/b a\\b a\nb
     """
-    return printable(name.replace("\\", "\\\\").replace("/", "\\/"))
-
-
-def printable(text: str) -> str:
-    r"""A text on one line, in which what cannot be printed is escaped.
-
-    >>> print(printable("a\nkept: b\x1b[2J"))
-    a\nkept: b\x1b[2J
-    """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+    return neutral(name.replace("\\", "\\\\").replace("/", "\\/"))
 
 
 def facts(audit: Document, candidate: str) -> dict[str, float]:

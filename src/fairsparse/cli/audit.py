@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from fairsparse.cli.terminal import Terminal
+from fairsparse.neutral import neutral
 
 console = Terminal()
 Groups = Annotated[
@@ -49,6 +50,9 @@ Positive = Annotated[
 Bins = Annotated[
     list[str] | None,
     typer.Option("--bins", help="COLUMN=K: put its numbers into K ranges; repeatable"),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="import and run the code that a file names as its model")
 ]
 Depth = Annotated[int, typer.Option("--depth", help="of how many attributes groups are crossed")]
 
@@ -104,15 +108,9 @@ def audit(
     missing: Missing = None,
     positive: Positive = None,
     bins: Bins = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster", help="column of the units sampled, such as persons with pictures"
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="column of how many each example stands for")
-    ] = None,
+    trust: Trust = False,
+    cluster: Cluster = None,
+    weights: Weights = None,
     margin: Margin = 0.01,
     depth: Depth = 2,
     least: Least = 30,
@@ -127,6 +125,7 @@ def audit(
     from fairsparse.auditing.basis import allowance
     from fairsparse.auditing.examples import Settings
     from fairsparse.auditing.inputs.join import audit_files
+    from fairsparse.checkpoint import locked
     from fairsparse.report.audit.page import write
     from fairsparse.report.audit.sentences import headline, paragraphs
 
@@ -139,10 +138,11 @@ def audit(
         allow_unmatched=allowance(allow_unmatched),
         ledger=ledger,
         **_reading(
-            names, groups, group, inputs, classes, renormalise, notation, (cluster, weights)
+            names, groups, group, inputs, classes, renormalise, notation, (cluster, weights), trust
         ),
     )
-    write(audited, out)
+    with locked(out):
+        write(audited, out)
     for name in audited.candidates:
         _say(f"{name}: {headline(audited, name)}", paragraphs(audited, name))
     end(out, audited.notes)
@@ -166,16 +166,18 @@ def exemplars(
     renormalise: Renormalise = False,
     missing: Missing = None,
     bins: Bins = None,
+    trust: Trust = False,
     depth: Depth = 2,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("exemplars"),
 ) -> None:
     """Find the examples on which compressed networks, over several seeds, part from dense ones."""
     from fairsparse.auditing.exemplars import exemplars_codes
     from fairsparse.auditing.inputs.join import join
+    from fairsparse.checkpoint import locked
     from fairsparse.report.exemplars import ExemplarReport, paragraphs, write
 
     names, notation = (id_, truth, prediction, score), (missing, None, bins)
-    reading = _reading(names, groups, group, inputs, classes, renormalise, notation)
+    reading = _reading(names, groups, group, inputs, classes, renormalise, notation, trust=trust)
     model_inputs = reading["inputs"]
     joined = join(
         {
@@ -194,7 +196,8 @@ def exemplars(
         model_inputs.viewer(joined.rows) if model_inputs else None,
         notes=joined.notes,
     )
-    write(found, out)
+    with locked(out):
+        write(found, out)
     _say("", paragraphs(found))
     end(out, joined.notes)
 
@@ -208,6 +211,7 @@ def _reading(
     renormalise: bool,
     notation: tuple[str | None, str | None, list[str] | None],
     sampling: tuple[str | None, str | None] = (None, None),
+    trust: bool = False,
 ) -> dict[str, Any]:
     """How files are read, as `join` takes it; `names` are of columns."""
     from fairsparse.auditing.inputs.columns import Columns
@@ -219,7 +223,7 @@ def _reading(
         "columns": columns,
         "class_names": classes.split(",") if classes else None,
         "renormalise": renormalise,
-        "inputs": _model_inputs(inputs, columns, None if groups else group),
+        "inputs": _model_inputs(inputs, columns, None if groups else group, trust),
     }
 
 
@@ -237,7 +241,7 @@ def _notation(missing: str | None, positive: str | None, bins: list[str] | None)
     return Notation(missing.split(",") if missing else (), positive, ranges)
 
 
-def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) -> Any:
+def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None, trust: bool) -> Any:
     """What models are run on: an NPZ file, or the test split of a configuration or of a run."""
     from fairsparse.auditing.inputs.examples_of import of_task, read_inputs
 
@@ -249,9 +253,10 @@ def _model_inputs(path: str | None, columns: Any, attributes: list[str] | None) 
     if where.suffix not in (".yaml", ".yml"):
         return read_inputs(path, columns, attributes)
     from fairsparse.experiments.config import read_config
-    from fairsparse.experiments.plan import make_task
+    from fairsparse.experiments.plan import make_task, unwritten
 
-    return of_task(make_task(read_config(where, [])), attributes)
+    config = read_config(where, trust=trust)
+    return of_task(make_task(config if trust else unwritten(config)), attributes)
 
 
 def _say(head: str, paragraphs: Sequence[str]) -> None:
@@ -302,15 +307,20 @@ def explain(
         int, typer.Option(min=1, help="test examples whose heat maps are compared")
     ] = 512,
     seed: Annotated[int, typer.Option(help="of sample, random mask and intervals")] = 0,
+    trust: Trust = False,
     out: Annotated[Path, typer.Option(help="directory of the report")] = Path("explain"),
 ) -> None:
     """Show what a network looks at before and after pruning, and how alike that is, for whom."""
+    from fairsparse.checkpoint import locked
     from fairsparse.experiments.explain import explain as compared
     from fairsparse.report.explain.page import paragraphs, write
 
     with Terminal(stderr=True).status("making heat maps"):
-        explanation = compared(run_, with_, examples=examples, sample=sample, seed=seed)
-    write(explanation, out)
+        explanation = compared(
+            run_, with_, examples=examples, sample=sample, seed=seed, trust=trust
+        )
+    with locked(out):
+        write(explanation, out)
     _say("", paragraphs(explanation))
     end(out)
 
@@ -327,7 +337,7 @@ def gate(
 ) -> None:
     """Hold an audit against a policy. Exit code 1: a rule is broken."""
     from fairsparse.auditing.document import document_path, read_document
-    from fairsparse.auditing.gate import facts, printable, read_policy
+    from fairsparse.auditing.gate import facts, read_policy
     from fairsparse.core import InputError
     from fairsparse.report.gate import write_junit
 
@@ -341,7 +351,7 @@ def gate(
         if findings:
             for candidate in document["candidates"]:
                 for name, value in facts(document, candidate).items():
-                    line = f"{printable(candidate)}  {name}  {value:.6g}"
+                    line = f"{neutral(candidate)}  {name}  {value:.6g}"
                     console.print(Text(line), soft_wrap=True)
         if policy is not None:
             _judge(document, read_policy(policy), files, junit)

@@ -15,8 +15,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fairsparse.cli.audit import COMMANDS, console, end
+from fairsparse.cli.audit import COMMANDS, Trust, console, end
 from fairsparse.cli.terminal import Terminal, complain, forgive, settle
+from fairsparse.neutral import neutral
 
 app = typer.Typer(
     add_completion=False,
@@ -72,13 +73,17 @@ def demo(out: Out = None) -> None:
     epilog="Example: [bold]fairsparse run my.yaml --set training.epochs=5 --out runs/my[/bold]"
 )
 def run(
-    config: Config, set_: Set = None, skip_bad_images: SkipBad = False, out: Out = None
+    config: Config,
+    set_: Set = None,
+    skip_bad_images: SkipBad = False,
+    trust: Trust = False,
+    out: Out = None,
 ) -> None:
     """Train, prune and audit what a configuration file describes; continues where it stopped."""
     from fairsparse.experiments.config import read_config
 
     skip = ["data.skip_bad_images=true"] if skip_bad_images else []
-    _run(read_config(config, [*(set_ or []), *skip]), out or Path("runs") / config.stem)
+    _run(read_config(config, [*(set_ or []), *skip], trust), out or Path("runs") / config.stem)
 
 
 @app.command(
@@ -98,6 +103,7 @@ def search(
     high: Annotated[float, typer.Option(help="largest sparsity tried")] = 0.98,
     resolution: Annotated[float, typer.Option(help="distance of the sparsities")] = 0.01,
     runs: Annotated[int, typer.Option(help="sparsities tried at most")] = 8,
+    trust: Trust = False,
     out: Out = None,
 ) -> None:
     """Find the largest sparsity within a fairness budget on validation, and test it once.
@@ -113,7 +119,7 @@ def search(
 
     settings = {"low": low, "high": high, "resolution": resolution, "runs": runs}
     asked = checked(Search, {"budget": Budget.parse(budget), **settings}, "")
-    settled = read_config(config, set_ or [])
+    settled = read_config(config, set_ or [], trust)
     where = out or Path("runs") / f"{config.stem}-search"
     state = _watched(lambda progress: find(settled, asked, where, progress))
     console.print(candidates(state))
@@ -188,6 +194,7 @@ class _Bar(Progress):
         figures = f"loss {log['loss']:.3f}  accuracy {log['accuracy']:.3f}"
         if log["worst"] is not None:
             figures += f"  worst {log['worst_cell']} {log['worst']:.3f}"
+        figures = neutral(figures)
         if stage not in self.stages or self.tasks[self.stages[stage]].finished:
             self.stages[stage] = self.add_task(stage, total=total, figures=figures)
         self.update(self.stages[stage], completed=step, figures=figures)
@@ -216,7 +223,7 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    complain(f"fairsparse: {' '.join(message.split())}")
+    complain(f"fairsparse: {neutral(' '.join(message.split()))}")
     settle()
     sys.exit(code)
 

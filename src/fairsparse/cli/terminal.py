@@ -8,15 +8,22 @@ import sys
 from typing import IO, Any
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from fairsparse.neutral import neutral
 
 
 class Terminal(Console):
     """A console whose reader may go away, or whose disk may be full: the rest is left unsaid."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as a console does; faults of the stream are no faults of the command."""
+        """Print as a console does; faults of the stream are no faults of the command.
+
+        No name acts here: a line break in one would forge a line of the program.
+        """
         try:
-            super().print(*objects, **options)
+            super().print(*map(_neutral, objects), **options)
         except OSError:
             self.on_broken_pipe()
 
@@ -24,6 +31,14 @@ class Terminal(Console):
         """Say no more."""
         self.quiet = True
         _silence(self.file)
+
+
+def _neutral(value: Any) -> Any:
+    if isinstance(value, Padding):
+        value.renderable = _neutral(value.renderable)
+    if isinstance(value, Text) and neutral(value.plain) != value.plain:
+        return Text(neutral(value.plain), value.style)
+    return neutral(value, keep="\n") if isinstance(value, str) else value
 
 
 def forgive() -> None:

@@ -18,7 +18,7 @@ from fairsparse.experiments.options import Options, checked, complete, plain
 from fairsparse.fairness.notions import NotionName
 from fairsparse.methods import METHODS
 from fairsparse.methods.method import Sparsity
-from fairsparse.models import factory
+from fairsparse.models import check_trusted, factory
 from fairsparse.training import Recipe
 
 DEMO = Path(__file__).with_name("demo.yaml")
@@ -83,12 +83,12 @@ def to_yaml(values: Options) -> str:
     return yaml.safe_dump(values, sort_keys=False)
 
 
-def make_config(values: Any) -> RunConfig:
+def make_config(values: Any, trust: bool = True) -> RunConfig:
     """Check and complete a configuration.
 
     Every option of the data set, the model and the methods that is not given gets its default, so
     that the result says all there is to say. An `InputError` names the first setting that is
-    unknown or out of range.
+    unknown or out of range, or a model of code where the values come from a file without `trust`.
     """
     if not isinstance(values, Mapping):
         raise InputError(
@@ -97,6 +97,7 @@ def make_config(values: Any) -> RunConfig:
         )
     config: RunConfig = checked(RunConfig, values, "")
     data = complete(config.data, "data", lambda name: DATASETS[name])
+    check_trusted(str(config.model.get("name")), "model", trust)
     model = complete(config.model, "model", factory, skip=2)
     methods = tuple(complete_method(m, f"methods.{i}") for i, m in enumerate(config.methods))
     for i, method in enumerate(methods):
@@ -109,15 +110,17 @@ def make_config(values: Any) -> RunConfig:
     return config.model_copy(update={"data": data, "model": model, "methods": methods})
 
 
-def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def read_config(path: Path, overrides: Sequence[str] = (), trust: bool = False) -> RunConfig:
     """Read a YAML file, apply overrides, check and complete.
 
     Overrides are ``training.epochs=5`` or ``methods.0.tolerance=0.02``, with values in YAML.
+    A model of code, ``module:factory``, is admitted with `trust` or as an override alone.
     """
     values = yamls.values(yamls.read(path), str(path))
     for override in overrides:
         _override(values, override)
-    return make_config(values)
+    own = any(override.partition("=")[0] in ("model", "model.name") for override in overrides)
+    return make_config(values, trust or own)
 
 
 def _override(values: Any, override: str) -> None:

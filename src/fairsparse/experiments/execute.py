@@ -23,13 +23,13 @@ from fairsparse.data.files.features import Features
 from fairsparse.data.task import SPLITS
 from fairsparse.experiments.controls import measure_controls
 from fairsparse.experiments.plan import Setup
-from fairsparse.experiments.result import Result, confusion
+from fairsparse.experiments.result import Result
 from fairsparse.fairness.measure.metrics import plain
 from fairsparse.fairness.steering.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.masks.selection import n_kept
 from fairsparse.methods import Dense, Method, Outcome, Run, train_dense
-from fairsparse.record import FORMAT, Record
+from fairsparse.record import FORMAT, Record, confusion
 from fairsparse.training import Trainer
 
 _SPLITS = ("val", "test")

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from fairsparse.core import UNKNOWN, InputError
 from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, make_config
-from fairsparse.experiments.plan import Setup, make_task
+from fairsparse.experiments.plan import Setup, make_task, unwritten
 from fairsparse.experiments.result import Result, load
 from fairsparse.explain.agreement import (
     Agreement,
+    WeightedMean,
     agreement,
     correlation,
     stratified,
@@ -36,37 +37,40 @@ from fairsparse.training import Trainer, derive
 
 
 def explain(
-    run: Path, other: Path | None = None, *, examples: int = 8, sample: int = 512, seed: int = 0
+    run: Path,
+    other: Path | None = None,
+    *,
+    examples: int = 8,
+    sample: int = 512,
+    seed: int = 0,
+    trust: bool = False,
 ) -> Explanation:
     """Compare heat maps of a run's dense and pruned network, and of a random mask's.
 
     Parameters
     ----------
-    run : Path
-        A run directory whose configuration names data and model.
-    other : Path, optional
-        Another of the same data and architecture, to measure the loss on the line between both.
-    examples : int
-        Shown ones, at most.
-    sample : int
-        Test examples whose maps are correlated, at most: equally many of each class within each
-        group, and all of smaller ones.
+    run, other : Path
+        A run directory that names data and model, and another, to measure the loss between both.
+    examples, sample : int
+        Test examples shown, and those whose maps are correlated, at most: equally many of each
+        class within each group, and all of smaller ones.
     seed : int
         Of the sample, the random mask, the order of cells and the intervals.
+    trust : bool
+        Make a network of ``module:factory``, and keep data where the run kept them.
 
     Raises
     ------
     InputError
-        When a directory is no such run, its data have changed, captum is missing, or the other run
-        is of other data or another architecture.
+        When a directory is no such run or of other data, or captum is missing.
     """
     for name, value, least in (("examples", examples, 0), ("sample", sample, 1)):
         if value < least:
             raise InputError(f"{name} is {value}; give {least} or more")
-    result, config = _named(run)
+    result, config = _named(run, trust)
     if result.masks.n_kept == result.masks.n_total:
         raise InputError(f"{run}: nothing was pruned in this run; give that of a pruned network")
-    second = None if other is None else _other(result, run, other)
+    second = None if other is None else _other(result, run, other, trust)
     task = _same_task(run, result, config)
     cells = Setup(config, task).cells
     rng = np.random.default_rng(derive(seed, "explain"))
@@ -77,14 +81,12 @@ def explain(
     trainer = Trainer(config.training, cells, seed)
     maps = _make_maps(result, task, trainer, np.union1d(index, chosen), seed)
     alike = _agreement(maps, index, weights, seed)
-    more = (alike.examples[PRUNED] - alike.examples[RANDOM]).to_numpy()
-    both = ~np.isnan(more)
     return Explanation(
         run=str(run),
         record=result.record,
         method=maps.method,
         agreement=alike,
-        difference=weighted_mean(more[both], weights[both], 2000, rng, (-2, 2)),
+        difference=_difference(alike, weights, rng),
         index=index,
         weights=weights,
         flips=len(lost),
@@ -94,6 +96,13 @@ def explain(
         other="" if other is None else str(other),
         line=None if second is None else _line(task, config, result, second, seed),
     )
+
+
+def _difference(alike: Agreement, weights: Array, rng: np.random.Generator) -> WeightedMean:
+    """How much more alike to the dense network's the pruned one's maps are than chance's."""
+    more = (alike.examples[PRUNED] - alike.examples[RANDOM]).to_numpy()
+    both = ~np.isnan(more)
+    return weighted_mean(more[both], weights[both], 2000, rng, (-2, 2))
 
 
 @dataclass(frozen=True)
@@ -193,7 +202,7 @@ def choose(
     return rows[order[:most]]
 
 
-def _named(run: Path) -> tuple[Result, RunConfig]:
+def _named(run: Path, trust: bool) -> tuple[Result, RunConfig]:
     """A run that can be made again from the names in its record."""
     record = read_record(run)
     if record.model.name is None:
@@ -201,7 +210,8 @@ def _named(run: Path) -> tuple[Result, RunConfig]:
             f"{run}: the network and data of this run were passed in from Python; make the maps"
             " there, with fairsparse.heatmaps and fairsparse.agreement"
         )
-    return load(run), make_config(record.config)
+    result, config = load(run, trust=trust), make_config(record.config, trust)
+    return result, config if trust else unwritten(config)
 
 
 def _same_task(run: Path, result: Result, config: RunConfig) -> Task:
@@ -211,8 +221,8 @@ def _same_task(run: Path, result: Result, config: RunConfig) -> Task:
     return task
 
 
-def _other(result: Result, run: Path, other: Path) -> Result:
-    second, _ = _named(other)
+def _other(result: Result, run: Path, other: Path, trust: bool) -> Result:
+    second, _ = _named(other, trust)
     ours, theirs = (r.record.data.fingerprint for r in (result, second))
     if ours != theirs:
         raise InputError(f"{other}: is a run on other data than {run}; give two on the same data")

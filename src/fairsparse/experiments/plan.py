@@ -96,6 +96,16 @@ def make_task(config: RunConfig) -> Task:
     return DATASETS[config.data["name"]](**options(config.data))
 
 
+def unwritten(config: RunConfig) -> RunConfig:
+    """The same without folders to write to, for one that came with a foreign file."""
+    data = {**config.data}
+    if data.get("cache") is not None:
+        data |= {"cache": None, "stream": True}
+    if data.get("save_tokenizer") is not None:
+        data["save_tokenizer"] = None
+    return config.model_copy(update={"data": data})
+
+
 def make_model(config: RunConfig, task: Task, seed: int) -> nn.Module:
     """Build the model a configuration names, with the initial weights of `seed`."""
     settings = options(config.model)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,18 @@ from torch import nn
 
 from fairsparse.checkpoint import read_tensors, write_bytes, write_tensors, write_text
 from fairsparse.core import InputError
-from fairsparse.data import Task
 from fairsparse.experiments.config import to_yaml
-from fairsparse.fairness.measure.outcomes import Confusion
 from fairsparse.masks.maskset import MaskSet
-from fairsparse.models import build
-from fairsparse.record import AuditPart, DataPart, Record, read_record, write_record
+from fairsparse.models import build, check_trusted
+from fairsparse.record import (
+    AuditPart,
+    Record,
+    mixed,
+    read_predictions,
+    read_record,
+    seal,
+    write_record,
+)
 from fairsparse.report.run.page import run_report
 from fairsparse.training import State
 
@@ -61,29 +65,21 @@ class Result:
         # without it the directory does not count as complete while files of two runs mix
         (folder / "record.json").unlink(missing_ok=True)
         write_text(folder / "config.yaml", to_yaml(self.record.config))
-        about = _about(self.record)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **self.predictions)  # type: ignore[arg-type]
+        about = {**_about(self.record), "seal": seal(self.record, buffer.getvalue())}
         write_tensors(folder / "dense.safetensors", self.dense, {**about, "kind": "dense"})
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
         tensors |= {f"mask/{name}": t for name, t in self.masks.items()}
         write_tensors(folder / "sparse.safetensors", tensors, {**about, "kind": "sparse"})
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **self.predictions)  # type: ignore[arg-type]
         write_bytes(folder / "predictions.npz", buffer.getvalue())
         write_text(folder / "report.html", self.html())
         write_record(folder, self.record)
         return folder
 
 
-def confusion(
-    data: DataPart | Task, logits: np.ndarray, y: np.ndarray, group: np.ndarray
-) -> list[Any]:
-    """Confusion counts [group, true, predicted]; a last row for unknown groups, when present."""
-    names = (data.class_names, data.group_names)
-    return Confusion.count(logits.argmax(1), y, group, *names).table.tolist()
-
-
-def load(folder: str | Path, model: nn.Module | None = None) -> Result:
-    """Read a run directory back; nothing is unpickled.
+def load(folder: str | Path, model: nn.Module | None = None, trust: bool = False) -> Result:
+    """Read a run directory back; nothing is unpickled, and no code that it names is run.
 
     Parameters
     ----------
@@ -91,7 +87,9 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
         What `Result.save` or ``fairsparse run`` wrote.
     model : nn.Module, optional
         A network of the same architecture to load into; needed when the run pruned a module that
-        was passed in from Python and cannot be made from its name.
+        was passed in from Python, or made by ``module:factory``.
+    trust : bool
+        Import the module that the directory names, and call its factory.
 
     Raises
     ------
@@ -112,6 +110,7 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
                 f"{folder}: holds a {about.class_} that was passed in from Python; make one and"
                 " pass it as load(folder, model=...)"
             )
+        check_trusted(about.name, str(folder), trust)
         model = build(about.name, tuple(about.input_shape), about.n_classes, **about.options)
     try:
         model.load_state_dict(state)
@@ -124,8 +123,9 @@ def load(folder: str | Path, model: nn.Module | None = None) -> Result:
     model.eval()
     masks = MaskSet(masked)
     if masks.digest() != record.masks or not masks.is_applied(model):
-        raise _mixed(folder / "sparse.safetensors")
-    return Result(model, masks, record, _tensors(folder, "dense", record), _arrays(folder, record))
+        raise mixed(folder / "sparse.safetensors")
+    dense = _tensors(folder, "dense", record)
+    return Result(model, masks, record, dense, read_predictions(folder, record))
 
 
 def _about(record: Record) -> dict[str, Any]:
@@ -136,33 +136,9 @@ def _about(record: Record) -> dict[str, Any]:
 def _tensors(folder: Path, kind: str, record: Record) -> State:
     path = folder / f"{kind}.safetensors"
     tensors, about = read_tensors(path)
+    if not isinstance(about, dict):
+        raise mixed(path)
+    about.pop("seal", None)  # held against the other files as they are read
     if about != {**_about(record), "kind": kind}:
-        raise _mixed(path)
+        raise mixed(path)
     return tensors
-
-
-def _arrays(folder: Path, record: Record) -> dict[str, np.ndarray]:
-    path = folder / "predictions.npz"
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); restore it, or run again in another directory"
-        ) from None
-    for kind, counts in record.counts.items():
-        try:
-            test = (arrays[f"test_{part}"] for part in (kind, "y", "group"))
-            again = confusion(record.data, *test)
-        except (KeyError, InputError):
-            raise _mixed(path) from None
-        if again != counts:
-            raise _mixed(path)
-    return arrays
-
-
-def _mixed(path: Path) -> InputError:
-    return InputError(
-        f"{path}: does not belong to the record.json beside it (changed, or of another run);"
-        " restore it, or run again in another directory"
-    )

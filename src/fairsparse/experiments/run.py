@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fairsparse import yamls
-from fairsparse.checkpoint import Stages, write_tensors, write_text
+from fairsparse.checkpoint import Stages, locked, write_tensors, write_text
 from fairsparse.core import Diverged, InputError
 from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, make_config
 from fairsparse.experiments.execute import execute
 from fairsparse.experiments.plan import (
+    Job,
     Setup,
     make_method,
     make_model,
@@ -39,19 +41,28 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
     task = make_task(config)
     jobs = plan(config)
     preflight(config, task, jobs)
+    with locked(out):
+        check_out(out, config)  # another process may have been there since
+        return _run_all(config, task, jobs, out, progress)
+
+
+def _run_all(
+    config: RunConfig, task: Task, jobs: Sequence[Job], out: Path, progress: Progress | None
+) -> list[Record]:
+    """Do the runs that are not in `out` yet, and compare all."""
     folders = [out if len(jobs) == 1 else out / job.name for job in jobs]
-    done = [_finished(folder, task) for folder in folders]
+    alone = [config if len(jobs) == 1 else single(config, job) for job in jobs]
+    done = [_finished(*place, task) for place in zip(folders, alone, strict=True)]
     if not (out / "config.yaml").exists():
         write_text(out / "config.yaml", config.to_yaml())
     tidy(out)
     stages = Stages(out / "stages")
     records = []
-    for job, folder, record in zip(jobs, folders, done, strict=True):
+    siblings = [make_method(job.method, job.sparsity) for job in jobs]
+    for one, folder, record in zip(alone, folders, done, strict=True):
         if record is None:
-            alone = config if len(jobs) == 1 else single(config, job)
-            siblings = [make_method(other.method, other.sparsity) for other in jobs]
             try:
-                result = run_one(Setup(alone, task, stages, progress, siblings))
+                result = run_one(Setup(one, task, stages, progress, siblings))
             except Diverged as error:
                 raise _kept(error, folder, out / "stages") from None
             result.save(folder)
@@ -98,7 +109,7 @@ def check_out(out: Path, config: RunConfig) -> None:
         there = None
     if not isinstance(there, dict):
         raise InputError(f"{path} is damaged; restore it, or delete its directory and run again")
-    check_same(out, "the runs of another configuration", completed(there), config.to_dict())
+    check_same(out, "the runs of another configuration", completed(there, config), config.to_dict())
 
 
 def check_free(out: Path, kind: str) -> None:
@@ -125,10 +136,15 @@ def check_data(folder: Path, what: str, fingerprint: str, task: Task) -> None:
         )
 
 
-def completed(there: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration, with the defaults of settings that are younger than it."""
+def completed(there: dict[str, Any], like: RunConfig) -> dict[str, Any]:
+    """A stored configuration, with the defaults of settings that are younger than it.
+
+    Of code it may only name what the configuration `like`, which is asked for, names as well.
+    """
+    model = there.get("model")
     try:
-        return make_config(there).to_dict()
+        trust = isinstance(model, dict) and model.get("name") == like.model["name"]
+        return make_config(there, trust).to_dict()
     except InputError:
         return there
 
@@ -143,10 +159,12 @@ def _is_leftover(path: Path) -> bool:
     return path.name.startswith(".") and path.suffix == ".tmp"
 
 
-def _finished(folder: Path, task: Task) -> Record | None:
-    """The record of a run that is complete, or None; raise when it was of other data."""
+def _finished(folder: Path, config: RunConfig, task: Task) -> Record | None:
+    """The record of a run that is complete, or None; raise when it is of other data or settings."""
     if not (folder / "record.json").exists():
         return None
     record = read_record(folder)
+    there = completed(record.config, config)
+    check_same(folder, "the run of another configuration", there, config.to_dict())
     check_data(folder, "run", record.data.fingerprint, task)
     return record

@@ -14,8 +14,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
 from fairsparse._version import __version__
-from fairsparse.checkpoint import Stages, write_json
+from fairsparse.checkpoint import Stages, locked, write_json
 from fairsparse.core import InputError, Predictions
+from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.execute import develop
 from fairsparse.experiments.plan import Job, Setup, make_model, make_task, preflight, single
@@ -96,10 +97,24 @@ def search(
     can mend is an `InputError`, before training where it can be known before.
     """
     method, seed = _only(config)
-    there = _read(out)
+    _read(out)
     task = make_task(config)
     jobs = {s: Job(method, s, seed, method["name"]) for s in asked.grid()}
     preflight(config, task, [jobs[asked.low], jobs[asked.high]])
+    with locked(out):
+        return _search(config, asked, out, task, jobs, progress)
+
+
+def _search(
+    config: RunConfig,
+    asked: Search,
+    out: Path,
+    task: Task,
+    jobs: dict[float, Job],
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Go on with what is in `out`, of the job of each sparsity."""
+    there = _read(out)
     fresh: dict[str, Any] = {
         "fairsparse": __version__,
         "config": config.to_dict(),
@@ -110,7 +125,7 @@ def search(
         "confirmation": None,
         "complete": False,
     }
-    state = fresh if there is None else {**there, "config": completed(there["config"])}
+    state = fresh if there is None else {**there, "config": completed(there["config"], config)}
     settings = ({key: values[key] for key in ("config", "search")} for values in (state, fresh))
     check_same(out, "another search", *settings)
     check_data(out, "search", state["fingerprint"], task)
@@ -124,15 +139,15 @@ def search(
         if sparsity not in tried:
             tried[sparsity] = evaluate(setup(sparsity), asked.budget)
             state["candidates"].append(tried[sparsity])
-            write_json(out / "search.json", state)
+            _write(out, state)
         return bool(tried[sparsity]["within"])
 
-    write_json(out / "search.json", state)
+    _write(out, state)
     chosen = state["chosen"] = bisect(within, asked.grid(), asked.runs)
     if chosen is not None and not state["complete"]:
         state["confirmation"] = confirm(setup(chosen), asked.budget, out / jobs[chosen].name)
     state["complete"] = True
-    write_json(out / "search.json", state)
+    _write(out, state)
     return state
 
 
@@ -183,6 +198,14 @@ def _only(config: RunConfig) -> tuple[dict[str, Any], int]:
     return config.methods[0], config.seeds[0]
 
 
+def _digest(state: dict[str, Any]) -> str:
+    return Stages.key({key: value for key, value in state.items() if key != "digest"})
+
+
+def _write(out: Path, state: dict[str, Any]) -> None:
+    write_json(out / "search.json", {**state, "digest": _digest(state)})
+
+
 def _read(out: Path) -> dict[str, Any] | None:
     """What an earlier call left in `out`, or None."""
     path = out / "search.json"
@@ -191,9 +214,11 @@ def _read(out: Path) -> dict[str, Any] | None:
         return None
     try:
         there = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         there = None
     needed = {"config", "search", "fingerprint", "candidates", "complete"}
-    if not isinstance(there, dict) or not there.keys() >= needed:
+    whole = isinstance(there, dict) and there.keys() >= needed
+    # those that earlier versions wrote have no digest
+    if not whole or there.pop("digest", _digest(there)) != _digest(there):
         raise InputError(f"{path} is damaged; restore it, or delete its directory and run again")
     return there

@@ -1,7 +1,14 @@
 """Networks: plain modules from inputs to logits."""
 
 from fairsparse.models import language, small, vision
-from fairsparse.models.construct import adapted, build, check_outputs, factory, restored
+from fairsparse.models.construct import (
+    adapted,
+    build,
+    check_outputs,
+    check_trusted,
+    factory,
+    restored,
+)
 from fairsparse.models.registry import MODELS
 
 __all__ = [
@@ -9,6 +16,7 @@ __all__ = [
     "adapted",
     "build",
     "check_outputs",
+    "check_trusted",
     "factory",
     "language",
     "restored",

@@ -48,6 +48,16 @@ def factory(name: str) -> Callable[..., nn.Module]:
     return constructor
 
 
+def check_trusted(name: str, where: str, trust: bool) -> None:
+    """Raise `InputError` where a file, `where`, has a name that imports a module, untrusted."""
+    if ":" in name and not name.startswith("hf:") and not trust:
+        raise InputError(
+            f"{where} asks for the code '{name}', and no file decides what code is run; make the"
+            " network and pass it to fairsparse.load(DIR, model=...), or, if you trust the file,"
+            " give --trust (in Python trust=True)"
+        )
+
+
 def build(
     name: str, input_shape: tuple[int, ...], n_classes: int, *, seed: int = 0, **options: Any
 ) -> nn.Module:

@@ -114,6 +114,7 @@ def hugging_face(source: str) -> Callable[..., nn.Module]:
                     ignore_mismatched_sizes=True,
                     use_safetensors=True,
                     local_files_only=True,
+                    trust_remote_code=False,
                     dtype=torch.float32,
                 )
             except Exception as error:  # whatever a configuration makes transformers raise

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from fairsparse.auditing.gate import Judgement, printable
+from fairsparse.auditing.gate import Judgement
 from fairsparse.checkpoint import write_text
+from fairsparse.neutral import neutral
 from fairsparse.report.audit.markdown import escape
 
 NAME = "fairsparse gate"
@@ -53,16 +54,16 @@ def write_junit(
         if file.is_file():
             said[f"{role}.sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         for name, value in said.items():
-            ElementTree.SubElement(properties, "property", name=name, value=printable(value))
+            ElementTree.SubElement(properties, "property", name=name, value=neutral(value))
     for verdict in verdicts:
-        name, candidate = printable(verdict.rule.text), printable(verdict.candidate)
+        name, candidate = neutral(verdict.rule.text), neutral(verdict.candidate)
         case = ElementTree.SubElement(suite, "testcase", classname=candidate, name=name)
         if verdict.status != "kept":
             kind = "failure" if verdict.status == "broken" else "skipped"
             ElementTree.SubElement(case, kind, message=str(verdict))
     if fault:
         case = ElementTree.SubElement(suite, "testcase", classname=NAME, name="verdict")
-        ElementTree.SubElement(case, "error", message=printable(fault))
+        ElementTree.SubElement(case, "error", message=neutral(fault))
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     write_text(path, f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
@@ -75,7 +76,7 @@ def github_annotations(verdicts: Sequence[Judgement], policy: Path) -> list[str]
         if verdict.status != "kept":
             kind = "error" if verdict.status == "broken" else "warning"
             line = f",line={verdict.rule.line}" if verdict.rule.line else ""
-            file = _command(printable(str(policy))).replace(":", "%3A").replace(",", "%2C")
+            file = _command(neutral(str(policy))).replace(":", "%3A").replace(",", "%2C")
             lines.append(f"::{kind} file={file}{line},title={NAME}::{_command(str(verdict))}")
     return lines
 

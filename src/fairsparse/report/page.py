@@ -8,8 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jinja2
 import yaml
+from markupsafe import Markup
 
 from fairsparse._version import __version__
+from fairsparse.neutral import neutral
 from fairsparse.report.plots import Plot
 from fairsparse.report.table import Table
 
@@ -60,11 +62,18 @@ def settings(summary: str, value: Any) -> Block:
     return Block("details", (summary, text))
 
 
+def _neutral(value: Any) -> Any:
+    """What a page shows of a value; what is HTML already stays as it is."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return neutral(value, keep="\n\t") if plain else value
+
+
 @cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("fairsparse.report"),
         autoescape=True,  # names of classes and groups are whatever users' files hold
+        finalize=_neutral,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )

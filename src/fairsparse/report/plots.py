@@ -15,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fairsparse.neutral import neutral
 from fairsparse.report import phrases
 from fairsparse.report.table import Cell
 
@@ -91,8 +92,10 @@ def plot(
         draw(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    alternative = f"{caption}. {more}".strip()
-    return Plot(Markup(_inline(buffer.getvalue(), alternative)), f"{caption}.")
+    alternative = neutral(f"{caption}. {more}".strip())
+    return Plot(
+        Markup(_inline(neutral(buffer.getvalue(), keep="\n\t"), alternative)), f"{caption}."
+    )
 
 
 def _inline(text: str, alt: str) -> str:

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,7 +37,8 @@ from fairsparse.auditing.inputs.labels import PLAIN, Coded, Notation, column, na
 from fairsparse.core import InputError
 from fairsparse.data.files.table import separator
 from fairsparse.fairness.measure.counts import Array
-from fairsparse.record import read_record
+from fairsparse.foreign import check_table, read_npz
+from fairsparse.record import read_predictions, read_record
 from fairsparse.registry import listing, nearest
 
 _BLOCK = 2**25  # bytes of a CSV file read at once
@@ -88,9 +86,12 @@ def read(path: str, columns: Columns, attributes: Sequence[str] | None = ()) -> 
         )
     if not where.is_file():
         raise InputError(f"{path}: no such file")
+    check_table(where)
     try:
         return READERS[where.suffix](path, columns, attributes)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can make its reader raise anything
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be read ({reason}); restore it") from None
 
@@ -311,13 +312,7 @@ def npz_arrays(path: str) -> dict[str, Array]:
     """The arrays of an NPZ file; nothing is unpickled."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: cannot be read ({str(error)[:160]}); it must hold arrays of numbers or text"
-        ) from None
+    return read_npz(Path(path), path)
 
 
 def _npz(path: str, columns: Columns, attributes: Sequence[str] | None) -> Contents:
@@ -373,16 +368,9 @@ def of_arrays(
 
 def _run(folder: Path, role: str) -> Contents:
     """The test predictions of a run directory; groups come with it."""
-    data = read_record(folder).data
-    try:
-        with np.load(io.BytesIO((folder / "predictions.npz").read_bytes())) as archive:
-            logits, y, group = (archive[f"test_{part}"] for part in (role, "y", "group"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{folder}: not a complete run ({Path(error.filename).name} is missing)"
-        ) from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
-        raise InputError(f"{folder}: damaged, or not a run; restore it, or run again") from None
+    record = read_record(folder)
+    data, arrays = record.data, read_predictions(folder, record)
+    logits, y, group = (arrays[f"test_{part}"] for part in (role, "y", "group"))
     classes = tuple(text(name) for name in data.class_names)
     return Contents(
         f"{folder}:{role}",

@@ -2,7 +2,7 @@
 
 ===========================  =====================================================================
 ``model.onnx``               an ONNX file, run by ONNX Runtime on the CPU
-``model.pt2``                a program of ``torch.export``; pickled objects in it are refused
+``model.pt2``                a program of ``torch.export``, read by `exported`'s short grammar
 ``module:factory``           a function without arguments that returns a network, or any function
                              from a batch to scores; imported as Python imports it, also from the
                              working directory, so it runs whatever that module does; it is not
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import re
 import sys
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fairsparse.auditing.inputs.exported import check_exported
 from fairsparse.core import InputError, Inputs
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.models import adapted
@@ -194,6 +196,7 @@ def _onnx(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int | No
 def _exported(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int | None]:
     from torch.utils import _pytree
 
+    check_exported(path)
     try:
         with _only_tensors():
             program = torch.export.load(path)
@@ -222,13 +225,18 @@ def _exported(path: str, example: Inputs) -> tuple[Callable[[Inputs], Any], int 
 
 @contextlib.contextmanager
 def _only_tensors() -> Iterator[None]:
-    """Let ``torch.load`` unpickle nothing but tensors, whatever its caller asks for."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
+    """Let ``torch.load`` unpickle nothing but tensors, whatever its caller asks for.
+
+    What is wrong is raised, so torch does not log it as well.
+    """
+    name, log = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", logging.getLogger("torch.export")
+    before, level = os.environ.get(name), log.level
     os.environ[name] = "1"
+    log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        log.setLevel(level)
         if before is None:
             del os.environ[name]
         else:

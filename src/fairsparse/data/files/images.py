@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, TypeVar
@@ -26,7 +28,11 @@ from fairsparse.data.files.rows import Rows, Stored
 
 T = TypeVar("T")
 Pixels = npt.NDArray[np.uint8]
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""What is opened, whatever a file is called; others could start programs, as PostScript does."""
 _CHUNK = 512
+_MOST_PIXELS = 2**26
+_one_at_a_time = threading.Lock()  # large images, which many threads would hold at once
 
 
 @dataclass(frozen=True)
@@ -76,54 +82,79 @@ class Decoder:
     images: ImageFiles = ImageFiles()
 
     def __call__(self, path: Path) -> Pixels:
-        """Raise `InputError` for a file that is missing, unreadable or deeper than 8 bits."""
+        """Raise `InputError` for a file that is missing, damaged, huge, or deeper than 8 bits."""
         grayscale, size = self.images.grayscale, self.images.size
+        with self._opened(path) as file:
+            large = file.width * file.height > _MOST_PIXELS // 4
+            with _one_at_a_time if large else nullcontext():
+                image = file.convert("L" if grayscale else "RGB")
+        if size is not None and image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BICUBIC)
+        array = np.asarray(image)
+        return array[None] if grayscale else array.transpose(2, 0, 1)
+
+    def shape(self, files: Sequence[Path]) -> tuple[int, int, int]:
+        """The shape (1 or 3, H, W) of all decoded images, which their headers tell.
+
+        `InputError` names the first two files whose sizes differ.
+        """
+        channels, size = 1 if self.images.grayscale else 3, self.images.size
+        if size is not None:
+            return channels, size, size
+        first, *others = _track(
+            _parallel(self._size, files), f"{self.name}: comparing sizes", len(files)
+        )
+        for path, other in zip(files[1:], others, strict=True):
+            if other != first:
+                sizes = [f"{width}x{height}" for width, height in (first, other)]
+                raise InputError(
+                    f"{self.name}: images differ in size: {files[0]} is {sizes[0]}, {path} is"
+                    f" {sizes[1]}; set size to resize all"
+                )
+        return channels, first[1], first[0]
+
+    def _size(self, path: Path) -> tuple[int, int]:
+        with self._opened(path, None) as file:
+            return file.size
+
+    @contextmanager
+    def _opened(self, path: Path, most: int | None = _MOST_PIXELS) -> Iterator[Image.Image]:
+        """An image of at most so many pixels, of which only the header has been read."""
         try:
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
+                pixels = file.width * file.height
+                if most is not None and pixels > most:
+                    raise InputError(
+                        f"{self.name}: {path} has {pixels:,} pixels, and at most {most:,} are"
+                        " decoded; make it smaller, or leave it out"
+                    )
                 # Pillow would clip these to 255 without a word.
                 if file.mode[0] in "IF":
                     raise InputError(
                         f"{self.name}: {path} has pixels deeper than 8 bits (mode {file.mode});"
                         " convert it to an 8-bit image"
                     )
-                image = file.convert("L" if grayscale else "RGB")
+                yield file
+        except InputError:
+            raise
         except FileNotFoundError:
             raise InputError(
                 f"{self.name}: image {path} does not exist; correct its name"
             ) from None
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except Exception as error:  # a damaged or hostile file can make Pillow raise anything
             raise InputError(
-                f"{self.name}: image {path} cannot be decoded ({error}); replace it or leave it out"
+                f"{self.name}: image {path} cannot be decoded ({error}); replace it by a"
+                f" {', '.join(FORMATS)} file or leave it out"
             ) from error
-        if size is not None and image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BICUBIC)
-        array = np.asarray(image)
-        return array[None] if grayscale else array.transpose(2, 0, 1)
-
-    def like(self, first: Path, example: Pixels) -> Callable[[Path], Pixels]:
-        """Return a decoder that refuses images of another size than `example`, which is `first`."""
-
-        def decode(path: Path) -> Pixels:
-            image = self(path)
-            if image.shape != example.shape:
-                sizes = [f"{a.shape[2]}x{a.shape[1]}" for a in (example, image)]
-                raise InputError(
-                    f"{self.name}: images differ in size: {first} is {sizes[0]}, {path} is"
-                    f" {sizes[1]}; set size to resize all"
-                )
-            return image
-
-        return decode
 
 
 def load_images(decode: Decoder, files: Sequence[Path]) -> Tensor:
     """Decode image files into memory, in order: uint8 of shape (N, 1 or 3, H, W).
 
-    An `InputError` is the decoder's, or names the first two files whose sizes differ.
+    An `InputError` is the decoder's. Sizes are compared before anything is decoded.
     """
-    first = decode(files[0])
-    out = np.empty((len(files), *first.shape), dtype=np.uint8)
-    for i, image in enumerate(_parallel(decode.like(files[0], first), files)):
+    out = np.empty((len(files), *decode.shape(files)), dtype=np.uint8)
+    for i, image in enumerate(_parallel(decode, files)):
         out[i] = image
     return torch.from_numpy(out)
 
@@ -132,7 +163,7 @@ class Streamed(Rows):
     """Rows that are decoded from their image files each time they are read."""
 
     def __init__(self, decode: Decoder, files: Sequence[Path], index: Tensor) -> None:
-        super().__init__(decode(files[int(index[0])]).shape, index)
+        super().__init__(decode.shape([files[int(index[0])]]), index)
         self.decode, self.files = decode, files
 
     def rows(self, index: Tensor) -> Tensor:
@@ -146,30 +177,30 @@ def stored_images(decode: Decoder, files: Sequence[Path], folder: Path) -> Store
     interrupted decoding goes on where it stopped, and processes that want the same file wait for
     the one that makes it. A folder that cannot be written is an `InputError`.
     """
-    first = decode(files[0])
-    shape = "x".join(map(str, first.shape))
-    target = folder / f"{decode.name}-{shape}-{_digest(decode, files)}.rows"
+    shape = decode.shape(files)
+    sides = "x".join(map(str, shape))
+    target = folder / f"{decode.name}-{sides}-{_digest(decode, files)}.rows"
     part = target.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             with part.open("ab") as file, _alone(file):
                 if not target.exists():
-                    _fill(file, decode, files, first)
+                    _fill(file, decode, files, math.prod(shape))
                     part.rename(target)
     except OSError as error:
         raise InputError(
             f"{decode.name}: {target} cannot be written ({error.strerror}); it takes"
-            f" {first.nbytes * len(files) / 2**30:.2f} GiB: free space, or set cache to another"
+            f" {math.prod(shape) * len(files) / 2**30:.2f} GiB: free space, or set cache to another"
             " folder"
         ) from error
-    return Stored(target, first.shape, len(files))
+    return Stored(target, shape, len(files))
 
 
-def _fill(file: IO[bytes], decode: Decoder, files: Sequence[Path], first: Pixels) -> None:
-    done = file.tell() // first.nbytes  # a row that was cut off is written again
-    file.truncate(done * first.nbytes)
-    images = _parallel(decode.like(files[0], first), files[done:])
+def _fill(file: IO[bytes], decode: Decoder, files: Sequence[Path], size: int) -> None:
+    done = file.tell() // size  # a row that was cut off is written again
+    file.truncate(done * size)
+    images = _parallel(decode, files[done:])
     for image in _track(images, f"{decode.name}: decoding", len(files) - done):
         file.write(image.tobytes())
     file.flush()

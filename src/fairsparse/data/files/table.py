@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from fairsparse.core import InputError
+from fairsparse.foreign import check_table
 from fairsparse.registry import nearest
 
 
@@ -24,6 +25,7 @@ def read_table(name: str, path: Path, missing: Sequence[str] | None = None) -> p
         raise InputError(
             f"{name}: no file {path}; expected a table as .csv, .csv.gz, .jsonl or .parquet"
         )
+    check_table(path)
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path).reset_index(drop=True)
@@ -45,8 +47,8 @@ def read_table(name: str, path: Path, missing: Sequence[str] | None = None) -> p
         raise InputError(
             f"{name}: rows of {path} have more fields than its header; name every column"
         ) from None
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a damaged file can make its reader raise anything
+        reason = " ".join(str(error).split())[:200]
         raise InputError(f"{name}: {path} is no readable table: {reason}") from error
     if frame.empty:
         raise InputError(f"{name}: {path} has no rows; give it examples")

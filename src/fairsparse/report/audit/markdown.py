@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fairsparse.auditing.engine import Audit
+from fairsparse.neutral import neutral
 from fairsparse.report import phrases, table
 from fairsparse.report.audit import sentences
 from fairsparse.report.phrases import between, points
@@ -89,6 +90,6 @@ def escape(text: str) -> str:
     >>> escape("a|b <i>*x*")
     'a\\\\|b &lt;i&gt;\\\\*x\\\\*'
     """
-    changes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "}
+    changes = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
     changes |= {mark: "\\" + mark for mark in "\\|*_`[]#"}
-    return "".join(changes.get(letter, letter) for letter in text)
+    return "".join(changes.get(letter, letter) for letter in neutral(text))
