@@ -249,6 +249,17 @@ def test_another_index_is_refused(index: Any) -> None:
         arrays(y=pd.Series(Y), groups={"g": pd.Series(G, index=index)})
 
 
+def test_compare_matches_objects_of_pandas_too() -> None:
+    group = pd.Series((G == "b").astype(int))
+    facts = (["no", "yes"], ["a", "b"])
+    expected = fairsparse.compare(REF, CAND, Y, group.to_numpy(), *facts, resamples=20)
+    y, reference = pd.Series(Y), pd.Series(REF)
+    found = fairsparse.compare(reference[::-1], CAND, y, group[::-1], *facts, resamples=20)
+    assert str(found.cells) == str(expected.cells)  # NaN is not equal to itself
+    with pytest.raises(InputError, match="the index of group is not that of y"):
+        fairsparse.compare(REF, CAND, y, group.set_axis(range(1, N + 1)), *facts)
+
+
 def test_one_index_may_have_doubles() -> None:
     y, groups = (pd.Series(v, index=[0] * N) for v in (Y, G))
     pd.testing.assert_frame_equal(arrays(y=y, groups=groups).cells, arrays(groups=G).cells)

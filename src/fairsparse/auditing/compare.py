@@ -11,7 +11,7 @@ import numpy as np
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.inputs.contents import of_network
-from fairsparse.auditing.inputs.labels import CLASS
+from fairsparse.auditing.inputs.labels import CLASS, aligned
 from fairsparse.core import UNKNOWN, Predictions
 from fairsparse.fairness.inference.estimates import ROLES, Estimate
 from fairsparse.fairness.measure.counts import Array, Codes
@@ -91,8 +91,10 @@ def compare(
         Without examples, for lengths that differ, for codes without a name, and for settings out
         of range.
     """
-    facts = (y, group, class_names, group_names)
-    return _comparison([reference, candidate], facts, Settings.of(settings))
+    given = aligned({"y": y, "reference": reference, "candidate": candidate, "group": group})
+    facts = (given["y"], given["group"], class_names, group_names)
+    models = [given["reference"], given[CANDIDATE]]
+    return _comparison(models, facts, Settings.of(settings))
 
 
 def compare_networks(

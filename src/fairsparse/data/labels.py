@@ -46,7 +46,8 @@ class Labels:
         if not groups:
             return cls.without_groups(y, class_names)
         for column in groups:
-            values, rows = frame[column].nunique(), int(frame[column].notna().sum())
+            known = frame[column].dropna()
+            values, rows = known.astype(str).nunique(), len(known)
             if tells_apart(values, rows):
                 raise InputError(
                     f"{name}: group column '{column}' has {values:,} values in {rows:,} rows and is"

@@ -263,6 +263,13 @@ def test_bytes_are_texts(tmp_path):
         table(write(tmp_path, frame, "c.parquet"), "hired")
 
 
+def test_lists_are_texts_and_may_be_dropped(tmp_path):
+    frame = people().assign(tags=[[i % 3] for i in range(120)])
+    path = write(tmp_path, frame, "a.parquet")
+    assert table(path, "hired", drop=("tags",)).input_shape == (3 + 3 + 2,)
+    assert table(path, "hired").input_shape == (3 + 3 + 2 + 3,)
+
+
 @pytest.mark.parametrize(("mark", "called"), [(";", ";"), ("\t", "tab"), ("|", r"\|")])
 def test_another_separator_is_told(tmp_path, mark, called):
     people().to_csv(tmp_path / "t.csv", index=False, sep=mark)

@@ -122,7 +122,7 @@ def categories(name: str, frame: pd.DataFrame, asked: Sequence[str]) -> tuple[li
                 told.append(f"'{column}' numbers the rows, of which each has another one")
             continue
         words.append(column)
-        distinct, dates = values.nunique(), _dates(values)
+        distinct, dates = values.astype(str).nunique(), _dates(values)
         if column not in asked:
             _check_words(name, values, distinct, dates)
         if distinct > MANY_VALUES or dates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -62,7 +63,8 @@ def read_table(name: str, path: Path, missing: Sequence[str] | None = None) -> p
         return frame
     for column in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
         values = _decoded(name, frame[column])
-        frame[column] = values.where(~values.isin(["", *missing]))
+        with contextlib.suppress(TypeError):  # of lists, in which no word is
+            frame[column] = values.where(~values.isin(["", *missing]))
     return frame
 
 
