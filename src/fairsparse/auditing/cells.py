@@ -86,6 +86,17 @@ class Units:
         either = (before & after, before & ~after, ~before & after, ~before & ~after)
         return Pairs(*map(count, either))
 
+    def guessed(self, kind: Kind) -> Array:
+        """What guessing among the classes gets right in the cells of a kind, (K,).
+
+        Of a class that is rarer than others, as often as it occurs.
+        """
+        codes, size = self.kinds[0].codes, len(self.kinds[0].cells)
+        if kind.name != CLASS and not kind.name.startswith(f"{CLASS} x "):
+            return np.full(len(kind.cells), 1 / size)
+        common = np.bincount(codes, self.times, size) / self.times.sum()
+        return np.repeat(np.minimum(common, 1 / size), len(kind.cells) // size)
+
     def everyone(self, candidate: int) -> Pairs:
         """The same of all examples, (1,)."""
         return self.pairs(Kind("", ("all",), np.zeros(len(self.times), np.int64)), candidate)
@@ -189,6 +200,7 @@ class CellTable:
                 "n": n,
                 "reference": share(pairs.both + pairs.lost, n),
                 "candidate": share(pairs.both + pairs.gained, n),
+                "guessed": np.concatenate([units.guessed(kind) for kind in units.kinds]),
                 "drop": pairs.drop,
                 "low": drop.low,
                 "high": drop.high,

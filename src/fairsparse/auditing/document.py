@@ -63,6 +63,7 @@ class CellRow(TypedDict):
     n: int
     reference: Real
     candidate: Real
+    guessed: Real
     drop: Real
     low: Real
     high: Real
