@@ -85,7 +85,9 @@ def audit(
         settings=Settings(margin, depth, least, resamples, seed, primary=primary),
         **_reading((id_, truth, prediction, score), groups, group, inputs, classes, renormalise),
     )
-    write(audited, out)
+    beside = {"--groups": groups, "--inputs": inputs}
+    given = {"reference": reference, **_named(candidate)}
+    write(audited, out, given | {role: path for role, path in beside.items() if path})
     for name in audited.candidates:
         _say(f"{name}: {headline(audited, name)}", paragraphs(audited, name))
     end(out, audited.notes)

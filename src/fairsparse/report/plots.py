@@ -49,16 +49,6 @@ def style(i: int) -> dict[str, str]:
     return {"color": SERIES[i % 7], "marker": MARKERS[(i + i // 7) % 7]}
 
 
-def short(name: str, most: int = 28) -> str:
-    """A name as a plot can hold it: on one line, printable, at most `most` characters.
-
-    >>> short("a" * 40, 8), short("two\\nlines")
-    ('aaaaaaa…', 'two lines')
-    """
-    text = "".join(c if c.isprintable() else " " for c in name)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 class Plot(NamedTuple):
     """A plot as inline SVG, and what it shows."""
 
@@ -128,7 +118,8 @@ def floats(values: Iterable[phrases.Number], scale: float = 1) -> list[float]:
 
 def rows(axes: Axes, names: Iterable[str], sizes: Iterable[str]) -> None:
     """Give horizontal rows, from top to bottom, their names and numbers of examples."""
-    texts = [f"{short(name)}  (n={n})" for name, n in zip(names, sizes, strict=True)]
+    each = zip(phrases.lines(list(names)), sizes, strict=True)
+    texts = [f"{name}  (n={n})" for name, n in each]
     axes.set_yticks(range(len(texts)), texts)
     axes.set_ylim(len(texts) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -159,7 +150,7 @@ def cell_changes(cells: Sequence[Cell], models: tuple[str, str], caption: str) -
             floats((c[key] for c in cells), 100)
             for key in ("reference", "candidate", "drop", "low", "high")
         )
-        y, names = range(len(cells)), [short(name, 40) for name in models]
+        y, names = range(len(cells)), phrases.lines(models, 40)
         left.hlines(y, before, after, color=MUTED, linewidth=1.2)
         left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=names[0])
         left.plot(after, y, "o", color=AFTER, markersize=5, label=names[1])
