@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ from fairsparse.auditing.cells import CellTable, Units, drawn_together
 from fairsparse.auditing.examples import Examples, Settings
 from fairsparse.auditing.findings import LOST_MORE, Contrast, Together
 from fairsparse.auditing.inputs.labels import CLASS, confidence
-from fairsparse.core import UNKNOWN, InputError
+from fairsparse.core import UNKNOWN, InputError, Shown
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.fairness.measure.outcomes import Outcomes
-from fairsparse.registry import nearest
+from fairsparse.registry import listing, nearest
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, repr=False)
+class Audit(Shown):
     """What changed, for whom, and how sure that is.
 
     Attributes
@@ -67,8 +67,18 @@ class Audit:
     cells: pd.DataFrame
     overall: pd.DataFrame
     calibration: pd.DataFrame
-    contrasts: dict[str, dict[str, Contrast]] = field(repr=False)
+    contrasts: dict[str, dict[str, Contrast]]
     notes: tuple[str, ...] = ()
+
+    def about(self) -> dict[str, str]:
+        """Who was compared, on whom, and how often which finding was made."""
+        counts = self.cells["finding"].value_counts().items()
+        return {
+            "candidates": listing(self.candidates),
+            "examples": f"{self.n:,} of {len(self.class_names)} classes",
+            "attributes": listing(list(self.attributes)) or "none; classes alone",
+            "findings": ", ".join(f"{n:,} {finding}" for finding, n in counts),
+        }
 
     @property
     def tests(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fairsparse.core import line
 from fairsparse.fairness.inference.calibration import CALIBRATIONS
 from fairsparse.fairness.measure.counts import cell_names
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
@@ -104,7 +105,7 @@ def about(name: str) -> Metric:
     """What reports say of a metric; of one that is not registered, as in an old record, its name.
 
     >>> about("mcd").label, about("of_old").label
-    ('MCD', 'of old')
+    ('range over classes (MCD)', 'of old')
     """
     for registry in _REGISTRIES:
         if name in registry:
@@ -148,16 +149,6 @@ def reading(name: str, change: Estimate) -> str:
     if about(name).better == "higher":
         return "higher" if value > 0 else "lower"
     return "more unequal" if value > 0 else "less unequal"
-
-
-def line(name: str, most: int = 28) -> str:
-    """A name on one line, printable, at most `most` characters.
-
-    >>> line("a" * 40, 8), line("two\\nlines")
-    ('aaaaaaa…', 'two lines')
-    """
-    text = "".join(c if c.isprintable() else " " for c in name)
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def lines(names: Sequence[str], most: int = 28) -> list[str]:
