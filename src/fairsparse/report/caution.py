@@ -13,6 +13,7 @@ from fairsparse.fairness.measure.counts import HARDLY, Counts
 from fairsparse.record import Record
 from fairsparse.registry import listing
 from fairsparse.report.phrases import is_dense, percent, points
+from fairsparse.report.sweep.sweep import Row
 
 TOLERANCE = 0.01
 """Loss of accuracy beyond which a smaller gap is no gain, where a method promises nothing."""
@@ -38,6 +39,11 @@ def cautions(
         if gone:
             clauses.append(f"{model} hardly ever predicts {listing(gone, 3)}")
     return clauses
+
+
+def of_row(row: Row) -> str:
+    """The first such clause on any run of a method at a sparsity; empty where there is none."""
+    return next((clause for run in row.runs.values() for clause in of_run(run)), "")
 
 
 def of_run(record: Record) -> list[str]:

@@ -142,27 +142,30 @@ def legend(figure: Figure, handles: Sequence[Any], most: int = 6) -> None:
 
 
 def cell_changes(cells: Sequence[Cell], models: tuple[str, str], caption: str) -> Plot:
-    """Accuracy of each cell before and after, and its drop with the interval, top to bottom."""
+    """Each cell's drop with its interval, and accuracy before and after, top to bottom.
+
+    The drop is on the left, which is what a phone shows of a plot.
+    """
 
     def draw(figure: Figure) -> None:
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 3])
         before, after, drop, low, high = (
             floats((c[key] for c in cells), 100)
             for key in ("reference", "candidate", "drop", "low", "high")
         )
         y, names = range(len(cells)), phrases.lines(models, 40)
-        left.hlines(y, before, after, color=MUTED, linewidth=1.2)
-        left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=names[0])
-        left.plot(after, y, "o", color=AFTER, markersize=5, label=names[1])
-        left.set_xlabel("accuracy, %")
         rows(left, (c["name"] for c in cells), (f"{c['n']:,}" for c in cells))
-        right.axvline(0, color=MUTED, linewidth=1)
-        intervals(right, y, low, high, AFTER)
-        right.plot(drop, y, "D", color=AFTER, markersize=4.5)
-        right.set_xlabel("drop, points (right of 0: worse)")
+        left.axvline(0, color=MUTED, linewidth=1)
+        intervals(left, y, low, high, AFTER)
+        left.plot(drop, y, "D", color=AFTER, markersize=4.5)
+        left.set_xlabel("drop, points")
+        right.hlines(y, before, after, color=MUTED, linewidth=1.2)
+        right.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=names[0])
+        right.plot(after, y, "o", color=AFTER, markersize=5, label=names[1])
+        right.set_xlabel("accuracy, %")
         right.spines["left"].set_visible(False)
         right.tick_params(axis="y", length=0)
-        legend(figure, left.lines, 2)
+        legend(figure, right.lines, 2)
 
     top = cells[0]
     ends = [phrases.percent(top[role], 1) for role in ("reference", "candidate")]

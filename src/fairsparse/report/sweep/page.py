@@ -306,7 +306,7 @@ def paragraphs(sweep: Sweep, record: Record) -> list[str]:
 
 def _best(rows: list[Row], gap: str) -> str:
     sign = -1 if METRICS[gap].better == "higher" else 1
-    against = {row.label: _against(row) for row in rows if _against(row)}
+    against = {row.label: clause for row in rows if (clause := caution.of_row(row))}
     left_out = "; ".join(f"{label}, for {clause}" for label, clause in against.items())
     left_out = f" Not compared: {left_out}." * bool(against)
     fit = [row for row in rows if row.label not in against]
@@ -329,9 +329,3 @@ def _best(rows: list[Row], gap: str) -> str:
         f" {phrases.doubt(low, high, 'which of the two is less unequal')}".rstrip()
         + left_out
     )
-
-
-def _against(row: Row) -> str:
-    """The first thing that stands against taking a smaller gap of some of these runs for a gain."""
-    clauses = [clause for run in row.runs.values() for clause in caution.of_run(run)]
-    return next(iter(clauses), "")
