@@ -175,8 +175,7 @@ def test_other_facts_agree_with_the_record() -> None:
     assert made["data"]["notes"] in found.text
     assert "methods:\n- name: lth" in found.text
     assert [r[:3] for r in found.rows if "yes" in r] == [
-        ["50" + SPACE + "%", "0.9", "0.005"],
-        ["90" + SPACE + "%", "0.9", "0.005"],
+        [level + SPACE + "%", f"90.00{SPACE}%", f"0.50{SPACE}points"] for level in ("50", "90")
     ]
 
 

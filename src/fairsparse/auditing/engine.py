@@ -22,7 +22,7 @@ from fairsparse.fairness.measure.outcomes import Outcomes
 from fairsparse.registry import listing, nearest
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Audit(Shown):
     """What changed, for whom, and how sure that is.
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -23,10 +24,19 @@ _bare = partial(number, spec=".1f", scale=100)
 """A difference in points, without the unit."""
 
 
+_KNOWN: WeakKeyDictionary[Audit, dict[str, tuple[pd.DataFrame, list[Cell]]]]
+_KNOWN = WeakKeyDictionary()
+"""Rows of audits: there may be many thousands, and every part of a report asks for them."""
+
+
 def of_candidate(audit: Audit, candidate: str) -> tuple[pd.DataFrame, list[Cell]]:
     """The measures and the cells of one candidate."""
-    measures = audit.measures[audit.measures["candidate_name"] == candidate]
-    return measures, cells(audit.cells[audit.cells["candidate_name"] == candidate])
+    known = _KNOWN.setdefault(audit, {})
+    if candidate not in known:
+        measures = audit.measures[audit.measures["candidate_name"] == candidate]
+        some = audit.cells[audit.cells["candidate_name"] == candidate]
+        known[candidate] = (measures, cells(some))
+    return known[candidate]
 
 
 def cells(rows: pd.DataFrame) -> list[Cell]:
@@ -56,7 +66,8 @@ def verdict(cells: Sequence[Cell]) -> str:
     if not tested:
         return "nobody was compared, for no class or group has enough examples"
     more = [cell for cell in tested if _lost_more(cell)]
-    more = [cell for cell in more if not any(_implies(one, cell) for one in more)]
+    whole = {(cell["kind"], cell["name"]): cell["excess_drop"] for cell in more}
+    more = [cell for cell in more if not _implied(cell, whole)]
     lost = [cell for cell in tested if cell.get("finding") == "lost"]
     if more:
         ends = (f"excess{band}_{end}" for band in ("_band", "") for end in ("low", "high"))
@@ -77,11 +88,18 @@ def verdict(cells: Sequence[Cell]) -> str:
     return text + f"; {people(neither)} {serves} served by neither model" * bool(neither)
 
 
-def _implies(whole: Cell, part: Cell) -> bool:
-    """Whether a cell is part of another, and not shown to have lost more than that did."""
-    kinds, name = part["kind"].split(" x "), f" | {part['name']} | "
-    inside = len(kinds) > 1 and whole["kind"] in kinds and f" | {whole['name']} | " in name
-    return inside and not part["excess_low"] > whole["excess_drop"]
+def _implied(cell: Cell, whole: Mapping[tuple[str, str], float]) -> bool:
+    """Whether a cell is part of one that lost `whole`, and not shown to have lost more than that.
+
+    >>> part = {"kind": "class x sex", "name": "cat | female", "excess_low": 0.02}
+    >>> _implied(part, {("sex", "female"): 0.03}), _implied(part, {("sex", "female"): 0.01})
+    (True, False)
+    """
+    kinds, names = cell["kind"].split(" x "), cell["name"].split(" | ")
+    if len(kinds) == 1:
+        return False
+    parts = (whole.get(part) for part in zip(kinds, names, strict=False))
+    return any(lost is not None and not cell["excess_low"] > lost for lost in parts)
 
 
 def people(cells: Sequence[Cell]) -> str:

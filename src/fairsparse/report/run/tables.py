@@ -122,7 +122,7 @@ def rounds(record: Record) -> Table:
     rows = [
         [
             phrases.sparsity(entry["sparsity"]) if "sparsity" in entry else f"round {i}",
-            *(_plain(entry.get(key)) for key in flat),
+            *(_plain(entry.get(key), key) for key in flat),
         ]
         for i, entry in enumerate(rounds, 1)
     ]
@@ -130,11 +130,14 @@ def rounds(record: Record) -> Table:
     return Table(caption, ["sparsity", *(k.replace("_", " ") for k in flat)], rows, most_open=0)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, key: str) -> str:
     if value is None:
         return phrases.DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
+    for ending, form in (("accuracy", percent), ("drop", phrases.points)):
+        if isinstance(value, float) and key.endswith(ending):
+            return form(value)
     return number(value, ".5g") if isinstance(value, float) else str(value)
 
 
