@@ -7,6 +7,7 @@ shape of one input.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -32,6 +33,32 @@ def tells_apart(values: int, rows: int) -> bool:
     (True, True, False, False)
     """
     return values > MANY_VALUES and rows < _FEW_ROWS * values
+
+
+def line(name: str, most: int = 28) -> str:
+    """A name on one line, printable, at most `most` characters.
+
+    >>> line("a" * 40, 8), line("two\\nlines")
+    ('aaaaaaa…', 'two lines')
+    """
+    text = "".join(c if c.isprintable() else " " for c in name)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+class Shown:
+    """Something that says what it is in at most five lines, and in a notebook as a table."""
+
+    def about(self) -> dict[str, str]:
+        """At most four facts, by what they are; the first is its name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        facts = [f"{what}: {line(text, 100)}" for what, text in self.about().items()]
+        return "\n  ".join([type(self).__name__, *facts])
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><th>{what}</th><td>{escape(t)}</td></tr>" for what, t in self.about().items())
+        return f"<table><caption>{type(self).__name__}</caption>{''.join(rows)}</table>"
 
 
 class InputError(ValueError):

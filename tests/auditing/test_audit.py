@@ -16,7 +16,7 @@ import fairsparse
 from fairsparse.auditing.cells import Units, drawn_together
 from fairsparse.auditing.engine import Audit, audit
 from fairsparse.auditing.examples import Examples
-from fairsparse.auditing.findings import FINDINGS, LOST_LESS, LOST_MORE
+from fairsparse.auditing.findings import FINDINGS, LOST_LESS, LOST_MORE, NEITHER
 from fairsparse.core import InputError
 
 
@@ -383,3 +383,27 @@ def test_confidence_is_audited_where_both_models_give_probabilities() -> None:
         found.cells.drop(columns=[c for c in found.cells if c.endswith("adjusted")]),
         labels.cells.drop(columns=[c for c in labels.cells if c.endswith("adjusted")]),
     )
+
+
+def test_a_group_that_neither_model_serves_is_told() -> None:
+    rng = np.random.default_rng(0)
+    y, group = rng.integers(0, 2, 3000), rng.choice(["a", "b", "c"], 3000)
+    coin = rng.integers(0, 2, (2, 3000))
+    models = [np.where(group == "c", coin[i], y) for i in (0, 1)]
+    models[1] = np.where((group == "b") & (rng.random(3000) < 0.5), 1 - y, models[1])
+    found = audit(*models, y, groups=group, resamples=20).cells.set_index(["attribute", "cell"])
+    assert found.loc[("group", "c"), "finding"] == NEITHER
+    assert found.loc[("group", "a"), "finding"] == LOST_LESS
+    # guessing serves b no worse now, but it was served: what is told is that it lost
+    assert found.loc[("group", "b"), "finding"] == LOST_MORE
+
+
+def test_guessing_is_right_as_often_as_a_rare_class_occurs() -> None:
+    y = np.repeat([0, 1], [900, 100])
+    right = np.repeat([1, 0, 1, 0], [880, 20, 40, 60]).astype(bool)
+    both = np.where(right, y, 1 - y)  # finds 40 % of a class of 10 %: far more than guessing
+    found = audit(both, both, y, groups=["one"] * 1000, resamples=20).cells
+    assert found.set_index("cell")["guessed"].to_dict() == {
+        "0": 0.5, "1": 0.1, "one": 0.5, "0 | one": 0.5, "1 | one": 0.1,
+    }  # fmt: skip
+    assert NEITHER not in set(found["finding"])

@@ -73,6 +73,23 @@ def _audit(*names: str) -> str:
     return html(audit(predicted(0.0), candidates, y, groups=groups, resamples=50))
 
 
+def plain_audit(*names: str) -> str:
+    """Candidates that fail old people more often, and nobody else."""
+    rng = np.random.default_rng(0)
+    y, age = rng.choice(["no", "yes"], 4000), rng.choice(["old", "young"], 4000)
+    other = np.where(y == "yes", "no", "yes")
+    before = np.where(rng.random(4000) < 0.1, other, y)
+    candidates = {
+        name: np.where((age == "old") & (rng.random(4000) < 0.05), other, before) for name in names
+    }
+    return html(audit(before, candidates, y, groups={"age": age}, resamples=50))
+
+
+def plain_run() -> str:
+    """A pruned network that loses some of ten classes."""
+    return run_report(record(TEN, n=4000, loss=0.3))
+
+
 def one_candidate() -> str:
     """One model's predictions against another's."""
     return _audit(TAG)

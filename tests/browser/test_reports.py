@@ -6,17 +6,18 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from browser.kinds import KINDS
+from browser.kinds import KINDS, plain_audit, plain_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FOUND = next(filter(None, map(shutil.which, BROWSERS)), None)
 LOOK = (Path(__file__).parent / "look.js").read_text()
-WIDTHS = (360, 1280)
+WIDTHS = (390, 1280)
 PAPER = 688
 """Pixels between the margins of an A4 page."""
 PATIENCE = 180_000
@@ -94,3 +95,37 @@ def picture(page: Any, name: str) -> None:
     folder = os.environ.get("FAIRSPARSE_PICTURES")
     if folder:
         page.screenshot(path=f"{folder}/{name}.png".replace(" ", "-"), full_page=True)
+
+
+AUDIT = ["Accuracy", "Largest loss", "Not told", "points"]
+FIRST = {
+    "audit": (
+        partial(plain_audit, "small"),
+        ["One group lost more than the others: old, ", *AUDIT],
+    ),
+    "audit of several": (partial(plain_audit, "small", "tiny"), ["Candidates, those first"]),
+    "run": (plain_run, ["classes lost more than the others, most", *AUDIT, "Sparsity"]),
+    "dense run": (KINDS["dense run"][0], ["Accuracy", "Sparsity"]),
+    "sweep": (KINDS["sweep"][0], ["methods compared"]),
+}
+"""Of each kind: what makes its page, and what its first screen says."""
+
+
+@pytest.mark.parametrize("kind", FIRST)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_first_screen_says_what_matters(
+    browser: Any, kind: str, width: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(FIRST[kind][0](), encoding="utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto(path.as_uri())
+    words = page.evaluate(
+        """() => [...document.querySelectorAll("h1, p, dt, dd, caption")].filter(
+            e => e.getBoundingClientRect().bottom <= innerHeight).map(e => e.textContent)"""
+    )
+    page.close()
+    first = flat(" ".join(words)).lower()
+    assert [word for word in FIRST[kind][1] if word.lower() not in first] == []
+    for jargon in ("excess", "floor", "max-t", "bootstrap"):
+        assert jargon not in first

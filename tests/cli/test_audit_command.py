@@ -51,12 +51,12 @@ def test_an_audit_prints_what_it_writes(
     line = "audit --reference dense.csv --candidate small=pruned.csv --candidate dense.csv"
     assert program(f"{line} --groups people.csv --out a {QUICK}", monkeypatch) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "lost more than others" in out
+    assert "lost more than the others" in out
     found = json.loads(Path("a/audit.json").read_text())
     assert found["candidates"] == ["dense", "small"]
     assert found["attributes"] == {"group": ["a", "b"]}
     assert "small: " in out
-    assert out.index("dense: no cell is shown to have lost") < out.index("small: ")
+    assert out.index("dense: no class or group is shown to have lost") < out.index("small: ")
 
 
 def test_a_gate_returns_what_it_found(

@@ -93,7 +93,7 @@ def test_one_seed_shows_the_bootstrap_interval_of_the_record() -> None:
 
 
 def test_several_seeds_show_mean_and_half_width() -> None:
-    accuracies = [0.91, 0.85, 0.97]
+    accuracies = [0.61, 0.55, 0.67]
     low, high = stats.t.interval(
         0.95, 2, loc=np.mean(accuracies), scale=stats.sem(accuracies, ddof=1)
     )
@@ -101,6 +101,30 @@ def test_several_seeds_show_mean_and_half_width() -> None:
         x for x in printed(several_seeds(accuracies), 160).splitlines() if x.split()[:1] == ["lth"]
     )
     assert f"{100 * np.mean(accuracies):.1f} ± {100 * (high - low) / 2:.1f}" in line
+
+
+def test_an_interval_of_a_share_ends_where_shares_do() -> None:
+    made = several_seeds([0.91, 0.85, 0.97])  # 91 ± 14.9
+    (line,) = (x for x in printed(made, 160).splitlines() if x.split()[:1] == ["lth"])
+    assert "91.0 [76.1, 100.0]" in line
+
+
+def test_what_forbids_a_verdict_is_told_below_the_table() -> None:
+    made = records()
+    for record in made:
+        record["method"]["options"]["tolerance"] = 1.0
+        record["status"] = "feasible"
+        record["counts"]["sparse"] = record["counts"]["dense"]
+    n = len(made[0]["data"]["class_names"])
+    fine = (30 * np.eye(n, dtype=int))[None].tolist()
+    for record in made:
+        record["counts"] = {"dense": fine, "sparse": fine}
+    assert "No verdict" not in printed(made, 160)
+    made[1]["status"] = "collapsed"
+    assert (
+        "No verdict on lth at 80\xa0%: accuracy fell beyond the tolerance on validation."
+        in printed(made, 160)
+    )
 
 
 def test_undefined_values_are_said_to_be() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from page import BAR, Page
+from page import BAR, SPACE, Page
 
 from auditing.test_audit import audited, people
 from fairsparse.auditing.engine import Audit, audit
+from fairsparse.core import InputError
 from fairsparse.report.audit import sentences
 from fairsparse.report.audit.page import html, model_card, summary, write
 
@@ -60,7 +62,7 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path) -> None:
         assert "<i>" not in text
         for line in text.splitlines():
             if line.startswith("|"):
-                assert len(re.findall(r"(?<!\\)\|", line)) in (8, 9), line
+                assert len(re.findall(r"(?<!\\)\|", line)) in (8,), line
     with (tmp_path / "cells.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     texts = [v for row in rows[1:] for v in row if not re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", v)]
@@ -79,6 +81,7 @@ def test_tables_are_those_of_the_audit(tmp_path: Path) -> None:
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {
         "report.html", "audit.json", "summary.md", "model_card.md", "measures.csv", "cells.csv",
+        "bom.json", "manifest.json",
     }  # fmt: skip
 
 
@@ -91,9 +94,16 @@ def test_sentences_say_what_was_shown_and_what_was_not() -> None:
     assert "none is shown to have lost more than the others" in text
     assert "That is no proof that nobody lost more" in text
     assert "is shown to have changed" in text
-    assert sentences.headline(nothing, "candidate") == "no cell is shown to have lost"
+    unclear = nothing.cells["detectable"].max()
+    assert sentences.headline(nothing, "candidate") == (
+        f"no class or group is shown to have lost; in each a drop of {100 * unclear:.1f}\xa0points"
+        " would have been found"
+    )
     few = audited(people(1000), resamples=50, least=2000)
-    assert "No cell is large enough to be tested." in sentences.paragraphs(few, "candidate")
+    assert "No cell is large enough to be tested." in " ".join(
+        sentences.paragraphs(few, "candidate")
+    )
+    assert sentences.headline(few, "candidate").startswith("nobody was compared")
 
 
 def test_several_candidates_have_a_ranking_and_a_section_each() -> None:
@@ -110,7 +120,8 @@ def test_several_candidates_have_a_ranking_and_a_section_each() -> None:
     assert page.row("same")[2] == "0"
     assert int(page.row("worse")[2]) > 0
     text = summary(found)
-    assert text.index("1. same") < text.index("2. worse") < text.index("## same")
+    assert text.index("**same**: No class") < text.index("**worse**: ") < text.index("All of same")
+    assert text.count("| model | who |") == 1
     assert "### worse" in model_card(found)
 
 
@@ -120,3 +131,150 @@ def test_no_number_is_invented_for_empty_cells() -> None:
     page = Page(html(found))
     assert page.row("b | y")[2:5] == ["undefined"] * 3
     assert page.row("b | y")[-1] == "empty"
+
+
+def two_groups(lost: float, guessing: bool = False, n: int = 4000) -> Audit:
+    """A candidate that gets a share of what women were right on wrong, and nothing else."""
+    rng = np.random.default_rng(0)
+    y, sex = rng.integers(0, 2, n), rng.choice(["female", "male"], n)
+    before = rng.integers(0, 2, n) if guessing else np.where(rng.random(n) < 0.1, 1 - y, y)
+    wrong = (sex == "female") & (rng.random(n) < lost)
+    return audit(before, {"tiny": np.where(wrong, 1 - y, before)}, y, groups=sex, resamples=20)
+
+
+def test_the_verdict_comes_first_with_its_figure_and_interval() -> None:
+    found = two_groups(0.05)
+    row = found.cells.set_index("cell").loc["female"]
+    drop, low, high = (
+        f"{100 * row[key]:.1f}" for key in ("excess_drop", "excess_band_low", "excess_band_high")
+    )
+    said = f"One group lost more than the others: female, {drop} points, {low} to {high}."
+    text = " ".join(Page(html(found)).text.replace(SPACE, " ").split())
+    assert text.index(said) < text.index("Accuracy") < text.index("Largest loss")
+    assert text.index("Not told") < text.index("that lost most beyond the overall drop")
+    assert text.index("that lost most beyond") < text.index("A cell is a class, a group, or")
+    for name in ("sex", "excess", "CWV", "floor"):
+        assert name not in text[: text.index("A cell is a class")]
+    assert list(found.cells["finding"]).count("lost more than others") == 3  # in either class, too
+    for made in (summary(found), model_card(found)):
+        assert f"**{said}**" in made.replace(SPACE, " ")
+
+
+def test_figures_say_how_many_are_not_told_and_what_would_have_been_found() -> None:
+    found = two_groups(0.0, n=400)
+    page = Page(html(found))
+    text = " ".join(page.text.replace(SPACE, " ").split())
+    assert (found.cells["finding"] == "data do not tell").sum() == 8
+    assert "Not told8 of 88 data do not tell" in text
+    cell = found.cells.set_index("cell").loc["female"]
+    said = f"a drop of {100 * cell['detectable']:.1f} points would have been found"
+    assert page.row("female")[-1] == f"data do not tell{BAR}{said}"
+    assert said.split("points")[0] in text[text.index("Where the data do not tell") :]
+
+
+def test_a_reference_that_guesses_is_told_before_anything_else(tmp_path: Path) -> None:
+    found = two_groups(0.2, guessing=True)
+    head = sentences.headline(found, "tiny").replace(SPACE, " ")
+    assert head.startswith("the reference is hardly better than guessing (mean accuracy of the")
+    assert "by guessing 50.0 %)" in head
+    y = np.arange(600) % 3
+    gone = audit(y, np.where(y == 2, 0, y), y, class_names=[0, 1, 2], resamples=20)
+    assert sentences.headline(gone, "candidate").startswith("candidate hardly ever predicts “2”; ")
+    assert "guessing" not in sentences.headline(two_groups(0.2), "tiny")
+
+
+def test_who_lost_less_and_who_is_served_by_neither_are_told() -> None:
+    rng = np.random.default_rng(0)
+    y, group = rng.integers(0, 2, 3000), rng.choice(["a", "b", "c"], 3000)
+    coin = rng.integers(0, 2, (2, 3000))
+    models = [np.where(group == "c", coin[i], y) for i in (0, 1)]
+    models[1] = np.where((group == "b") & (rng.random(3000) < 0.5), 1 - y, models[1])
+    found = audit(*models, y, groups=group, resamples=20)
+    assert "one group" in sentences.headline(found, "candidate")
+    assert "served by neither model" in sentences.headline(found, "candidate")
+    text = " ".join(sentences.paragraphs(found, "candidate"))
+    assert "are shown to have lost less than the others" in text
+    assert "are served by neither model, that is, no better than by guessing" in text
+
+
+def test_the_summary_is_a_verdict_one_table_and_folds_and_fits() -> None:
+    text = summary(FOUND)
+    open_part = text[: text.index("<details>")]
+    assert open_part.count("| --- | --- | --- | --- | --- | --- | --- |\n") == 1
+    assert "\n| all | 1,000 | 89.2" in open_part
+    assert "| sex x age: b \\| old |" in open_part
+    assert text.count("<details>") == text.count("</details>") == 2
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 3000)
+    groups = {f"{i} " + "x" * 300: rng.choice([c * 300 for c in "abcd"], 3000) for i in range(24)}
+    flipped = np.where(rng.random(3000) < 0.3, 1 - y, y)
+    long = audit(y, flipped, y, groups=groups, resamples=2, depth=1)
+    assert len(summary(long)) < 65_536
+    assert "see report.html" in summary(long)
+
+
+def test_a_hugging_face_card_takes_the_model_card() -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard(model_card(FOUND))
+    results = {r.metric_name: r.metric_value for r in card.data.eval_results}
+    cells = FOUND.cells.set_index(["attribute", "cell"])
+    for attribute, cell in (("class", "owl"), ("age", "old")):
+        value = cells.loc[(attribute, cell), "candidate"]
+        assert results[f"accuracy, {attribute}: {cell}"] == pytest.approx(value, abs=1e-6)
+    assert card.data.model_name == "candidate"
+    assert "| age: old | " in card.text
+    assert hub.ModelCard(model_card(hostile())).data.eval_results
+
+
+def test_the_bill_of_materials_is_cyclonedx_with_slices_and_intervals(tmp_path: Path) -> None:
+    schema = pytest.importorskip("cyclonedx.schema")
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    check = JsonStrictValidator(schema.SchemaVersion.V1_6).validate_str
+    for found in (FOUND, hostile(), two_groups(0.0)):
+        write(found, tmp_path)
+        assert check((tmp_path / "bom.json").read_text()) is None
+    write(FOUND, tmp_path)
+    stored = json.loads((tmp_path / "bom.json").read_text())
+    (reference, candidate) = stored["components"]
+    metrics = candidate["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    row = FOUND.cells.set_index("cell").loc["old"]
+    (drop,) = (m for m in metrics if (m["type"], m.get("slice")) == ("accuracy drop", "age: old"))
+    ends = [float(drop["confidenceInterval"][end]) for end in ("lowerBound", "upperBound")]
+    assert [float(drop["value"]), *ends] == pytest.approx([*row[["drop", "low", "high"]]], 1e-5)
+    overall = FOUND.measures.query("measure == 'accuracy'").iloc[0]
+    for component, role in ((reference, "reference"), (candidate, "candidate")):
+        first = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]
+        assert (first["type"], "slice" in first) == ("accuracy", False)
+        ends = [float(first["confidenceInterval"][end]) for end in ("lowerBound", "upperBound")]
+        assert ends == pytest.approx([overall[f"{role}_low"], overall[f"{role}_high"]], 1e-5)
+    at_risk = candidate["modelCard"]["considerations"]["fairnessAssessments"]
+    assert at_risk[0]["groupAtRisk"] == "sex x age: b | old"
+    assert check((tmp_path / "bom.json").read_text().replace('"value"', '"valeu"')) is not None
+
+
+def test_the_manifest_has_the_digest_of_every_file_that_went_in(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("record.json", "predictions.npz", "note.txt"):
+        (run / name).write_text(name)
+    (tmp_path / "net.safetensors").write_bytes(b"weights")
+    given = {
+        "reference": f"{run}:dense",
+        "candidate": f"package.nets:make@{tmp_path / 'net.safetensors'}",
+        "--groups": str(run / "note.txt"),
+    }
+    write(FOUND, tmp_path / "a", given)
+    stored = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    files = {one["role"]: one["files"] for one in stored["inputs"]}
+    assert [Path(f["path"]).name for f in files["reference"]] == ["record.json", "predictions.npz"]
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert files["candidate"] == [
+        {"path": (tmp_path / "net.safetensors").as_posix(), "bytes": 7, "sha256": digest}
+    ]
+    assert files["--groups"][0]["sha256"] == hashlib.sha256(b"note.txt").hexdigest()
+    assert stored["settings"]["values"]["margin"] == 0.01
+    bom = json.loads((tmp_path / "a" / "bom.json").read_text())
+    assert bom["components"][1]["hashes"] == [{"alg": "SHA-256", "content": digest}]
+    with pytest.raises(InputError, match=r"gone\.safetensors: cannot be read"):
+        write(FOUND, tmp_path / "a", {"candidate": "nets:make@gone.safetensors"})

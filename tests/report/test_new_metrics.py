@@ -164,7 +164,7 @@ def test_lists_name_them(two_more: None, capsys: pytest.CaptureFixture[str]) -> 
         "theil Theil index of accuracy over classes. Theil index, a plain number; lower is better"
     ) in text
     assert "drop_variance Variance over classes of the drop in accuracy." in text
-    assert "mcd Accuracy of the best served class minus that of the worst served. MCD, in %" in text
+    assert "that of the worst served. range over classes (MCD), in %" in text
 
 
 def test_a_report_of_an_old_record_shows_what_is_no_longer_registered() -> None:

@@ -46,9 +46,9 @@ def test_sweep_means_agree_with_the_records(shown: Page) -> None:
         values = [100 * r["audit"]["candidate"]["values"][metric] for r in made]
         half = 4.302652729911275 * np.std(values, ddof=1) / math.sqrt(3)  # t(0.975, 2)
         mean = np.mean(values)
-        assert row[entry] == f"{mean:.2f} %¦{mean - half:.2f} to {mean + half:.2f} %".replace(
-            "-", "−"
-        )
+        ends = max(mean - half, 0), min(mean + half, 100)  # of a share: 0 to 100 %
+        assert row[entry] == f"{mean:.2f} %¦{ends[0]:.2f} to {ends[1]:.2f} %"
+    assert np.mean(values) - 4.302652729911275 * np.std(values, ddof=1) / math.sqrt(3) < 0
     dense = [100 * r["audit"]["reference"]["values"]["accuracy"] for r in made]
     assert shown.row("dense", f"0{SPACE}%", "3")[4].startswith(f"{np.mean(dense):.2f} %¦")
     single = Page(comparison_report(made[:1])).row("lth", f"90{SPACE}%", "1")
@@ -88,17 +88,22 @@ def test_other_options_are_another_method_and_a_repeated_run_is_no_seed() -> Non
 def test_paired_differences_use_the_seeds_in_common() -> None:
     made = [record(TEN, method=m, seed=s, resamples=20) for m in "ab" for s in (0, 1, 2)]
     for i, r in enumerate(made):
+        r["audit"]["metrics"]["accuracy"]["change"]["value"] = -0.005
         r["audit"]["candidate"]["values"]["cwv"] = [0.3, 0.31, 0.32, 0.1, 0.1, 0.1][i]
     a, b = gather(made[:-1]).rows
     assert paired(a, b, "cwv") == pytest.approx(Mean.of([0.2, 0.21]))
     text = comparison_report(made)
-    assert "smallest CWV is that of b" in text
+    assert "smallest variance over classes (CWV) is that of b" in text
     assert "−0.21000" in text
     assert "do not tell which of the two is less unequal" not in text
     for r in made[3:]:
         r["audit"]["candidate"]["values"]["cwv"] = 0.305
     assert "do not tell which of the two is less unequal" in comparison_report(made)
     assert "too few seeds" in comparison_report([made[0], made[3]])
+    made[4]["audit"]["metrics"]["accuracy"]["change"]["value"] = -0.02
+    text = comparison_report(made).replace(SPACE, " ")
+    assert "smallest" not in text
+    assert "Not compared: b, for accuracy fell by 2.00 points, and 1.00 points are toler" in text
 
 
 def test_records_that_cannot_be_compared_are_refused() -> None:

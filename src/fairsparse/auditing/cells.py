@@ -111,6 +111,17 @@ class Units:
         others, p = all_.minus(pairs), flip_test(pairs.lost, pairs.gained)
         return Effective(pairs, others, share(others.n, all_.n + 0 * others.n), p)
 
+    def guessed(self, kind: Kind) -> Array:
+        """What guessing among the classes gets right in the cells of a kind, (K,).
+
+        Of a class that is rarer than others, as often as it occurs.
+        """
+        codes, size = self.kinds[0].codes, len(self.kinds[0].cells)
+        if kind.name != CLASS and not kind.name.startswith(f"{CLASS} x "):
+            return np.full(len(kind.cells), 1 / size)
+        common = np.bincount(codes, self.times, size) / self.times.sum()
+        return np.repeat(np.minimum(common, 1 / size), len(kind.cells) // size)
+
     def covariance(self, cells: Sequence[tuple[int, Kind, Array]]) -> Array:
         """Of the drops of some cells of some candidates, in this order, (K, K).
 
@@ -222,6 +233,7 @@ class CellTable:
                 "effective_n": pairs.n.astype(float),
                 "reference": share(pairs.both + pairs.lost, pairs.n),
                 "candidate": share(pairs.both + pairs.gained, pairs.n),
+                "guessed": np.concatenate([units.guessed(kind) for kind in units.kinds]),
                 "drop": pairs.drop,
                 "low": drop.low,
                 "high": drop.high,

@@ -68,6 +68,7 @@ class CellRow(TypedDict):
     reference: Real
     candidate: Real
     effective_n: Real
+    guessed: Real
     drop: Real
     low: Real
     high: Real

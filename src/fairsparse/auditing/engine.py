@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,14 +18,14 @@ from fairsparse.auditing.findings import Contrast, Together
 from fairsparse.auditing.inputs.labels import CLASS, Notation
 from fairsparse.auditing.metricframe import metric_frame
 from fairsparse.auditing.ranking import pairs, ranked
-from fairsparse.core import UNKNOWN, InputError
+from fairsparse.core import UNKNOWN, InputError, Shown
 from fairsparse.fairness.measure.counts import Array
 from fairsparse.fairness.measure.outcomes import Outcomes
-from fairsparse.registry import nearest
+from fairsparse.registry import listing, nearest
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, repr=False, eq=False)
+class Audit(Shown):
     """What changed, for whom, and how sure that is.
 
     Attributes
@@ -78,13 +78,23 @@ class Audit:
     cells: pd.DataFrame
     overall: pd.DataFrame
     calibration: pd.DataFrame
-    contrasts: dict[str, dict[str, Contrast]] = field(repr=False)
+    contrasts: dict[str, dict[str, Contrast]]
     ranking: pd.DataFrame
     versus: pd.DataFrame
-    examples: Examples = field(repr=False)
-    predicted: dict[str, Array] = field(repr=False)
+    examples: Examples
+    predicted: dict[str, Array]
     basis: Basis
     notes: tuple[str, ...] = ()
+
+    def about(self) -> dict[str, str]:
+        """Who was compared, on whom, and how often which finding was made."""
+        counts = self.cells["finding"].value_counts().items()
+        return {
+            "candidates": listing(self.candidates),
+            "examples": f"{self.n:,} of {len(self.class_names)} classes",
+            "attributes": listing(list(self.attributes)) or "none; classes alone",
+            "findings": ", ".join(f"{n:,} {finding}" for finding, n in counts),
+        }
 
     @property
     def tests(self) -> int:

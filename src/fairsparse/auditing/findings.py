@@ -122,8 +122,11 @@ def _measure(attribute: str, metric: str, contrast: Contrast) -> dict[str, Any]:
 
 
 LOST_MORE, LOST_LESS = "lost more than others", "lost less than others"
+NEITHER = "served by neither"
+"""No change of accuracy was found, and neither model is shown to be better there than guessing."""
 FINDINGS = (
-    *(LOST_MORE, LOST_LESS, "lost", "gained", "no worse", "data do not tell", "too few", "empty"),
+    *(LOST_MORE, LOST_LESS, "lost", "gained", NEITHER, "no worse", "data do not tell"),
+    *("too few", "empty"),
 )
 """What a cell's row may say, and nothing else."""
 _CELLS = 0.9
@@ -207,6 +210,7 @@ class Adjustment:
             (cells["n"] < self.settings.least, "too few"),
             (apart & (cells["excess_drop"] > 0), LOST_MORE),
             (changed & (cells["drop"] < 0), "gained"),
+            (~changed & _guesses(cells, alpha), NEITHER),
             (apart & (cells["excess_drop"] < 0), LOST_LESS),
             (changed & (cells["drop"] > 0), "lost"),
             (cells["band_high"] < self.settings.margin, "no worse"),
@@ -236,6 +240,13 @@ class Adjustment:
         family = Family(p, together, np.concatenate(column))
         ends = np.cumsum([len(values) for values, _ in others])
         return np.split(_scaled(family.adjusted(), level, self.settings.alpha), ends[:-1])
+
+
+def _guesses(cells: pd.DataFrame, alpha: float) -> pd.Series:
+    """Whether neither model is above what guessing gets right, but for sampling at `alpha`."""
+    chance = cells["guessed"]
+    noise = stats.norm.isf(alpha) * np.sqrt(chance * (1 - chance) / cells["n"].clip(lower=1))
+    return cells[["reference", "candidate"]].max(axis=1) <= chance + noise
 
 
 def _scaled(p: Array, level: float, alpha: float) -> Array:

@@ -141,8 +141,10 @@ def audit(
             names, groups, group, inputs, classes, renormalise, notation, (cluster, weights), trust
         ),
     )
+    beside = {"--groups": groups, "--inputs": inputs}
+    given = {"reference": reference, **_named(candidate)}
     with locked(out):
-        write(audited, out)
+        write(audited, out, given | {role: path for role, path in beside.items() if path})
     for name in audited.candidates:
         _say(f"{name}: {headline(audited, name)}", paragraphs(audited, name))
     end(out, audited.notes)

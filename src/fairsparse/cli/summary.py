@@ -9,9 +9,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from fairsparse.record import Record
-from fairsparse.report import phrases
+from fairsparse.report import caution, phrases
 from fairsparse.report.phrases import UNDEFINED, Number, defined, fraction, percent, points
 from fairsparse.report.sweep.sweep import DENSE, Mean, gather
 
@@ -19,8 +20,9 @@ from fairsparse.report.sweep.sweep import DENSE, Mean, gather
 def results(records: Sequence[Record], console: Console) -> Table:
     """One row for the dense network and for each method at each sparsity, on the test split.
 
-    Values are means over seeds with the half-width of their 95 % t-interval or, for one seed, of
-    one network each with its 95 % interval over test examples. Intervals go beside the value, under
+    Values are means over seeds with the half-width of their 95 % t-interval, or its ends where it
+    would leave what is possible; for one seed, of one network each with its 95 % interval over test
+    examples. Below the table stands what forbids a verdict. Intervals go beside the value, under
     it, or are left to the report: whatever is the first to fit `console`.
     """
     unbounded = console.options.update(max_width=1000)
@@ -51,13 +53,20 @@ def _table(records: Sequence[Record], gap: str | None) -> Table:
     def texts(mean: Callable[[str], Mean], record: Mapping[str, Any], model: str) -> Iterator[str]:
         metrics = record["audit"]["metrics"]
         for c in columns:
-            one = mean(c.name)._asdict() if len(seeds) > 1 else metrics[c.name][model]
-            yield _text(one, c.unit.narrow, gap)
+            one = mean(c.name).within(c.unit) if len(seeds) > 1 else None
+            yield _text(one._asdict() if one else metrics[c.name][model], c.unit.narrow, gap)
 
     table.add_row(DENSE, "0", *texts(sweep.dense_mean, records[0], "reference"))
     for row in sweep.rows:
         run = next(iter(row.runs.values()))
         table.add_row(row.label, f"{100 * row.sparsity:.5g}", *texts(row.mean, run, "candidate"))
+    against = {
+        f"{row.label} at {phrases.sparsity(row.sparsity)}": clause
+        for row in sweep.rows
+        if (clause := caution.of_row(row))
+    }
+    told = [f"No verdict on {name}: {clause}." for name, clause in against.items()]
+    table.caption, table.caption_justify = Text("\n".join(told)) if told else None, "left"
     return table
 
 
@@ -72,7 +81,8 @@ def _text(estimate: Mapping[str, Any], scale: float, gap: str | None) -> str:
     text = f"{value * scale:.1f}"
     if gap is None or not (defined(low) and defined(high)):
         return text
-    if "n" in estimate:
+    even = abs(high - value - (value - low)) < 1e-9
+    if "n" in estimate and even:
         return f"{text}{gap}[dim]± {(high - low) / 2 * scale:.1f}[/dim]"
     return f"{text}{gap}[dim]\\[{low * scale:.1f}, {high * scale:.1f}][/dim]"
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, default_collate
 
-from fairsparse.core import UNKNOWN, Batch, InputError
+from fairsparse.core import UNKNOWN, Batch, InputError, Shown
 from fairsparse.data.files.rows import Rows
+from fairsparse.registry import listing
 
 SPLITS = ("train", "cal", "val", "test")
 
@@ -118,8 +119,8 @@ class TrainData:
     group_names: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(Shown):
     """A classification task with everything needed to train, choose, and judge.
 
     Parameters
@@ -154,6 +155,16 @@ class Task:
         check(self)
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", fingerprint(self))
+
+    def about(self) -> dict[str, str]:
+        """Its name and content, classes, groups, and how many examples its splits have."""
+        by = f" by {', '.join(self.attributes)}" if self.attributes else ""
+        return {
+            "data": f"{self.name}, fingerprint {self.fingerprint[:12]}",
+            "classes": f"{self.n_classes}: {listing(self.class_names)}",
+            "groups": f"{self.n_groups}{by}: {listing(self.group_names) or 'none'}",
+            "examples": ", ".join(f"{name} {len(getattr(self, name)):,}" for name in SPLITS),
+        }
 
     @property
     def n_classes(self) -> int:

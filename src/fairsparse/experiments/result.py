@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from fairsparse.checkpoint import read_tensors, write_bytes, write_tensors, write_text
-from fairsparse.core import InputError
+from fairsparse.core import InputError, Shown
 from fairsparse.experiments.config import to_yaml
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.models import build, check_trusted
@@ -24,12 +24,14 @@ from fairsparse.record import (
     seal,
     write_record,
 )
+from fairsparse.report.audit.sentences import verdict
+from fairsparse.report.phrases import percent
 from fairsparse.report.run.page import run_report
 from fairsparse.training import State
 
 
-@dataclass
-class Result:
+@dataclass(repr=False)
+class Result(Shown):
     """A pruned model with all that is known of it.
 
     Attributes
@@ -49,6 +51,18 @@ class Result:
     record: Record
     dense: State
     predictions: dict[str, np.ndarray]
+
+    def about(self) -> dict[str, str]:
+        """What was pruned by what, what is left, and what that did to accuracy."""
+        record, accuracy = self.record, self.report.metrics["accuracy"]
+        was, now = (percent(accuracy[role]["value"]) for role in ("reference", "candidate"))
+        size = record.sparsity
+        return {
+            "run": f"{record.method.name} on {record.data.name}, seed {record.seed}",
+            "weights": f"{size.kept:,} of {size.total:,} are left, {record.status}",
+            "accuracy": f"{was} dense, {now} sparse, on {self.report.n:,} test examples",
+            "verdict": verdict(self.report.cells),
+        }
 
     @property
     def report(self) -> AuditPart:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os.path import commonprefix
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from fairsparse.core import line
 from fairsparse.fairness.inference.calibration import CALIBRATIONS
 from fairsparse.fairness.measure.counts import cell_names
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
@@ -103,7 +105,7 @@ def about(name: str) -> Metric:
     """What reports say of a metric; of one that is not registered, as in an old record, its name.
 
     >>> about("mcd").label, about("of_old").label
-    ('MCD', 'of old')
+    ('range over classes (MCD)', 'of old')
     """
     for registry in _REGISTRIES:
         if name in registry:
@@ -149,6 +151,34 @@ def reading(name: str, change: Estimate) -> str:
     return "more unequal" if value > 0 else "less unequal"
 
 
+def lines(names: Sequence[str], most: int = 28) -> list[str]:
+    """The same of several names; of those that begin alike it leaves out what they have in common.
+
+    >>> lines(["a" * 40 + "1", "a" * 40 + "2", "b"], 8)
+    ['aa…1', 'aa…2', 'b']
+    """
+    short = [line(name, most) for name in names]
+    for text in {text for text in short if text.endswith("…")}:
+        alike = [i for i, one in enumerate(short) if one == text]
+        if len({names[i] for i in alike}) == 1:
+            continue
+        same = commonprefix([names[i] for i in alike])  # noqa: RUF071
+        head = same[: most // 4]
+        rest = lines([names[i][len(same) :] for i in alike], max(most - len(head) - 1, 8))
+        for i, end in zip(alike, rest, strict=True):
+            short[i] = f"{line(head)}…{end}"
+    return short
+
+
+def sentence(clause: str) -> str:
+    """A clause as a sentence begins.
+
+    >>> sentence("one group lost")
+    'One group lost'
+    """
+    return clause[:1].upper() + clause[1:]
+
+
 def lacking(names: Sequence[str]) -> str:
     """Which cells leave a value undefined."""
     return f"{UNDEFINED}, for there are too few examples of: {listing(names)}"
@@ -157,16 +187,23 @@ def lacking(names: Sequence[str]) -> str:
 def plural(n: int, what: str) -> str:
     """A count with its noun.
 
-    >>> plural(2, "class"), plural(1, "seed")
-    ('2 classes', '1 seed')
+    >>> plural(2, "class"), plural(1, "seed"), plural(3, "class within a group")
+    ('2 classes', '1 seed', '3 classes within groups')
     """
-    ending = "es" if what.endswith("s") else "s"
-    return f"{n:,} {what}{'' if n == 1 else ending}"
+    head, within, _ = what.partition(" within a ")
+    ending = "es" if head.endswith("s") else "s"
+    return f"{n:,} {what if n == 1 else head + ending + (within and ' within groups')}"
 
 
 def noun(kind: str) -> str:
-    """What to call cells of a kind in a sentence."""
-    return "cell" if kind == "class x group" else kind
+    """What cells of a kind are, in a sentence; crossings of attributes are groups, too.
+
+    >>> noun("class x sex"), noun("sex")
+    ('class within a group', 'group')
+    """
+    if kind == "class":
+        return kind
+    return "class within a group" if kind.startswith("class x ") else "group"
 
 
 def size(numbers: Iterable[int]) -> str:

@@ -50,16 +50,6 @@ def style(i: int) -> dict[str, str]:
     return {"color": SERIES[i % 7], "marker": MARKERS[(i + i // 7) % 7]}
 
 
-def short(name: str, most: int = 28) -> str:
-    """A name as a plot can hold it: on one line, printable, at most `most` characters.
-
-    >>> short("a" * 40, 8), short("two\\nlines")
-    ('aaaaaaa…', 'two lines')
-    """
-    text = "".join(c if c.isprintable() else " " for c in name)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 class Plot(NamedTuple):
     """A plot as inline SVG, and what it shows."""
 
@@ -131,7 +121,8 @@ def floats(values: Iterable[phrases.Number], scale: float = 1) -> list[float]:
 
 def rows(axes: Axes, names: Iterable[str], sizes: Iterable[str]) -> None:
     """Give horizontal rows, from top to bottom, their names and numbers of examples."""
-    texts = [f"{short(name)}  (n={n})" for name, n in zip(names, sizes, strict=True)]
+    each = zip(phrases.lines(list(names)), sizes, strict=True)
+    texts = [f"{name}  (n={n})" for name, n in each]
     axes.set_yticks(range(len(texts)), texts)
     axes.set_ylim(len(texts) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -154,27 +145,30 @@ def legend(figure: Figure, handles: Sequence[Any], most: int = 6) -> None:
 
 
 def cell_changes(cells: Sequence[Cell], models: tuple[str, str], caption: str) -> Plot:
-    """Accuracy of each cell before and after, and its drop with the interval, top to bottom."""
+    """Each cell's drop with its interval, and accuracy before and after, top to bottom.
+
+    The drop is on the left, which is what a phone shows of a plot.
+    """
 
     def draw(figure: Figure) -> None:
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 3])
         before, after, drop, low, high = (
             floats((c[key] for c in cells), 100)
             for key in ("reference", "candidate", "drop", "low", "high")
         )
-        y, names = range(len(cells)), [short(name, 40) for name in models]
-        left.hlines(y, before, after, color=MUTED, linewidth=1.2)
-        left.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=names[0])
-        left.plot(after, y, "o", color=AFTER, markersize=5, label=names[1])
-        left.set_xlabel("accuracy, %")
+        y, names = range(len(cells)), phrases.lines(models, 40)
         rows(left, (c["name"] for c in cells), (f"{c['n']:,}" for c in cells))
-        right.axvline(0, color=MUTED, linewidth=1)
-        intervals(right, y, low, high, AFTER)
-        right.plot(drop, y, "D", color=AFTER, markersize=4.5)
-        right.set_xlabel("drop, points (right of 0: worse)")
+        left.axvline(0, color=MUTED, linewidth=1)
+        intervals(left, y, low, high, AFTER)
+        left.plot(drop, y, "D", color=AFTER, markersize=4.5)
+        left.set_xlabel("drop, points")
+        right.hlines(y, before, after, color=MUTED, linewidth=1.2)
+        right.plot(before, y, "o", color=BEFORE, mfc="none", mew=1.5, label=names[0])
+        right.plot(after, y, "o", color=AFTER, markersize=5, label=names[1])
+        right.set_xlabel("accuracy, %")
         right.spines["left"].set_visible(False)
         right.tick_params(axis="y", length=0)
-        legend(figure, left.lines, 2)
+        legend(figure, right.lines, 2)
 
     top = cells[0]
     ends = [phrases.percent(top[role], 1) for role in ("reference", "candidate")]

@@ -69,7 +69,8 @@ def cell_tables(
     kinds: dict[str, list[Cell]] = {}
     for cell in cells:
         kinds.setdefault(cell["kind"], []).append(cell)
-    first = f"the {'largest' if sign < 0 else 'lowest'} {by.replace('_', ' ')} first"
+    what = "drop beyond the overall one" if by == "excess_drop" else by.replace("_", " ")
+    first = f"the {'largest' if sign < 0 else 'lowest'} {what} first"
     tables = []
     for kind, some in kinds.items():
         caption = f"By {kind}: {phrases.plural(len(some), 'cell')}, {first}"

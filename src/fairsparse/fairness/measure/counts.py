@@ -17,6 +17,8 @@ from torch import Tensor
 
 Array: TypeAlias = npt.NDArray[Any]
 Codes: TypeAlias = Array | Tensor | Sequence[int]
+HARDLY = 0.1
+"""Of what would be right: less than this is hardly anything."""
 Kind = Literal["all", "class", "group", "class x group", "outcome x group"]
 
 
@@ -86,6 +88,17 @@ class Counts:
     def accuracy(self, kind: Kind) -> Array:
         """Accuracy in each cell of `kind`, (..., K)."""
         return share(fold(self.correct, self.groups, kind), fold(self.n, self.groups, kind))
+
+    @property
+    def skill(self) -> Array:
+        """Mean accuracy over the classes that occur, (...), where guessing is 0 and all right 1."""
+        accuracy, classes = self.accuracy("class"), self.n.shape[-1]
+        return (np.nanmean(accuracy, -1) * classes - 1) / (classes - 1)
+
+    @property
+    def given_up(self) -> Array:
+        """Which classes are predicted for under a tenth of those who belong to them, (..., C)."""
+        return self.predicted.sum(-2) < HARDLY * self.n.sum(-2)
 
     def _outcomes(self, part: Array, whole: Array) -> tuple[Array, Array]:
         """Counts (..., G', C) of named groups and compared classes: class 1 of two, else all."""

@@ -85,7 +85,15 @@ def _accuracy(c: Counts) -> Array:
     return c.accuracy("all")[..., 0]
 
 
-@metric("cwv", "CWV", "lower", "class", _VARIANCE, FRACTION, column="CWV\nx 1e4")
+@metric(
+    "cwv",
+    "variance over classes (CWV)",
+    "lower",
+    "class",
+    _VARIANCE,
+    FRACTION,
+    column="CWV\nx 1e4",
+)
 def _cwv(c: Counts) -> Array:
     """Population variance of accuracy over classes.
 
@@ -94,7 +102,7 @@ def _cwv(c: Counts) -> Array:
     return c.accuracy("class").var(-1)
 
 
-@metric("cwv_corrected", "CWV, corrected", "lower", "class", _VARIANCE, FRACTION, least=2)
+@metric("cwv_corrected", "CWV less sampling", "lower", "class", _VARIANCE, FRACTION, least=2)
 def _cwv_corrected(c: Counts) -> Array:
     """Variance of accuracy over classes less what sampling alone adds; may be negative.
 
@@ -105,7 +113,15 @@ def _cwv_corrected(c: Counts) -> Array:
     return a.var(-1) - (1 - 1 / a.shape[-1]) * noise
 
 
-@metric("mcd", "MCD", "lower", "class", _by("class"), listed=_ALL, column="MCD\npoints")
+@metric(
+    "mcd",
+    "range over classes (MCD)",
+    "lower",
+    "class",
+    _by("class"),
+    listed=_ALL,
+    column="MCD\npoints",
+)
 def _mcd(c: Counts) -> Array:
     """Accuracy of the best served class minus that of the worst served.
 

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
 from fairsparse.auditing.engine import Audit
 from fairsparse.auditing.examples import Settings
-from fairsparse.auditing.findings import LOST_LESS, LOST_MORE
+from fairsparse.auditing.findings import LOST_LESS, LOST_MORE, NEITHER
 from fairsparse.auditing.inputs.labels import CLASS
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.report import phrases, table
-from fairsparse.report.phrases import SPACE, bounded, percent, points, signed
+from fairsparse.report.caution import cautions
+from fairsparse.report.phrases import SPACE, between, bounded, number, percent, points, signed
 from fairsparse.report.table import Cell
+
+_bare = partial(number, spec=".1f", scale=100)
+"""A difference in points, without the unit."""
+
+
+_KNOWN: WeakKeyDictionary[Audit, dict[str, tuple[pd.DataFrame, list[Cell]]]]
+_KNOWN = WeakKeyDictionary()
+"""Rows of audits: there may be many thousands, and every part of a report asks for them."""
 
 
 def of_candidate(audit: Audit, candidate: str) -> tuple[pd.DataFrame, list[Cell]]:
     """The measures and the cells of one candidate."""
-    measures = audit.measures[audit.measures["candidate_name"] == candidate]
-    return measures, cells(audit.cells[audit.cells["candidate_name"] == candidate])
+    known = _KNOWN.setdefault(audit, {})
+    if candidate not in known:
+        measures = audit.measures[audit.measures["candidate_name"] == candidate]
+        some = audit.cells[audit.cells["candidate_name"] == candidate]
+        known[candidate] = (measures, cells(some))
+    return known[candidate]
 
 
 def cells(rows: pd.DataFrame) -> list[Cell]:
@@ -34,23 +49,80 @@ def paragraphs(audit: Audit, candidate: str) -> list[str]:
     """A few short paragraphs about one candidate."""
     measures, rows = of_candidate(audit, candidate)
     texts = [_overall(audit, candidate, measures), behind(rows), _findings(audit, rows)]
-    texts += [_gaps(audit, measures), _confidence(audit, candidate)]
+    texts += [_reach(rows), _gaps(audit, measures), _confidence(audit, candidate)]
     return [text for text in texts if text]
 
 
 def headline(audit: Audit, candidate: str) -> str:
-    """One sentence."""
-    findings = Counter(cell["finding"] for cell in of_candidate(audit, candidate)[1])
-    more, lost = findings[LOST_MORE], findings["lost"]
+    """One sentence: who lost more than the others, by how much; what speaks against asking."""
+    counts = audit.contrasts[candidate][CLASS].counts
+    clauses = cautions(counts, ("the reference", candidate), audit.class_names)
+    return "; ".join([*clauses, verdict(of_candidate(audit, candidate)[1])])
+
+
+def verdict(cells: Sequence[Cell]) -> str:
+    """Who lost more than the others, with the largest loss and its interval, as a clause."""
+    tested = by_excess(cells)
+    if not tested:
+        return "nobody was compared, for no class or group has enough examples"
+    more = [cell for cell in tested if _lost_more(cell)]
+    whole = {(cell["kind"], cell["name"]): cell["excess_drop"] for cell in more}
+    more = [cell for cell in more if not _implied(cell, whole)]
+    lost = [cell for cell in tested if cell.get("finding") == "lost"]
     if more:
-        return f"{phrases.plural(more, 'cell')} lost more than others"
-    also = f" more than others; {phrases.plural(lost, 'cell')} lost" if lost else ""
-    return f"no cell is shown to have lost{also}"
+        ends = (f"excess{band}_{end}" for band in ("_band", "") for end in ("low", "high"))
+        low, high, *_ = (more[0][end] for end in ends if phrases.defined(more[0].get(end)))
+        whom = f": {_called(more[0])}," if len(more) == 1 else f", most {quoted(more[0])}:"
+        by = f"{points(more[0]['excess_drop'], 1)}, {between(low, high, _bare)}"
+        text = f"{people(more)} lost more than the others{whom} {by}"
+    elif lost:
+        text = f"{people(lost)} lost, and nobody is shown to have lost more than the others"
+    else:
+        text = "no class or group is shown to have lost"
+        each = (cell.get("detectable") for cell in tested)
+        unclear = [drop for drop in each if drop is not None and phrases.defined(drop)]
+        if unclear:
+            text += f"; in each a drop of {points(max(unclear), 1)} would have been found"
+    neither = [cell for cell in cells if cell.get("finding") == NEITHER]
+    serves = "is" if len(neither) == 1 else "are"
+    return text + f"; {people(neither)} {serves} served by neither model" * bool(neither)
+
+
+def _implied(cell: Cell, whole: Mapping[tuple[str, str], float]) -> bool:
+    """Whether a cell is part of one that lost `whole`, and not shown to have lost more than that.
+
+    >>> part = {"kind": "class x sex", "name": "cat | female", "excess_low": 0.02}
+    >>> _implied(part, {("sex", "female"): 0.03}), _implied(part, {("sex", "female"): 0.01})
+    (True, False)
+    """
+    kinds, names = cell["kind"].split(" x "), cell["name"].split(" | ")
+    if len(kinds) == 1:
+        return False
+    parts = (whole.get(part) for part in zip(kinds, names, strict=False))
+    return any(lost is not None and not cell["excess_low"] > lost for lost in parts)
+
+
+def people(cells: Sequence[Cell]) -> str:
+    """How many classes and groups there are among cells.
+
+    >>> people([{"kind": "sex"}, {"kind": "class"}, {"kind": "sex x age"}])
+    'one class and 2 groups'
+    """
+    counts = Counter(phrases.noun(cell["kind"]) for cell in cells)
+    nouns = sorted(counts, key=lambda noun: (len(noun.split()), noun))
+    each = [f"one {n}" if counts[n] == 1 else phrases.plural(counts[n], n) for n in nouns]
+    return " and ".join([", ".join(each[:-1]), each[-1]] if len(each) > 1 else each)
 
 
 def name(cell: Cell) -> str:
     """A cell with its attribute, as a text names it."""
-    return f"{cell['kind']}: {cell['name']}"
+    return f"{cell['kind']}: {cell['name']}" if cell["kind"] else str(cell["name"])
+
+
+def _called(cell: Cell) -> str:
+    """A cell by its name alone where that says enough."""
+    alone = " x " not in cell["kind"] and any(c.isalpha() for c in cell["name"])
+    return str(cell["name"]) if alone else name(cell)
 
 
 def quoted(cell: Cell) -> str:
@@ -94,23 +166,26 @@ def by_excess(cells: Sequence[Cell]) -> list[Cell]:
     return table.ranked((c for c in cells if phrases.defined(c["excess_p"])), "excess_drop", -1)
 
 
+CELL = "A cell is a class, a group, or a class within a group."
+
+
 def behind(cells: Sequence[Cell]) -> str:
     """Which cells lost more than the others."""
     tested = by_excess(cells)
     if not tested:
-        return "No cell is large enough to be tested."
+        return f"{CELL} No cell is large enough to be tested."
     lost = [cell for cell in tested if _lost_more(cell)]
     among = phrases.plural(len(tested), "cell")
     if not lost:
         return (
-            f"Of {among} that were tested, none is shown to have lost more than the others. Most"
-            f" beyond the overall drop lost {quoted(tested[0])}: {_excess(tested[0])}. That is no"
-            " proof that nobody lost more: a difference within the interval would not have been"
+            f"{CELL} Of {among} that were tested, none is shown to have lost more than the others."
+            f" Most beyond the overall drop lost {quoted(tested[0])}: {_excess(tested[0])}. That is"
+            " no proof that nobody lost more: a difference within the interval would not have been"
             " found."
         )
     first = lost[0]
     text = (
-        f"Of {among} that were tested, {len(lost):,} lost more than the others. Most lost"
+        f"{CELL} Of {among} that were tested, {len(lost):,} lost more than the others. Most lost"
         f" {quoted(first)}: from {percent(first['reference'])} to {percent(first['candidate'])},"
         f" beyond the overall drop {_excess(first)}."
     )
@@ -144,12 +219,27 @@ def _findings(audit: Audit, cells: Sequence[Cell]) -> str:
         "lost": "are shown to have lost accuracy",
         LOST_LESS: "are shown to have lost less than the others",
         "gained": "are shown to have gained",
+        NEITHER: "are served by neither model, that is, no better than by guessing",
         "data do not tell": "may have lost or gained: the data do not tell",
         "too few": f"have fewer than {audit.settings.least} examples and were not tested",
         "empty": "have no examples",
     }
     parts = [f"{counts[finding]:,} {says}" for finding, says in meanings.items() if counts[finding]]
     return f"Of all {phrases.plural(len(cells), 'cell')}, {'; '.join(parts)}." if parts else ""
+
+
+def _reach(cells: Sequence[Cell]) -> str:
+    """How large a drop would have been found where the data do not tell."""
+    some = [cell for cell in cells if phrases.defined(cell["detectable"])]
+    if not some:
+        return ""
+    ends = [choose(some, key=lambda cell: cell["detectable"]) for choose in (min, max)]
+    each = (f"{points(c['detectable'], 1)} in {quoted(c)} (n = {c['n']:,})" for c in ends)
+    drops = " to ".join(dict.fromkeys(each))
+    return (
+        f"Where the data do not tell, a drop of {drops} would have been found with a chance of"
+        f" 80{SPACE}%; smaller ones may be there."
+    )
 
 
 def _gaps(audit: Audit, measures: pd.DataFrame) -> str:
@@ -202,26 +292,26 @@ def how(n: int, settings: Settings, models: tuple[str, str], family: str) -> lis
     first, second = models
     return [
         f"Both models were given the same {n:,} examples, and every figure is paired. A drop is the"
-        f" accuracy of {first} less that of {second}, so a positive drop is a loss; an excess drop"
-        f" is what a cell lost beyond the overall drop. “Lost” counts examples that only {first}"
-        f" gets right, “gained” those that only {second} does.",
+        f" accuracy of {first} less that of {second}, so a positive drop is a loss. “Lost” counts"
+        f" examples that only {first} gets right, “gained” those that only {second} does.",
         f"{family} Those of cells have nine tenths of the level, those of measures and confidence"
         " the rest; within either they are adjusted together, for what they have in common, by the"
         " step-down max-T method: if nothing had changed, an audit would report anything at all in"
         f" at most {percent(settings.alpha, 0)} of cases. {_first(settings)}Flips have McNemar's"
-        " test, exact where they are few; an excess drop the level at which its interval reaches"
-        " zero, and so has the change of a measure. Cells with fewer than"
+        " test, exact where they are few; a drop beyond the overall one the level at which its"
+        " interval reaches zero, and so has the change of a measure. Cells with fewer than"
         f" {settings.least} examples are not tested.",
         f"“No worse” means that a drop of {points(settings.margin, 1)} or more lies outside of the"
-        " interval that holds for all cells at once; that no drop was found is not that. Intervals"
-        f" by drawing use {settings.resamples:,} draws from seed {settings.seed}.",
+        " interval that holds for all cells at once; that no drop was found is not that. “Served by"
+        " neither” means that no change was found, and that neither model is shown to do better"
+        f" there than guessing. Intervals by drawing use {settings.resamples:,} draws from seed"
+        f" {settings.seed}.",
         "Intervals hold one at a time and are not adjusted, but for those that are said to hold for"
         " all cells at once, with which findings agree. Ranges and extremes that do not stand out"
         " from what sampling alone makes of them have intervals from “all cells at once”, and their"
-        " changes “both models joined”: wide, and they cover more often than they say. CWV contains"
-        " what sampling"
-        " adds; its interval is of the variance behind it, may lie below CWV itself, and goes with"
-        " the corrected CWV, which may be negative.",
+        " changes “both models joined”: wide, and they cover more often than they say. The variance"
+        " over classes (CWV) contains what sampling adds; its interval is of the variance behind"
+        " it, may lie below it, and goes with the variance less sampling, which may be negative.",
     ]
 
 

@@ -180,7 +180,7 @@ def _valley(explanation: Explanation) -> list[Part]:
     def draw(figure: Figure) -> None:
         ends, between = "straight line between the ends", "networks between the two"
         dashes: dict[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1, "label": ends}
-        other = plots.short(Path(explanation.other).name or "the other", 22)
+        other = phrases.line(Path(explanation.other).name or "the other", 22)
         left, right = figure.subplots(1, 2)
         for axes, values, what in [
             (left, line.loss, "loss"),

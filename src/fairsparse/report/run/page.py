@@ -13,8 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from fairsparse.auditing.examples import Settings
 from fairsparse.fairness.steering.budget import MEASURES, Budget
 from fairsparse.record import Record
-from fairsparse.report import phrases, plots, table
-from fairsparse.report.audit.page import contrast
+from fairsparse.report import caution, phrases, plots, table
+from fairsparse.report.audit import sentences
+from fairsparse.report.audit.page import contrast, figures
 from fairsparse.report.audit.sentences import behind, how
 from fairsparse.report.page import Block, Part, render, section, settings, words
 from fairsparse.report.phrases import SPACE, bounded, number, percent, points, signed
@@ -49,7 +50,7 @@ def run_report(record: Record) -> str:
     return render(
         f"{phrases.model_name(record)} on {data.name}: {what}",
         f"{method.summary.rstrip('.')}. Seed {record.seed}.",
-        section("", *words(run_paragraphs(record)), _tiles(record), _cell_plot(record)),
+        section("", *_verdict(record), _cell_plot(record), *words(run_paragraphs(record))),
         *contrast(inequality, audit.cells, MODELS, "record.json"),
         section("Where the weights went", _layer_plot(record), *weights),
         section("Training", *_training(record)),
@@ -70,17 +71,25 @@ def run_report(record: Record) -> str:
     )
 
 
+def _verdict(record: Record) -> list[Block]:
+    """Who lost more than the others, and what stands against any verdict; figures below it."""
+    clauses = caution.of_run(record)
+    if not phrases.is_dense(record):
+        clauses.append(sentences.verdict(phrases.cells_of(record)))
+    said = phrases.sentence("; ".join(clauses))
+    return [*([Block("verdict", said)] if said else []), _tiles(record)]
+
+
 def _tiles(record: Record) -> Block:
     metrics, size, cost = record.audit.metrics, record.sparsity, record.cost
-    tiles = []
-    for metric in dict.fromkeys(["accuracy", phrases.notion(record).gap]):
-        if metric not in metrics:
-            continue
+    dense, gap = phrases.is_dense(record), phrases.notion(record).gap
+    tiles = [] if dense else figures(metrics["accuracy"], phrases.cells_of(record))
+    for metric in ["accuracy"] * dense + [gap] * (gap in metrics):
         value, form = metrics[metric]["candidate"], phrases.value_form(metric)
-        name, beside = phrases.label(metric), phrases.interval(value, form)
-        if not phrases.is_dense(record):
+        beside = phrases.interval(value, form)
+        if not dense:
             beside += f"; dense {form(metrics[metric]['reference']['value'])}"
-        tiles.append((name[0].upper() + name[1:], form(value["value"]), beside))
+        tiles.append((phrases.sentence(phrases.label(metric)), form(value["value"]), beside))
     left = f"{size.kept:,} of {size.total:,} weights left"
     tiles.append(("Sparsity", phrases.sparsity(size.measured), left))
     steps = f"{cost.steps:,} steps in all, relative to dense training"
@@ -121,7 +130,7 @@ def _layer_plot(record: Record) -> Plot:
         axes.set_ylabel("sparsity, %")
         axes.grid(visible=False, axis="x")
         if len(layers) <= 24:
-            names = [plots.short(layer["name"], 22) for layer in layers]
+            names = phrases.lines([layer["name"] for layer in layers], 22)
             axes.set_xticks(at, names, rotation=40, ha="right")
         else:
             axes.set_xlabel("layer, from input to output")
@@ -169,10 +178,11 @@ def _curves(figure: Figure, history: Sequence[dict[str, Any]]) -> None:
     for axes in (top, bottom):
         for start, _ in starts[1:]:
             axes.axvline(start + 0.5, color=MUTED, linewidth=0.7, linestyle=":")
-    for start, name in starts if len(starts) <= 8 else []:
+    names = phrases.lines([name for _, name in starts], 18)
+    for (start, _), name in zip(starts, names, strict=True) if len(starts) <= 8 else []:
         look = {"fontsize": 7, "color": MUTED, "va": "bottom"}
         at = (start + 0.7, 1.0)
-        top.annotate(plots.short(name, 18), at, xycoords=("data", "axes fraction"), **look)
+        top.annotate(name, at, xycoords=("data", "axes fraction"), **look)
     top.set_xlim(0.5, max(len(history), 2) + 0.5)  # one epoch leaves room for its name too
     top.set_ylabel("loss")
     bottom.set_ylabel("accuracy, %")
@@ -246,19 +256,19 @@ def _gap(record: Record) -> str:
     before, after, change = (estimates[key] for key in ("reference", "candidate", "change"))
     form, shift = phrases.value_form(metric), phrases.change_form(metric)
     meaning = phrases.about(metric).summary.rstrip(".")
-    name = f"{phrases.label(metric)} ({meaning[0].lower()}{meaning[1:]})"
-    name = name[0].upper() + name[1:]
+    name = phrases.sentence(phrases.label(metric))
     if not phrases.defined(change["value"]):
         names = record.audit.candidate["undefined"].get(metric, [])
         return f"{name} is {phrases.lacking(names)}."
-    now = f"{name} is {bounded(after, form)}"
+    now = f"{name}, the {meaning[0].lower()}{meaning[1:]}, is {bounded(after, form)}"
     outside = after["high"] is not None and after["value"] > after["high"]
     note = " It lies above its interval, which leaves out what sampling alone adds." * outside
     if phrases.is_dense(record):
         return f"{now}.{note}"
-    verdict = _VERDICTS.get(
-        phrases.reading(metric, change), "the data do not tell whether it changed"
-    )
+    reading = tables.reading(record, metric)
+    verdict = _VERDICTS.get(reading, "the data do not tell whether it changed")
+    if reading == tables.SMALLER:
+        verdict = f"it is smaller, and that is no gain, for {caution.of_run(record)[0]}"
     return (
         f"{now} and was {form(before['value'])} in the dense network, a change of"
         f" {bounded(change, shift)}: {verdict}.{note}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairsparse.record import Record
-from fairsparse.report import phrases, table
+from fairsparse.report import caution, phrases, table
 from fairsparse.report.audit.page import measure
 from fairsparse.report.phrases import Number, number, percent
 from fairsparse.report.table import Column, Entry, Table
@@ -23,12 +23,22 @@ def measures(record: Record) -> Table:
         if grouped or phrases.about(metric).told_of(groups=False):
             estimates = audit.metrics[metric]
             row = measure(metric, estimates, _undefined(metric, audit.candidate["undefined"]))
-            rows.append([*row, phrases.reading(metric, estimates["change"])])
+            rows.append([*row, reading(record, metric)])
     head = ["measure", *MODELS, "change", "adjusted p", "reading"]
     caption = f"Dense and sparse network on {audit.n:,} test examples, with 95 % intervals"
     if unknown := audit.candidate["n_unknown"]:
         caption += f"; the group of {unknown:,} of them is unknown, and they count in no group"
     return Table(caption, head, rows, text=(5,))
+
+
+SMALLER = "smaller, no verdict"
+"""Of a gap, where something stands against taking it for a gain."""
+
+
+def reading(record: Record, metric: str) -> str:
+    """What the change of a metric tells; a smaller gap is a gain only where nobody paid for it."""
+    text = phrases.reading(metric, record.audit.metrics[metric]["change"])
+    return SMALLER if text == "less unequal" and caution.of_run(record) else text
 
 
 def _undefined(metric: str, undefined: dict[str, list[str]]) -> str:
@@ -112,7 +122,7 @@ def rounds(record: Record) -> Table:
     rows = [
         [
             phrases.sparsity(entry["sparsity"]) if "sparsity" in entry else f"round {i}",
-            *(_plain(entry.get(key)) for key in flat),
+            *(_plain(entry.get(key), key) for key in flat),
         ]
         for i, entry in enumerate(rounds, 1)
     ]
@@ -120,11 +130,14 @@ def rounds(record: Record) -> Table:
     return Table(caption, ["sparsity", *(k.replace("_", " ") for k in flat)], rows, most_open=0)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, key: str) -> str:
     if value is None:
         return phrases.DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
+    for ending, form in (("accuracy", percent), ("drop", phrases.points)):
+        if isinstance(value, float) and key.endswith(ending):
+            return form(value)
     return number(value, ".5g") if isinstance(value, float) else str(value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.record import Record
-from fairsparse.report import phrases, table
+from fairsparse.report import caution, phrases, table
 from fairsparse.report.page import Section, note, render, section, settings, words
 from fairsparse.report.phrases import SPACE, Number, between, number, percent
 from fairsparse.report.run.tables import control_metrics, control_name, run_facts
@@ -92,6 +92,7 @@ def _compared(sweep: Sweep, record: Record) -> list[Section]:
 def _mean(mean: Mean, metric: str) -> Entry:
     """A mean with its interval below it."""
     form = phrases.value_form(metric)
+    mean = mean.within(phrases.about(metric).unit)
     if mean.n == 1 and phrases.defined(mean.value):
         return form(mean.value), "-"
     return table.estimate(mean._asdict(), form)
@@ -242,9 +243,9 @@ def _single_runs(records: Sequence[Record], links: Mapping[str, str]) -> Table:
 
 _MEANS = (
     "Below each mean: its 95 % t-interval over seeds, “-” for a single seed. With few seeds it is"
-    " wide and can leave the range of possible values. It says how much training varies, not how"
-    " well this test set stands for others; single reports have intervals over examples. Sparsities"
-    " and measures of one seed share its training and its examples: that several agree is no more"
+    " wide, and cut off where no share can be. It says how much training varies, not how well this"
+    " test set stands for others; single reports have intervals over examples. Sparsities and"
+    " measures of one seed share its training and its examples: that several agree is no more"
     " evidence than one of them."
 )
 
@@ -317,9 +318,13 @@ def _scope(sweep: Sweep) -> str:
 
 def _best(rows: list[Row], gap: str) -> str:
     sign = -1 if METRICS[gap].better == "higher" else 1
-    some = [row for row in rows if phrases.defined(row.mean(gap).value)]
+    against = {row.label: clause for row in rows if (clause := caution.of_row(row))}
+    left_out = "; ".join(f"{label}, for {clause}" for label, clause in against.items())
+    left_out = f" Not compared: {left_out}." * bool(against)
+    fit = [row for row in rows if row.label not in against]
+    some = [row for row in fit if phrases.defined(row.mean(gap).value)]
     if len(some) < 2:
-        return ""
+        return left_out.strip()
     first, second, *_ = sorted(some, key=lambda row: sign * row.mean(gap).value)
     difference, form = paired(first, second, gap), phrases.change_form(gap)
     text = (
@@ -327,10 +332,12 @@ def _best(rows: list[Row], gap: str) -> str:
         f" {first.label}; the next is {second.label}"
     )
     if difference.n < 2:
-        return f"{text}. They have too few seeds in common for an interval: it may be chance."
+        text += ". They have too few seeds in common for an interval: it may be chance."
+        return text + left_out
     low, high = difference.low, difference.high
     return (
         f"{text}, and {first.label} differs from it by {form(difference.value)} (95{SPACE}%"
         f" interval over {difference.n} seeds {between(low, high, form)})."
-        f" {phrases.doubt(low, high, 'which of the two is less unequal')}"
+        f" {phrases.doubt(low, high, 'which of the two is less unequal')}".rstrip()
+        + left_out
     )

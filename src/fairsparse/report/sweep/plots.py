@@ -35,8 +35,8 @@ def _look(sweep: Sweep, label: str) -> dict[str, Any]:
 
 def _legend(figure: Figure, sweep: Sweep, labels: Sequence[str], dense: dict[str, Any]) -> None:
     handles = [
-        Line2D([], [], label=plots.short(label), linestyle="", **_look(sweep, label))
-        for label in labels
+        Line2D([], [], label=short, linestyle="", **_look(sweep, label))
+        for label, short in zip(labels, phrases.lines(labels), strict=True)
     ]
     plots.legend(figure, [*handles, Line2D([], [], color=INK, label="dense", **dense)])
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from fairsparse.core import InputError
+from fairsparse.fairness.measure.metric import Unit
 from fairsparse.record import Record
 from fairsparse.report.phrases import Number, cells_of, is_dense, model_name
 
@@ -38,6 +39,12 @@ class Mean(NamedTuple):
             quantile = float(stats.t.ppf(0.975, len(x) - 1))
             half = quantile * float(x.std(ddof=1)) / math.sqrt(len(x))
         return cls(mean, mean - half, mean + half, len(x))
+
+    def within(self, unit: Unit) -> Mean:
+        """The same without the part of its interval that is outside of what is possible."""
+        if unit.value != "%":
+            return self
+        return self._replace(low=max(self.low, 0.0), high=min(self.high, 1.0))
 
 
 @dataclass(frozen=True)
