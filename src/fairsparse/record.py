@@ -250,7 +250,10 @@ class Record(Part):
         group for unknown ones where there are any; accuracy, variance and range over the cells of
         validation.
     timings : dict
-        Stage -> seconds; ``total``.
+        Stage -> the seconds it took when it was made, by whichever run; ``total``, their sum; and
+        ``audit``, which is no part of that.
+    memory : dict
+        Stage -> the most memory held while it was made, GiB: of the GPU, or of the process.
     """
 
     format: int = FORMAT
@@ -273,6 +276,12 @@ class Record(Part):
     history: list[dict[str, Any]]
     cost: CostPart
     timings: dict[str, float]
+    memory: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages; records of before have a ``total`` that holds more, or less."""
+        return sum(s for stage, s in self.timings.items() if stage not in ("total", "audit"))
 
 
 def schema() -> dict[str, Any]:

@@ -253,7 +253,7 @@ def study(name: str) -> dict[str, dict[str, Any]]:
     for method in (method["name"] for method in STUDIES[name]["methods"]):
         (folder,) = out.glob(f"{method}-*")
         record = json.loads((folder / "record.json").read_text())
-        for varies in ("fairsparse", "environment", "timings"):
+        for varies in ("fairsparse", "environment", "timings", "memory"):
             del record[varies]
         audits[method] = {part: record.pop(part) for part in ("audit", "controls")}
         record["method"]["options"] = options(record["method"]["options"])
