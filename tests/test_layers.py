@@ -11,7 +11,7 @@ import fairsparse.core
 
 SOURCE = Path(fairsparse.core.__file__).parent
 LEVELS = (
-    {"core", "registry", "checkpoint", "_version"},
+    {"core", "registry", "checkpoint", "yamls", "_version"},
     {"data", "models", "masks", "fairness"},
     {"training", "record"},
     {"methods", "auditing"},

@@ -197,11 +197,18 @@ def test_overrides(args: list[str], words: list[str], here: Path, capsys: Captur
 
 def test_configuration_files(here: Path, capsys: Capture) -> None:
     refused(call(capsys, "run", "gone.yaml"), "gone.yaml", "No such file")
-    refused(call(capsys, "run", here), "cannot read the configuration")
+    refused(call(capsys, "run", here), "cannot be read (Is a directory)")
     Path("broken.yaml").write_text("data: digits\nmodel: [mlp\ntraining: {}\n")
     refused(call(capsys, "run", "broken.yaml"), "broken.yaml: not valid YAML in line 3")
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
     refused(call(capsys, "run", "binary.yaml"), "binary.yaml", "UTF-8")
+    Path("twice.yaml").write_text("data: digits\nmodel: mlp\ndata: {name: digits}\n")
+    refused(call(capsys, "run", "twice.yaml"), "in line 3 ('data' is given twice)")
+    levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)]
+    Path("bomb.yaml").write_text("a0: &a0 [x]\n" + "".join(levels))
+    refused(call(capsys, "run", "bomb.yaml"), "in line 6 (more than 50,000 values")
+    Path("deep.yaml").write_text("data: " + "[" * 100_000)
+    refused(call(capsys, "run", "deep.yaml"), "in line 1 (nested more than 50 deep)")
     assert not Path("runs").exists()
 
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from fairsparse import yamls
 from fairsparse.core import InputError
 from fairsparse.data import DATASETS
 from fairsparse.experiments.controls import Controls
@@ -113,26 +114,10 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Overrides are ``training.epochs=5`` or ``methods.0.tolerance=0.02``, with values in YAML.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the configuration ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; a configuration is YAML in UTF-8") from None
-    values = _yaml(text, str(path))
+    values = yamls.values(yamls.read(path), str(path))
     for override in overrides:
         _override(values, override)
     return make_config(values)
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise InputError(f"{where}: not valid YAML{line} ({problem})") from None
 
 
 def _override(values: Any, override: str) -> None:
@@ -145,7 +130,7 @@ def _override(values: Any, override: str) -> None:
     here = values
     for part in path:
         here = _step(here, part, key)
-    value = _yaml(text, f"--set {key}")
+    value = yamls.values(text, f"--set {key}")
     if isinstance(here, list):
         _step(here, last, key)
         here[int(last)] = value

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from fairsparse import yamls
 from fairsparse.checkpoint import Stages, write_tensors, write_text
 from fairsparse.core import Diverged, InputError
 from fairsparse.data import Task
@@ -94,8 +93,8 @@ def check_out(out: Path, config: RunConfig) -> None:
         check_free(out, "run")
         return
     try:
-        there = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError:
+        there = yamls.values(yamls.read(path), str(path))
+    except InputError:
         there = None
     if not isinstance(there, dict):
         raise InputError(f"{path} is damaged; restore it, or delete its directory and run again")
