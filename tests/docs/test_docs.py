@@ -199,6 +199,10 @@ def test_generated_tables_are_new(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == GENERATE["render"](name), "run: make docs"
 
 
+def test_the_outline_of_the_command_line_is_new() -> None:
+    assert GENERATE["OUTLINE"].read_text() == GENERATE["outlined"](), "run: make docs"
+
+
 def test_own_words_are_needed() -> None:
     table = (ROOT / "docs" / "configuration.md").read_text()
     for name, text in GENERATE["WORDS"].items():

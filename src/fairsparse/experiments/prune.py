@@ -16,9 +16,9 @@ from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, complete_method
 from fairsparse.experiments.controls import Control
 from fairsparse.experiments.execute import execute
-from fairsparse.experiments.options import checked, plain
 from fairsparse.experiments.plan import Setup, check_fit
 from fairsparse.experiments.result import Result
+from fairsparse.experiments.settings import checked, plain
 from fairsparse.models import adapted, restored
 from fairsparse.training import Progress, Recipe
 
