@@ -36,14 +36,30 @@ class EstimateRow(TypedDict):
     floor: NotRequired[Real]
 
 
+class EndsRow(TypedDict):
+    """The cells with the lowest and highest value of a range, or one of them, and their examples.
+
+    ``few`` is whether either has fewer examples than cells must have to be tested.
+    """
+
+    lowest: str | None
+    lowest_n: int | None
+    highest: str | None
+    highest_n: int | None
+    few: bool
+
+
 class MetricChange(TypedDict):
     """A metric of both models, and candidate minus reference.
 
-    ``p`` tests that it did not change; ``p_adjusted`` is over all measures of the audit.
+    ``p`` tests that it did not change; ``p_adjusted`` is over all measures of the audit. Of a range
+    the ends are the two cells that make it.
     """
 
     reference: EstimateRow
     candidate: EstimateRow
+    reference_ends: NotRequired[EndsRow]
+    candidate_ends: NotRequired[EndsRow]
     change: EstimateRow
     p: NotRequired[Real]
     p_adjusted: NotRequired[Real]
@@ -215,6 +231,7 @@ class AuditPart(Part):
     degradation: dict[str, EstimateRow]
     undefined: dict[str, list[str]]
     cells: list[CellChange]
+    degradation_ends: dict[str, EndsRow] = {}
     resamples: int
     seed: int
 

@@ -94,6 +94,13 @@ def test_counts_masks_and_report() -> None:
     assert not result.model.training
 
 
+def test_least_is_that_of_the_audit() -> None:
+    options: dict[str, Any] = {"training": RECIPE, "resamples": 100}
+    made = prune(net(), tensors(), "magnitude", 0.5, least=140, **options)
+    assert {cell["finding"] for cell in made.report.cells} == {"too few"}
+    assert made.record.config["least"] == 140
+
+
 def test_predictions_are_those_of_the_model() -> None:
     result = finished()
     with torch.inference_mode():

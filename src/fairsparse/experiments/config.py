@@ -43,6 +43,9 @@ class RunConfig(Settings):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     controls: Controls = ()
     resamples: Annotated[int, Field(ge=100, description="of the bootstrap")] = 2000
+    least: Annotated[
+        int, Field(ge=1, description="cells with fewer test examples are shown and not tested")
+    ] = 30
 
     def to_dict(self) -> Options:
         """All settings as plain YAML-able values."""

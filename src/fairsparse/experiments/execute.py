@@ -63,7 +63,11 @@ def execute(model: nn.Module, setup: Setup, source: dict[str, Any]) -> Result:
     began = time.perf_counter()
     before, after = developed.before, developed.after
     networks = {"dense": before, "sparse": after}
-    draws: dict[str, Any] = {"resamples": config.resamples, "seed": setup.seed}
+    draws: dict[str, Any] = {
+        "resamples": config.resamples,
+        "seed": setup.seed,
+        "least": config.least,
+    }
     compared = compare_networks(
         before["test"], after["test"], task.class_names, task.group_names, **draws
     )

@@ -33,6 +33,7 @@ def prune(
     training: Recipe | dict[str, Any] | None = None,
     seed: int = 0,
     resamples: int = 2000,
+    least: int = 30,
     controls: Sequence[Control] = (),
     stages: str | Path | None = None,
     progress: Progress | None = None,
@@ -58,6 +59,8 @@ def prune(
         Of data order, augmentation and every draw.
     resamples : int
         Of the bootstrap behind the intervals.
+    least : int
+        Cells with fewer test examples are shown and not tested.
     controls : sequence of str
         Corrections after training to report too: ``offsets``, ``thresholds``.
     stages : str or Path, optional
@@ -77,7 +80,7 @@ def prune(
     """
     _check_kinds(model, task)
     values = {"cells": cells, "seeds": [seed], "sparsities": [sparsity], "resamples": resamples}
-    values |= {"training": training or {}, "controls": controls}
+    values |= {"training": training or {}, "controls": controls, "least": least}
     values["methods"] = [{"name": method, **options}]
     kept = Stages(Path(stages) if stages is not None else None)
     return _run(model, Setup(_config(model, task, values), task, kept, progress))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fairsparse.record import Record
+from fairsparse.record import AuditPart, Record
 from fairsparse.report import phrases, table
 from fairsparse.report.audit.page import measure
 from fairsparse.report.phrases import Number, number, percent
@@ -31,6 +31,12 @@ def measures(record: Record) -> Table:
     return Table(caption, head, rows, text=(5,))
 
 
+def _about_drops(audit: AuditPart, metric: str) -> str:
+    made = phrases.made_by(audit.degradation_ends.get(metric))
+    about = phrases.about(metric).summary + f" It is {made}." * bool(made)
+    return about + _undefined(metric, audit.undefined)
+
+
 def _undefined(metric: str, undefined: dict[str, list[str]]) -> str:
     return f" It is {phrases.lacking(undefined[metric])}." if metric in undefined else ""
 
@@ -42,7 +48,7 @@ def degradation(record: Record) -> Table | None:
     audit = record.audit
     rows: list[list[Entry]] = [
         [
-            (phrases.label(m), phrases.about(m).summary + _undefined(m, audit.undefined)),
+            (phrases.label(m), _about_drops(audit, m)),
             table.estimate(audit.degradation[m], phrases.value_form(m)),
         ]
         for m in phrases.ordered(audit.degradation)
