@@ -16,7 +16,7 @@ from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, complete_method
 from fairsparse.experiments.controls import Control
 from fairsparse.experiments.execute import execute
-from fairsparse.experiments.plan import Setup, check_fit
+from fairsparse.experiments.plan import Setup, check_fit, with_precision
 from fairsparse.experiments.result import Result
 from fairsparse.experiments.settings import checked, plain
 from fairsparse.models import adapted, restored
@@ -57,10 +57,8 @@ def prune(
     training : Recipe or dict, optional
     seed : int
         Of data order, augmentation and every draw.
-    resamples : int
-        Of the bootstrap behind the intervals.
-    least : int
-        Cells with fewer test examples are shown and not tested.
+    resamples, least : int
+        Of the bootstrap behind the intervals; test examples of a cell that is tested.
     controls : sequence of str
         Corrections after training to report too: ``offsets``, ``thresholds``.
     stages : str or Path, optional
@@ -97,7 +95,7 @@ def _config(model: nn.Module, task: Task, values: dict[str, Any]) -> RunConfig:
     named = {"data": task.name, "model": type(model).__name__}
     config: RunConfig = checked(RunConfig, named | plain(values), "")
     method = complete_method(config.methods[0], "method")
-    return config.model_copy(update={"methods": (method,)})
+    return with_precision(config.model_copy(update={"methods": (method,)}))
 
 
 def _run(model: nn.Module, setup: Setup) -> Result:
