@@ -1,6 +1,7 @@
 """Write the tables of settings, methods, data sets and measures into docs/*.md, from the code.
 
-The schemas of audit.json and record.json are written beside them.
+The schemas of audit.json and record.json are written beside them, and into the package the outline
+by which the command line refuses configurations.
 
     python docs/generate.py
 
@@ -22,9 +23,10 @@ from fairsparse import record
 from fairsparse.auditing import document
 from fairsparse.data import DATASETS
 from fairsparse.data.registry import terms
-from fairsparse.experiments.catalog import ATTRIBUTE, STRUCTURE
+from fairsparse.experiments.catalog import ATTRIBUTE, STRUCTURE, outline
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.options import options_model
+from fairsparse.experiments.outline import OUTLINE
 from fairsparse.fairness.inference.calibration import CALIBRATIONS
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import METRICS
@@ -300,6 +302,12 @@ def main() -> None:
         (DOCS / name).write_text(render(name))
     for name, home in (("audit", document), ("record", record)):
         (DOCS / f"{name}.schema.json").write_text(json.dumps(home.schema(), indent=2) + "\n")
+    OUTLINE.write_text(outlined())
+
+
+def outlined() -> str:
+    """What the command line knows before it imports anything."""
+    return json.dumps(outline(), indent=1) + "\n"
 
 
 if __name__ == "__main__":

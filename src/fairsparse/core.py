@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from html import escape
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:  # it takes seconds, and what is refused before it is needed is refused at once
+    from torch import Tensor
 
-Inputs: TypeAlias = Tensor | dict[str, Tensor]
+Inputs: TypeAlias = "Tensor | dict[str, Tensor]"
 """Of a batch: (B, *f), or one such tensor for each name."""
 
 UNKNOWN = -1
@@ -114,8 +115,8 @@ class Predictions(NamedTuple):
     group: Tensor
 
 
-Scores: TypeAlias = Mapping[str, Tensor]
+Scores: TypeAlias = "Mapping[str, Tensor]"
 """Parameter name -> importance, of the parameter's shape; higher is kept."""
 
-LossFn: TypeAlias = Callable[[Tensor, Batch], Tensor]
+LossFn: TypeAlias = "Callable[[Tensor, Batch], Tensor]"
 """(logits (B, C), batch) -> scalar."""

@@ -42,14 +42,30 @@ class EstimateRow(TypedDict):
     floor: NotRequired[Real]
 
 
+class EndsRow(TypedDict):
+    """The cells with the lowest and highest value of a range, or one of them, and their examples.
+
+    ``few`` is whether either has fewer examples than cells must have to be tested.
+    """
+
+    lowest: str | None
+    lowest_n: int | None
+    highest: str | None
+    highest_n: int | None
+    few: bool
+
+
 class MetricChange(TypedDict):
     """A metric of both models, and candidate minus reference.
 
-    ``p`` tests that it did not change; ``p_adjusted`` is over all measures of the audit.
+    ``p`` tests that it did not change; ``p_adjusted`` is over all measures of the audit. Of a range
+    the ends are the two cells that make it.
     """
 
     reference: EstimateRow
     candidate: EstimateRow
+    reference_ends: NotRequired[EndsRow]
+    candidate_ends: NotRequired[EndsRow]
     change: EstimateRow
     p: NotRequired[Real]
     p_adjusted: NotRequired[Real]
@@ -223,6 +239,7 @@ class AuditPart(Part):
     degradation: dict[str, EstimateRow]
     undefined: dict[str, list[str]]
     cells: list[CellChange]
+    degradation_ends: dict[str, EndsRow] = {}
     resamples: int
     seed: int
 
@@ -258,7 +275,10 @@ class Record(Part):
         group for unknown ones where there are any; accuracy, variance and range over the cells of
         validation.
     timings : dict
-        Stage -> seconds; ``total``.
+        Stage -> the seconds it took when it was made, by whichever run; ``total``, their sum; and
+        ``audit``, which is no part of that.
+    memory : dict
+        Stage -> the most memory held while it was made, GiB: of the GPU, or of the process.
     """
 
     format: int = FORMAT
@@ -281,6 +301,12 @@ class Record(Part):
     history: list[dict[str, Any]]
     cost: CostPart
     timings: dict[str, float]
+    memory: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages; records of before have a ``total`` that holds more, or less."""
+        return sum(s for stage, s in self.timings.items() if stage not in ("total", "audit"))
 
 
 def schema() -> dict[str, Any]:

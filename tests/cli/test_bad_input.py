@@ -2,6 +2,8 @@
 
 import copy
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
+from fairsparse import METHODS, InputError, make_config
 from fairsparse.checkpoint import read_tensors
+from fairsparse.experiments.outline import precheck
 from fairsparse.training import Loop
-from runs import TINY, call, process, tree, write_config
+from guard.cases import STUDIES
+from runs import ENVIRONMENT, TINY, call, process, tree, write_config
 
 Capture = pytest.CaptureFixture[str]
 
@@ -100,12 +106,16 @@ CONFIGS = {
     ),
     "missing files": (
         changed(data={"name": "adult", "path": "nowhere"}),
-        ["adult.data, adult.test", "nowhere", "set path"],
+        ["data.path: there is nothing at 'nowhere'", "data set 'adult'"],
+    ),
+    "missing files of a folder": (
+        changed(data={"name": "adult", "path": "."}),
+        ["adult.data, adult.test", "set path"],
     ),
     "missing path": (changed(data={"name": "adult"}), ["data.path: missing"]),
     "missing table": (
         changed(data={"name": "table", "path": "gone.csv", "target": "y"}),
-        ["no file gone.csv"],
+        ["data.path: there is nothing at 'gone.csv'"],
     ),
     "image model": (
         changed(data={"name": "table", "path": "people.csv", "target": "y"}, model="lenet"),
@@ -174,6 +184,74 @@ def test_configuration(case: str, here: Path, capsys: Capture) -> None:
     config = write_config(here / "c.yaml", values)
     refused(call(capsys, "run", config, "--trust", "--out", "out"), *words)
     assert not Path("out").exists()
+
+
+EARLY = """
+import sys
+from fairsparse.cli import main
+
+def refused(*arguments):
+    sys.argv[1:] = arguments
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+heavy = {"torch", "sklearn", "scipy", "pandas", "numpy", "matplotlib", "accelerate"}
+configurations = [a for a in sys.argv[1:]]
+codes = [refused("run", c) for c in configurations] + [refused("run", "gone.yaml")]
+codes += [refused("search", configurations[0], "--budget", "range=0.1"), refused("list", "rows")]
+assert set(codes) == {2}, codes
+assert not refused("list", "methods") and not refused("list", "datasets", "--options")
+assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
+"""
+# what needs a network, the data or a module of the user's to be told
+LATE = {
+    *("thresholds", "levels", "group notion", "margin", "emptied layer", "image model", "augment"),
+    *("missing files of a folder", "width", "nothing to prune", "no module", "no factory"),
+    *("empty module", "factory option", "no network", "no bias for offsets"),
+}
+
+
+def test_what_configurations_say_by_themselves_is_refused_before_torch_is_imported(
+    here: Path,
+) -> None:
+    early = [case for case in CONFIGS if case not in LATE]
+    assert len(early) > 30
+    paths = [str(write_config(here / f"{i}.yaml", CONFIGS[c][0])) for i, c in enumerate(early)]
+    ended = subprocess.run(
+        [sys.executable, "-c", EARLY, *paths], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert ended.returncode == 0, ended.stderr
+    for case, line in zip(early, ended.stderr.splitlines(), strict=False):
+        assert all(word in line for word in CONFIGS[case][1]), (case, line)
+
+
+@pytest.mark.parametrize("case", [c for c in CONFIGS if c not in LATE])
+def test_the_outline_refuses_as_the_code_does(case: str, here: Path) -> None:
+    values = yaml.safe_load(write_config(here / "c.yaml", CONFIGS[case][0]).read_text())
+    with pytest.raises(InputError) as early:
+        precheck(values)
+    if "data.path: there is nothing" not in str(early.value):
+        with pytest.raises(InputError) as late:
+            make_config(values)
+        assert str(early.value) == str(late.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(STUDIES[name] for name in STUDIES),
+        changed(model="mine:narrow", cells="group", seeds=3, sparsities=0.5, controls="offsets"),
+        changed(methods=[{"name": "ballot", "tolerance": 0.1, "refinement": {"strength": 2}}]),
+        changed(methods=[{"name": "magnitude", "grouping": 124}], training={"augment": ["flip"]}),
+        changed(methods=[{"name": name} for name in METHODS], model={"name": "hf:x", "y": 1}),
+        changed(methods={"name": "ballot", "budget": {"limit": 1}, "rewind_at": "search"}),
+    ],
+)
+def test_what_the_code_takes_the_outline_takes(values: dict[str, Any], here: Path) -> None:
+    for name in ("people.csv", "shapes.csv", "texts.csv"):
+        Path(name).touch()
+    precheck(values)
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,12 @@ def kill_after(files: int, config: Path, out: Path) -> None:
 
 
 def results(out: Path) -> dict[str, object]:
-    """Everything of the records but how long it took."""
+    """Everything of the records but what it took."""
     found = {}
     for name in RUNS:
         record = json.loads((out / name / "record.json").read_text())
         assert record.pop("timings")["total"] > 0
+        record.pop("memory")
         found[name] = record
     return found
 

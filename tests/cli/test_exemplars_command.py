@@ -46,7 +46,8 @@ def test_exemplars_of_runs_show_the_pictures(
     assert program(f"exemplars {dense} {pruned} --inputs {runs[0]} --out e", monkeypatch) == 0
     out = " ".join(capsys.readouterr().out.split())
     found = json.loads(Path("e/exemplars.json").read_text())
-    assert found["format"] == "fairsparse-exemplars/1"
+    assert found["format"] == "fairsparse-exemplars/2"
+    assert found["smallest_p"] == pytest.approx(1 / 3)
     archives = [np.load(f"{run}/predictions.npz") for run in runs]
     y = archives[0]["test_y"]
     kinds = [[a[f"test_{kind}"].argmax(1) for a in archives] for kind in ("dense", "sparse")]
@@ -133,7 +134,7 @@ def hostile(**more: object) -> str:
     names = ["<script>alert(1)</script>", "=1+1"]
     found = exemplars([[0, 1, 1]], [[1, 1, 0]], [0, 1, 1], class_names=[0, 1])
     table = found.examples.assign(y=[names[0], names[1], names[1]])
-    made = type(found)(table, found.cells.assign(cell=names[: len(found.cells)]))
+    made = type(found)(table, found.cells.assign(cell=names[: len(found.cells)]), 0.01)
     labels = ["<b>a", "b", "c"]
     return exemplars_report.html(exemplars_report.ExemplarReport(made, 1, 1, labels, **more))  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import fairsparse
 from benchmarks.__main__ import COMMANDS
-from fairsparse.auditing.document import CellRow, Document
+from fairsparse.auditing.document import CellRow, Document, MeasureRow
 from fairsparse.auditing.gate import DEFAULTS, WORST
 from fairsparse.cli import program as cli
 from fairsparse.data import DATASETS
@@ -199,6 +199,10 @@ def test_generated_tables_are_new(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == GENERATE["render"](name), "run: make docs"
 
 
+def test_the_outline_of_the_command_line_is_new() -> None:
+    assert GENERATE["OUTLINE"].read_text() == GENERATE["outlined"](), "run: make docs"
+
+
 def test_own_words_are_needed() -> None:
     table = (ROOT / "docs" / "configuration.md").read_text()
     for name, text in GENERATE["WORDS"].items():
@@ -248,8 +252,10 @@ def _takes(adapter: Any, value: Any) -> bool:
 
 def test_names_with_underscores_exist() -> None:
     formulas = {"v_k", "s_k", "a_k", "g_kb"}
-    states = {"eps_infeasible", "gap_infeasible", "extra_drop", *DEFAULTS}
-    audited = {*Document.__annotations__, *CellRow.__annotations__, *WORST, GAP}
+    states = {"eps_infeasible", "gap_infeasible", *DEFAULTS}
+    audited = {*WORST, GAP, "extra_drop"}
+    for kind in (Document, CellRow, MeasureRow):
+        audited |= kind.__annotations__.keys()
     known = {*configurable(), *MODELS, *METRICS, *DEGRADATIONS, *formulas, *states, *audited}
     for page in PAGES:
         for name in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)`", prose(page)):

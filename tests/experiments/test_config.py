@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from fairsparse import METHODS, InputError, make_config, read_config
 from fairsparse.experiments.config import complete_method
-from fairsparse.experiments.options import options_model, plain
+from fairsparse.experiments.options import options_model
 from fairsparse.experiments.plan import plan
+from fairsparse.experiments.settings import plain
 
 SHARE = st.floats(0.01, 0.49)
 REFINEMENTS = st.fixed_dictionaries(

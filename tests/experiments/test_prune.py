@@ -94,6 +94,13 @@ def test_counts_masks_and_report() -> None:
     assert not result.model.training
 
 
+def test_least_is_that_of_the_audit() -> None:
+    options: dict[str, Any] = {"training": RECIPE, "resamples": 100}
+    made = prune(net(), tensors(), "magnitude", 0.5, least=140, **options)
+    assert {cell["finding"] for cell in made.report.cells} == {"too few"}
+    assert made.record.config["least"] == 140
+
+
 def test_predictions_are_those_of_the_model() -> None:
     result = finished()
     with torch.inference_mode():
@@ -140,7 +147,7 @@ def test_nested_options_as_a_dict_or_an_object() -> None:
     b = prune(net(), tensors(), sparsity=0.5, refinement=Refinement(strength=0.2), **options)
     assert a.record["method"]["options"]["refinement"]["strength"] == 0.2
     assert a.record["method"]["name"] == "ballot"
-    records = [{**r.record, "timings": None} for r in (a, b)]
+    records = [{**r.record, "timings": None, "memory": None} for r in (a, b)]
     assert records[0] == records[1]
 
 

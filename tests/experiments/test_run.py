@@ -12,12 +12,15 @@ import yaml
 from torch import nn
 
 from fairsparse import DATASETS, METHODS, MaskSet, Outcome, make_config, run
+from fairsparse.checkpoint import read_tensors, write_tensors
 from fairsparse.core import InputError
 from fairsparse.experiments.catalog import rows
 from fairsparse.experiments.execute import verify
 from fairsparse.experiments.plan import make_model, make_task, plan, preflight
 from fairsparse.experiments.run import check_out
+from fairsparse.record import Record
 from fairsparse.registry import parameters
+from fairsparse.report.run.page import run_report
 from runs import TINY, study, tree
 
 
@@ -40,6 +43,48 @@ def test_a_kill_between_the_last_stage_and_the_record(tmp_path: Path) -> None:
     (again,) = run(config, out)
     assert {**again, "timings": None} == {**first, "timings": None}
     assert json.loads((out / "record.json").read_text())["masks"] == first.masks
+
+
+@pytest.mark.parametrize("order", [("magnitude", "lth"), ("lth", "magnitude")])
+def test_what_a_run_costs_does_not_depend_on_who_made_its_stages(
+    order: tuple[str, str], tmp_path: Path
+) -> None:
+    config, out = make_config({**TINY, "methods": list(order)}), tmp_path / "out"
+    first, second = run(config, out)
+    for record in (first, second):
+        stages = {name: s for name, s in record.timings.items() if name not in ("total", "audit")}
+        assert record.seconds == record.timings["total"] == sum(stages.values())
+        assert len(stages) > 1
+        assert record.timings["audit"] > 0
+        assert record.memory.keys() == stages.keys()
+    # the second took the dense network over, and it counts as much
+    assert first.timings["dense"] == second.timings["dense"] > 0
+    assert first.memory["dense"] == second.memory["dense"] > 0
+    for path in out.glob("*/record.json"):
+        path.unlink()
+    for before, again in zip((first, second), run(config, out), strict=True):
+        audit = {"audit": again.timings["audit"]}
+        assert {**before.timings, **audit} == again.timings
+        assert before.memory == again.memory
+
+
+def test_records_and_stages_of_before_say_what_they_know(tmp_path: Path) -> None:
+    config, out = make_config(TINY), tmp_path / "out"
+    (record,) = run(config, out)
+    values = record.to_dict()
+    old = {**values, "timings": {"dense": 2.0, "magnitude 0.5": 1.0, "total": 71.0}}
+    del old["memory"]
+    assert Record.model_validate(old).seconds == 3
+    assert Record.model_validate(old).memory == {}
+    assert "71.0" not in run_report(Record.model_validate(old))
+    for path in (out / "stages").iterdir():
+        tensors, meta = read_tensors(path)
+        del meta["peak_gib"]
+        write_tensors(path, tensors, meta)
+    (out / "record.json").unlink()
+    (again,) = run(config, out)
+    assert again.memory == {}
+    assert again.seconds == record.seconds
 
 
 def test_finished_runs_are_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

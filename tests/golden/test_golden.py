@@ -25,7 +25,7 @@ KEYS = [
         "validation",
         "history",
     ),
-    *("cost", "timings"),
+    *("cost", "timings", "memory"),
 ]
 # conv2 (8 x 4 x 3 x 3), conv3 (16 x 8 x 3 x 3) and the hidden layer (16 x 9 * 16); the first
 # convolution and the classifier stay dense
@@ -50,7 +50,11 @@ def test_records_are_complete(name: str) -> None:
     assert all(record["environment"].values())
     assert record["data"]["sizes"]["test"] == record["audit"]["n"]
     assert len(record["data"]["fingerprint"]) == len(record["masks"]) == 64
-    assert record["timings"]["total"] > 0
+    stages = {name: s for name, s in record["timings"].items() if name not in ("total", "audit")}
+    assert record["timings"]["total"] == sum(stages.values()) > 0
+    assert record["timings"]["audit"] > 0
+    assert record["memory"].keys() == stages.keys()
+    assert min(record["memory"].values()) > 0.01  # GiB; torch alone is more
     # digits has no unknown groups, cells or rates: nothing is undefined
     assert "null" not in json.dumps([record["counts"], record["validation"], record["history"]])
 

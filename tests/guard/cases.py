@@ -253,9 +253,10 @@ def study(name: str) -> dict[str, dict[str, Any]]:
     for method in (method["name"] for method in STUDIES[name]["methods"]):
         (folder,) = out.glob(f"{method}-*")
         record = json.loads((folder / "record.json").read_text())
-        for varies in ("fairsparse", "environment", "timings"):
+        for varies in ("fairsparse", "environment", "timings", "memory"):
             del record[varies]
         audits[method] = {part: record.pop(part) for part in ("audit", "controls")}
+        del record["config"]["least"]  # younger than the files
         record["method"]["options"] = options(record["method"]["options"])
         record["config"]["methods"] = [options(m) for m in record["config"]["methods"]]
         everything[method] = {"record": record, "tensors": tensors(folder)}

@@ -167,7 +167,9 @@ def test_other_facts_agree_with_the_record() -> None:
         "features.2.weight", "10 x 100", "1,000", "100", "90 %",
     ]  # fmt: skip
     assert found.row("training steps") == ["training steps", "60", "180", "3.00 x"]
-    assert found.row("seconds") == ["seconds", "2.0", "7.5", "3.75 x"]
+    assert found.row("seconds") == ["seconds", "2.0", "6.0", "3.00 x"]  # the sum over stages
+    assert found.row("peak memory, GiB") == ["peak memory, GiB", "0.50", "1.00", "2.00 x"]
+    assert found.row("seconds of the audit") == ["seconds of the audit", "–", "0.7", "–"]
     assert found.row("lth 0.90")[1:] == ["6", "0.3333", "91.67 %", "85.00 %¦digit 9", "2.0 s"]
     assert found.row("validation accuracy")[1:] == ["92.10 %", "91.30 %"]
     assert found.row("variance over cells")[1:] == ["0.00123", "0.00234"]

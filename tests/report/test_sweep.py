@@ -72,7 +72,8 @@ def test_sweep_shows_sizes_cells_costs_and_links(shown: Page) -> None:
     row = found.row("north", f"{min(north)}–{max(north)}")
     for text, name in zip(row[3:], ("lth", "ballot"), strict=True):
         assert text.startswith(f"{np.mean(cells[name]):.2f} %")
-    assert found.row("ballot", f"90{SPACE}%", f"3.00{SPACE}x")[3:] == ["3.75 x", "7.5 s"]
+    row = found.row("ballot", f"90{SPACE}%", f"3.00{SPACE}x")
+    assert row[3:] == ["3.00 x", "6.0 s", "0.7 s", "1.00 GiB"]  # audit beside all stages
     assert [a["href"] for tag, a in found.tags if tag == "a"] == ["lth 1/report.html"]
 
 

@@ -10,12 +10,14 @@ import numpy as np
 
 from fairsparse.auditing.engine import Audit, audit_codes
 from fairsparse.auditing.examples import Examples, Settings
+from fairsparse.auditing.findings import Contrast
 from fairsparse.auditing.inputs.contents import of_network
 from fairsparse.auditing.inputs.labels import CLASS, aligned
 from fairsparse.core import UNKNOWN, Predictions
 from fairsparse.fairness.inference.estimates import ROLES, Estimate
 from fairsparse.fairness.measure.counts import Array, Codes
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.ends import Ends
 from fairsparse.fairness.measure.metrics import FairnessReport, lacking, measure_counts, plain
 from fairsparse.fairness.measure.outcomes import Outcomes
 from fairsparse.record import CellChange, MetricChange
@@ -41,6 +43,8 @@ class Comparison:
         Degradation metric that is NaN -> names of the cells without examples.
     cells : tuple of CellChange
         Every class, then every named group, then every class within a group.
+    degradation_ends : dict
+        Degradation metric that is a range or an extreme -> `Ends`, the cells that make it.
     resamples, seed : int
         Of the intervals.
     """
@@ -53,6 +57,7 @@ class Comparison:
     degradation: dict[str, Estimate]
     undefined: dict[str, tuple[str, ...]]
     cells: tuple[CellChange, ...]
+    degradation_ends: dict[str, Ends]
     resamples: int
     seed: int
 
@@ -140,16 +145,17 @@ def view(audit: Audit) -> Comparison:
     before, after = contrasts[last].counts
     names = (audit.class_names, audit.attributes.get(GROUP, ()))
 
-    def estimates(metric: str) -> dict[str, Estimate]:
-        return contrasts[rows[metric]["attribute"] if metric in rows else last].estimates
+    def of(metric: str) -> Contrast:
+        return contrasts[rows[metric]["attribute"] if metric in rows else last]
 
     def changed(metric: str) -> MetricChange:
-        of = estimates(metric)
-        roles = {role: of[f"{role} {metric}"] for role in (*ROLES, "change")}
+        known, told = of(metric).ends, of(metric).estimates
+        roles = {role: told[f"{role} {metric}"] for role in (*ROLES, "change")}
         tests = {p: rows.get(metric, {}).get(p, np.nan) for p in ("p", "p_adjusted")}
-        return cast(MetricChange, {**roles, **tests})
+        ends = {f"{r}_ends": known[k] for r in ROLES if (k := f"{r} {metric}") in known}
+        return cast(MetricChange, {**roles, **ends, **tests})
 
-    degradation = {name: estimates(name)[name] for name in DEGRADATIONS if name in rows}
+    degradation = {name: of(name).estimates[name] for name in DEGRADATIONS if name in rows}
     reports = [measure_counts(counts, *names) for counts in (before, after)]
     return Comparison(
         n=audit.n,
@@ -164,6 +170,7 @@ def view(audit: Audit) -> Comparison:
             if np.isnan(one["value"])
         },
         cells=tuple(_cells(audit, len(names[1]))),
+        degradation_ends={n: e for n in degradation if (e := of(n).ends.get(n)) is not None},
         resamples=audit.settings.resamples,
         seed=audit.settings.seed,
     )

@@ -38,7 +38,11 @@ class OverallRow(TypedDict):
 
 
 class MeasureRow(TypedDict):
-    """A measure of a candidate; null where there is no number."""
+    """A measure of a candidate; null where there is no number.
+
+    A range has the cells with the ``lowest`` and the ``highest`` value and their examples, an
+    extreme one of them; ``few`` is whether either has fewer examples than cells must have.
+    """
 
     candidate_name: str
     attribute: str
@@ -46,9 +50,19 @@ class MeasureRow(TypedDict):
     reference: NotRequired[Real]
     reference_low: NotRequired[Real]
     reference_high: NotRequired[Real]
+    reference_lowest: NotRequired[str | None]
+    reference_lowest_n: NotRequired[Real]
+    reference_highest: NotRequired[str | None]
+    reference_highest_n: NotRequired[Real]
+    reference_few: NotRequired[bool | None]
     candidate: Real
     candidate_low: Real
     candidate_high: Real
+    candidate_lowest: NotRequired[str | None]
+    candidate_lowest_n: NotRequired[Real]
+    candidate_highest: NotRequired[str | None]
+    candidate_highest_n: NotRequired[Real]
+    candidate_few: NotRequired[bool | None]
     change: NotRequired[Real]
     change_low: NotRequired[Real]
     change_high: NotRequired[Real]

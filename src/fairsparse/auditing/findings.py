@@ -19,6 +19,7 @@ from fairsparse.fairness.inference.family import Family, correlated
 from fairsparse.fairness.inference.paired import detectable
 from fairsparse.fairness.measure.counts import Array, Counts
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
+from fairsparse.fairness.measure.ends import Ends, ends
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.measure.outcomes import Outcomes
 
@@ -47,18 +48,21 @@ class Contrast:
         Metric -> p-value of its change, not adjusted.
     covariance : ndarray, shape (m, m)
         Of these changes.
+    ends : dict
+        Estimate -> `Ends`: the cells that make it, where it is a range or an extreme.
     """
 
     counts: tuple[Counts, ...]
     estimates: dict[str, Estimate]
     p: dict[str, float]
     covariance: Array
+    ends: dict[str, Ends]
 
     @classmethod
     def of(cls, outcomes: Outcomes, settings: Settings) -> Contrast:
         """Estimate and test every metric of two models."""
         inference = infer(outcomes, resamples=settings.resamples, seed=settings.seed)
-        return cls(outcomes.counts, *inference)
+        return cls(outcomes.counts, *inference, ends(outcomes, settings.least))
 
 
 def overall(both: Outcomes) -> dict[str, Any]:
@@ -117,6 +121,7 @@ def _measure(attribute: str, metric: str, contrast: Contrast) -> dict[str, Any]:
     for role, name in roles.items():
         one = contrast.estimates[name]
         row |= {role: one["value"], f"{role}_low": one["low"], f"{role}_high": one["high"]}
+        row |= {f"{role}_{k}": v for k, v in contrast.ends.get(name, {}).items()}
     one = contrast.estimates[roles["candidate"]]
     return {**row, "floor": one["floor"], "how": one["how"], "p": contrast.p.get(metric, math.nan)}
 

@@ -80,10 +80,8 @@ def run(
     out: Out = None,
 ) -> None:
     """Train, prune and audit what a configuration file describes; continues where it stopped."""
-    from fairsparse.experiments.config import read_config
-
     skip = ["data.skip_bad_images=true"] if skip_bad_images else []
-    _run(read_config(config, [*(set_ or []), *skip], trust), out or Path("runs") / config.stem)
+    _run(_read(config, [*(set_ or []), *skip], trust), out or Path("runs") / config.stem)
 
 
 @app.command(
@@ -110,16 +108,15 @@ def search(
 
     Takes one method and one seed. Exit code 1: the smallest sparsity is not within the budget.
     """
+    settled = _read(config, set_ or [], trust)
     from fairsparse.cli.summary import candidates, verdict
-    from fairsparse.experiments.config import read_config
-    from fairsparse.experiments.options import checked
     from fairsparse.experiments.search import Search
     from fairsparse.experiments.search import search as find
+    from fairsparse.experiments.settings import checked
     from fairsparse.fairness.steering.budget import Budget
 
     settings = {"low": low, "high": high, "resolution": resolution, "runs": runs}
     asked = checked(Search, {"budget": Budget.parse(budget), **settings}, "")
-    settled = read_config(config, set_ or [], trust)
     where = out or Path("runs") / f"{config.stem}-search"
     state = _watched(lambda progress: find(settled, asked, where, progress))
     console.print(candidates(state))
@@ -143,18 +140,30 @@ def list_(
     options: Annotated[bool, typer.Option("--options", help="also list every option")] = False,
 ) -> None:
     """List what a configuration can name."""
-    from fairsparse.experiments.catalog import rows
+    from fairsparse.experiments.outline import rows
 
-    for row in rows(what):
-        console.print(Text(row.name, style="bold"))
-        console.print(Padding(Text(row.summary), (0, 0, 0, 2)))
-        if row.details:
-            console.print(Padding(Text(row.details, style="dim"), (0, 0, 0, 2)))
-        if options and row.options:
+    for name, summary, details, settings in rows(what):
+        console.print(Text(name, style="bold"))
+        console.print(Padding(Text(summary), (0, 0, 0, 2)))
+        if details:
+            console.print(Padding(Text(details, style="dim"), (0, 0, 0, 2)))
+        if options and settings:
             table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-            for name, default, text in row.options:
+            for name, default, text in settings:
                 table.add_row(Text(name), Text(default), Text(text, style="dim"))
             console.print(Padding(table, (0, 0, 1, 4)))
+
+
+def _read(path: Path, overrides: list[str], trust: bool) -> Any:
+    """A configuration; what is wrong with it by itself is told before anything is imported."""
+    from fairsparse.experiments.outline import precheck
+    from fairsparse.experiments.settings import names_model, read_values
+
+    values = read_values(path, overrides)
+    precheck(values)
+    from fairsparse.experiments.config import make_config
+
+    return make_config(values, trust or names_model(overrides))
 
 
 def _run(config: Any, out: Path) -> None:
@@ -238,6 +247,6 @@ def _complaint(error: Exception) -> str | None:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
-    from fairsparse.core import InputError  # here, because it imports torch
+    from fairsparse.core import InputError
 
     return str(error) if isinstance(error, InputError) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -12,7 +12,9 @@ import yaml
 
 from fairsparse.data import DATASETS
 from fairsparse.data.registry import terms
-from fairsparse.experiments.options import options_model, plain
+from fairsparse.experiments.config import RunConfig
+from fairsparse.experiments.options import choice, options_model
+from fairsparse.experiments.settings import Choice, plain
 from fairsparse.fairness.measure.degradations import DEGRADATIONS
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.notions import NOTIONS
@@ -49,6 +51,9 @@ class Row:
     options: Sequence[tuple[str, str, str]] = ()
 
 
+LISTED = ("methods", "datasets", "models", "metrics", "notions")
+
+
 def rows(what: str) -> list[Row]:
     """Return the rows of ``methods``, ``datasets``, ``models``, ``metrics`` or ``notions``."""
     match what:
@@ -78,6 +83,38 @@ def rows(what: str) -> list[Row]:
         case _:
             both = (*_items(METRICS), *_items(DEGRADATIONS))
             return [Row(name, metric.summary, metric.facts) for name, metric in both]
+
+
+def outline() -> dict[str, Any]:
+    """What `fairsparse.experiments.outline` reads: schemas of all options, and all rows."""
+
+    def known(choices: Mapping[str, Choice]) -> dict[str, Any]:
+        return {
+            name: {
+                "options": _bare(c.options.model_json_schema()) if c.options else None,
+                "groups": c.groups,
+                "shared": c.shared,
+            }
+            for name, c in choices.items()
+        }
+
+    return {
+        "run": _bare(RunConfig.model_json_schema()),
+        "data": known({name: choice(d) for name, d in _items(DATASETS)}),
+        "model": known({name: choice(m, skip=2) for name, m in _items(MODELS)}),
+        "methods": known({n: choice(m, leave_out=("sparsity",)) for n, m in _items(METHODS)}),
+        "rows": {what: [dataclasses.astuple(row) for row in rows(what)] for what in LISTED},
+    }
+
+
+def _bare(schema: Any) -> Any:
+    """A JSON schema without its texts."""
+    if isinstance(schema, list):
+        return [_bare(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    about = isinstance(schema.get("description"), str)
+    return {k: _bare(v) for k, v in schema.items() if not (about and k == "description")}
 
 
 def _items(registry: Registry[T]) -> list[tuple[str, T]]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fairsparse.auditing.compare import compare
+from fairsparse.auditing.examples import Settings
 from fairsparse.core import Predictions
 from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.corrections import fit_thresholds
@@ -39,6 +40,7 @@ def measure_controls(
     *,
     seed: int,
     resamples: int,
+    least: int = Settings.least,
 ) -> dict[str, Any]:
     """What each control makes of each network, on the test split: JSON-able.
 
@@ -60,7 +62,7 @@ def measure_controls(
                 corrected, facts = classify(test), {"constraint": cells.definition.constraint}
             truth = (test.y, test.group, cells.class_names, cells.group_names)
             before = test.logits.argmax(1)
-            change = compare(before, corrected, *truth, resamples=resamples, seed=seed)
+            change = compare(before, corrected, *truth, resamples=resamples, seed=seed, least=least)
             entry[name] = {**facts, "churn": change.churn, "metrics": change.metrics}
         effects[control] = entry
     return effects

@@ -59,16 +59,21 @@ def execute(model: nn.Module, setup: Setup, source: dict[str, Any]) -> Result:
 
     `source` is the name and the options by which the model can be built again.
     """
-    began = time.perf_counter()
     config, task = setup.config, setup.task
     developed = develop(model, setup, (*_SPLITS, "cal") if config.controls else _SPLITS)
+    began = time.perf_counter()
     before, after = developed.before, developed.after
     networks = {"dense": before, "sparse": after}
-    draws: dict[str, Any] = {"resamples": config.resamples, "seed": setup.seed}
+    draws: dict[str, Any] = {
+        "resamples": config.resamples,
+        "seed": setup.seed,
+        "least": config.least,
+    }
     compared = compare_networks(
         before["test"], after["test"], task.class_names, task.group_names, **draws
     )
     reached = {"dense": spread(setup.cells, before["val"]), "sparse": developed.reached}
+    stages = developed.trainer.seconds
     values = {
         **describe_run(model, setup, developed, source),
         "audit": compared.to_dict(),
@@ -83,7 +88,8 @@ def execute(model: nn.Module, setup: Setup, source: dict[str, Any]) -> Result:
             name: {"accuracy": r.accuracy, "variance": r.variance, "range": r.range}
             for name, r in reached.items()
         },
-        "timings": {**developed.trainer.seconds, "total": time.perf_counter() - began},
+        "timings": {**stages, "total": sum(stages.values()), "audit": time.perf_counter() - began},
+        "memory": developed.trainer.memory,
     }
     record = Record.model_validate(plain(values))
     arrays = _arrays(before, after)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from fairsparse.checkpoint import Stages
@@ -22,6 +23,7 @@ from fairsparse.methods import METHODS, Method
 from fairsparse.models import adapted, build, check_outputs
 from fairsparse.models.language import TextNetwork
 from fairsparse.training import Progress, Trainer, augment
+from fairsparse.training.precision import settled
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,14 @@ class Setup:
     def cells(self) -> Cells:
         """Whose statistics are to be equal."""
         return Cells(self.config.cells, self.task.class_names, self.task.group_names)
+
+
+def with_precision(config: RunConfig, there: Any = None) -> RunConfig:
+    """The configuration with its precision settled, as it was in the one that is already there."""
+    training = there.get("training") if isinstance(there, Mapping) else None
+    before = training.get("precision") if isinstance(training, Mapping) else None
+    recipe = settled(config.training, Accelerator().device, before)
+    return config.model_copy(update={"training": recipe})
 
 
 def make_task(config: RunConfig) -> Task:

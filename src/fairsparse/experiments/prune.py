@@ -16,9 +16,9 @@ from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig, complete_method
 from fairsparse.experiments.controls import Control
 from fairsparse.experiments.execute import execute
-from fairsparse.experiments.options import checked, plain
-from fairsparse.experiments.plan import Setup, check_fit
+from fairsparse.experiments.plan import Setup, check_fit, with_precision
 from fairsparse.experiments.result import Result
+from fairsparse.experiments.settings import checked, plain
 from fairsparse.models import adapted, restored
 from fairsparse.training import Progress, Recipe
 
@@ -33,6 +33,7 @@ def prune(
     training: Recipe | dict[str, Any] | None = None,
     seed: int = 0,
     resamples: int = 2000,
+    least: int = 30,
     controls: Sequence[Control] = (),
     stages: str | Path | None = None,
     progress: Progress | None = None,
@@ -56,8 +57,8 @@ def prune(
     training : Recipe or dict, optional
     seed : int
         Of data order, augmentation and every draw.
-    resamples : int
-        Of the bootstrap behind the intervals.
+    resamples, least : int
+        Of the bootstrap behind the intervals; test examples of a cell that is tested.
     controls : sequence of str
         Corrections after training to report too: ``offsets``, ``thresholds``.
     stages : str or Path, optional
@@ -77,7 +78,7 @@ def prune(
     """
     _check_kinds(model, task)
     values = {"cells": cells, "seeds": [seed], "sparsities": [sparsity], "resamples": resamples}
-    values |= {"training": training or {}, "controls": controls}
+    values |= {"training": training or {}, "controls": controls, "least": least}
     values["methods"] = [{"name": method, **options}]
     kept = Stages(Path(stages) if stages is not None else None)
     return _run(model, Setup(_config(model, task, values), task, kept, progress))
@@ -94,7 +95,7 @@ def _config(model: nn.Module, task: Task, values: dict[str, Any]) -> RunConfig:
     named = {"data": task.name, "model": type(model).__name__}
     config: RunConfig = checked(RunConfig, named | plain(values), "")
     method = complete_method(config.methods[0], "method")
-    return config.model_copy(update={"methods": (method,)})
+    return with_precision(config.model_copy(update={"methods": (method,)}))
 
 
 def _run(model: nn.Module, setup: Setup) -> Result:

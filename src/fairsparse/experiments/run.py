@@ -22,8 +22,10 @@ from fairsparse.experiments.plan import (
     plan,
     preflight,
     single,
+    with_precision,
 )
 from fairsparse.experiments.result import Result
+from fairsparse.experiments.settings import read_values
 from fairsparse.record import Record, read_record
 from fairsparse.report.sweep.page import comparison_report
 from fairsparse.training import Progress
@@ -37,6 +39,9 @@ def run(config: RunConfig, out: Path, progress: Progress | None = None) -> list[
     directory each and one comparison report. Whatever the user can mend is an `InputError`, before
     training where it can be known before.
     """
+    there = out / "config.yaml"
+    goes_on = config.training.precision == "auto" and there.is_file()
+    config = with_precision(config, read_values(there) if goes_on else None)
     check_out(out, config)
     task = make_task(config)
     jobs = plan(config)

@@ -19,7 +19,15 @@ from fairsparse.core import InputError, Predictions
 from fairsparse.data import Task
 from fairsparse.experiments.config import RunConfig
 from fairsparse.experiments.execute import develop
-from fairsparse.experiments.plan import Job, Setup, make_model, make_task, preflight, single
+from fairsparse.experiments.plan import (
+    Job,
+    Setup,
+    make_model,
+    make_task,
+    preflight,
+    single,
+    with_precision,
+)
 from fairsparse.experiments.run import (
     check_data,
     check_free,
@@ -97,7 +105,8 @@ def search(
     can mend is an `InputError`, before training where it can be known before.
     """
     method, seed = _only(config)
-    _read(out)
+    there = _read(out)
+    config = with_precision(config, None if there is None else there["config"])
     task = make_task(config)
     jobs = {s: Job(method, s, seed, method["name"]) for s in asked.grid()}
     preflight(config, task, [jobs[asked.low], jobs[asked.high]])

@@ -20,13 +20,16 @@ from fairsparse.report.page import Block, Picture, note, render, section, words
 from fairsparse.report.phrases import SPACE, percent
 from fairsparse.report.table import Column, Table
 
-FORMAT = "fairsparse-exemplars/1"
+FORMAT = "fairsparse-exemplars/2"
 MOST_EXAMPLES = 24
 _CARE = "Exemplars are often hard or wrongly labelled: look at them before anything else is done."
 _HOW = (
-    f"A share has its 95{SPACE}% interval; p-values are Fisher's, adjusted over all cells by Holm's"
-    " method. Where most networks of a kind are one network, chance flips count as well: use"
-    " several seeds."
+    f"A share has its 95{SPACE}% interval. Hard examples part any two sets of networks, so the same"
+    " networks were dealt into two kinds of these sizes in every other way, or in"
+    " 2,000 drawn ones: a p-value is the share of all ways in which predictions move as far in the"
+    " cell, less elsewhere, as between the candidates and the references, or Fisher's for the"
+    " number of exemplars in the cell if that is larger. Both are adjusted over all cells: by the"
+    " largest of them in each way, and by Holm."
 )
 
 
@@ -61,6 +64,7 @@ def write(report: ExemplarReport, folder: Path) -> Path:
         "n": len(examples),
         "references": report.references,
         "candidates": report.candidates,
+        "smallest_p": exemplars.smallest_p,
         "exemplars": json_rows(modal),
         "cells": json_rows(exemplars.cells),
         "notes": list(report.notes),
@@ -78,23 +82,36 @@ def paragraphs(report: ExemplarReport) -> list[str]:
         f" are exemplars: what most of {phrases.plural(report.candidates, 'candidate')} predict is"
         f" not what most of {phrases.plural(report.references, 'reference')} predict."
     )
-    if modal.empty:
-        return [text]
-    right = [(modal[role] == modal["y"]).mean() for role in ("reference", "candidate")]
-    text += (
-        f" On them most references are right for {percent(right[0])}, and most candidates for"
-        f" {percent(right[1])}."
-    )
-    frame = report.exemplars.cells
-    sure = cells(frame[(frame["p_adjusted"] < report.alpha) & (frame["ratio"] > 1)])
-    if not sure:
-        return [text, "In no cell are they shown to be more than elsewhere."]
+    if not modal.empty:
+        right = [(modal[role] == modal["y"]).mean() for role in ("reference", "candidate")]
+        text += (
+            f" On them most references are right for {percent(right[0])}, and most candidates for"
+            f" {percent(right[1])}."
+        )
+    return [text, _whose(report)]
+
+
+def _whose(report: ExemplarReport) -> str:
+    """In which cells there are more than elsewhere, or why that cannot be told."""
+    frame, smallest = report.exemplars.cells, report.exemplars.smallest_p
+    if smallest >= report.alpha:
+        return (
+            "There are too few networks to tell whose exemplars are more than chance deals out:"
+            f" with {report.references:,} + {report.candidates:,} no p-value can be below"
+            f" {phrases.p_value(smallest)}. Give more of them, trained from other seeds."
+        )
+    more = (frame["p_adjusted"] < report.alpha) & ~(frame["ratio"] <= 1) & (frame["exemplars"] > 0)
+    if not more.any():
+        return "In no cell are they shown to be more than elsewhere."
     most = [
-        f"{quoted(c)} ({percent(c['share'])} of {c['n']:,},"
-        f" {c['ratio']:.1f}{SPACE}times the share elsewhere)"
-        for c in table.ranked(sure, "ratio", -1)
+        f"{quoted(c)} ({percent(c['share'])} of {c['n']:,}, {_times(c['ratio'])})"
+        for c in table.ranked(cells(frame[more]), "ratio", -1)
     ]
-    return [text, f"They are more than elsewhere in {phrases.listing(most, 4)}."]
+    return f"They are more than elsewhere in {phrases.listing(most, 4)}."
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}{SPACE}times the share elsewhere" if ratio == ratio else "none elsewhere"
 
 
 def html(report: ExemplarReport) -> str:
@@ -152,6 +169,7 @@ def _cells(report: ExemplarReport) -> list[Table]:
         Column("exemplars", lambda c: f"{c['exemplars']:,}"),
         Column("share", lambda c: table.estimate(c, percent, "share", "share_")),
         Column("times elsewhere's", lambda c: phrases.number(c["ratio"], ".2f")),
+        Column("distance", lambda c: phrases.number(c["distance"], ".2f")),
         Column("adjusted p", lambda c: phrases.p_value(c["p_adjusted"])),
     ]
     return table.cell_tables(cells(report.exemplars.cells), columns, "share", "cells.csv")

@@ -101,6 +101,24 @@ def bounded(one: Estimate, form: Callable[[Number], str]) -> str:
     return f"{form(one['value'])} ({interval(one, form)})"
 
 
+def made_by(ends: Mapping[str, Any] | None) -> str:
+    """Which cells make a range or an extreme, as a clause; empty where it is neither.
+
+    >>> few = {"lowest": "a", "lowest_n": 6, "highest": "b", "highest_n": 1000, "few": True}
+    >>> made_by(few).replace(SPACE, " ")
+    'from “a” (n = 6) to “b” (n = 1,000), where few make it'
+    """
+    if not ends:
+        return ""
+    named = [
+        f"“{ends[end]}” (n{SPACE}={SPACE}{ends[f'{end}_n']:,})"
+        for end in ("lowest", "highest")
+        if isinstance(ends[end], str)
+    ]
+    few = ", where few make it" * bool(ends["few"])
+    return (f"from {' to '.join(named)}" if len(named) > 1 else f"of {named[0]}") + few
+
+
 def about(name: str) -> Metric:
     """What reports say of a metric; of one that is not registered, as in an old record, its name.
 

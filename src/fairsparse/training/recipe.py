@@ -37,7 +37,11 @@ class Recipe:
         Field(description="random 4-pixel shifts, horizontal flips"),
     ] = ()
     precision: Annotated[
-        Literal["fp32", "bf16"], Field(description="bf16: autocast; weights stay float32")
+        Literal["fp32", "bf16", "auto"],
+        Field(
+            description="bf16: autocast; weights stay float32; auto: what a probe finds faster,"
+            " as the record has it"
+        ),
     ] = "fp32"
     channels_last: Annotated[bool, Field(description="faster convolutions on most CPUs")] = False
     grad_clip: Annotated[float, Field(ge=0, description="largest gradient norm; 0: off")] = 0.0

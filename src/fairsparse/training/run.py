@@ -18,6 +18,7 @@ from fairsparse.fairness.cells import Cells
 from fairsparse.fairness.steering.spread import Spread, spread
 from fairsparse.masks.maskset import MaskSet
 from fairsparse.training.loop import Loop
+from fairsparse.training.memory import lower_peak, peak_gib
 from fairsparse.training.trainer import State, Trainer, state_of
 
 
@@ -194,9 +195,9 @@ def stored(
 ) -> Round:
     """Return the stage stored under `key`, or make it and store it.
 
-    Its seconds are counted under `label`, by default the name of the first training in it.
-    History and step counts are taken from the store too, so an interrupted run that is started
-    again reports what an uninterrupted one does.
+    Its seconds and its peak memory are counted under `label`, by default the name of the first
+    training in it. They, history and step counts are taken from the store too, so an interrupted
+    run that is started again, or one that shares stages, reports what it would cost by itself.
     """
     entry = trainer.stages.load(key)
     if entry is not None:
@@ -207,13 +208,15 @@ def stored(
         if set(needs) <= stage.points.keys():
             trainer.history += meta["history"]
             trainer.steps += meta["steps"]
-            _count(trainer, meta["label"], meta["seconds"])
+            _count(trainer, meta["label"], meta["seconds"], meta.get("peak_gib"))
             return stage
     before, steps, began = len(trainer.history), trainer.steps, time.perf_counter()
+    lower_peak(trainer.device)
     stage = make()
     seconds, history = time.perf_counter() - began, trainer.history[before:]
+    peak = peak_gib(trainer.device)
     label = label or (history[0]["stage"] if history else key)
-    _count(trainer, label, seconds)
+    _count(trainer, label, seconds, peak)
     meta = {
         "log": stage.log,
         "points": sorted(stage.points),
@@ -221,15 +224,18 @@ def stored(
         "steps": trainer.steps - steps,
         "label": label,
         "seconds": seconds,
+        "peak_gib": peak,
     }
     later = {f"point-{step}": state for step, state in stage.points.items()}
     trainer.stages.save(key, joined({"model": stage.state, "mask": stage.masks, **later}), meta)
     return stage
 
 
-def _count(trainer: Trainer, label: str, seconds: float) -> None:
+def _count(trainer: Trainer, label: str, seconds: float, peak: float | None) -> None:
     # the retries of a round share its name
     trainer.seconds[label] = trainer.seconds.get(label, 0.0) + seconds
+    if peak is not None:
+        trainer.memory[label] = max(trainer.memory.get(label, 0.0), peak)
 
 
 def joined(parts: Mapping[str, Mapping[str, Tensor]]) -> State:

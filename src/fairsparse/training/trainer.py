@@ -74,6 +74,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.steps = 0
         self.seconds: dict[str, float] = {}
+        self.memory: dict[str, float] = {}
 
     @property
     def device(self) -> torch.device:

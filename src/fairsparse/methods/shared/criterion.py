@@ -39,7 +39,7 @@ Criterion = Annotated[
 ]
 Grouping = Annotated[
     str,
-    BeforeValidator(_grouping),
+    BeforeValidator(_grouping, json_schema_input_type=str | int),
     Field(
         description="`weight`, `filter`, `channel` (filters that are added up go together), or n:m"
         " such as `2:4`"

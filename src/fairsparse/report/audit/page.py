@@ -165,6 +165,8 @@ def measure(metric: str, estimates: Mapping[str, Any], undefined: str = "") -> l
     about = phrases.about(metric).summary
     if phrases.defined(candidate.get("floor")):
         about += f" Sampling alone makes about {value(candidate['floor'])} of it."
+    if made := phrases.made_by(estimates.get("candidate_ends")):
+        about += f" It is {made}."
     if candidate.get("how") == "all cells at once":
         about += " Interval: all cells at once."
     forms = {"reference": value, "candidate": value, "change": change}

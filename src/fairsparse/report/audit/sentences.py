@@ -141,6 +141,11 @@ def estimates(row: Mapping[Any, Any]) -> dict[str, Any]:
         for role in (["candidate"] if alone else ["reference", "candidate", "change"])
     }
     estimates["candidate"] |= {"floor": row.get("floor"), "how": row["how"]}
+    if isinstance(row.get("candidate_few"), bool):
+        ends = {name: row[f"candidate_{name}"] for name in ("lowest", "highest", "few")}
+        sizes = {n: row[f"candidate_{n}"] for n in ("lowest_n", "highest_n")}
+        whole = {n: int(size) for n, size in sizes.items() if phrases.defined(size)}
+        estimates["candidate_ends"] = {**ends, **sizes, **whole}
     return estimates | {"p_adjusted": row["p_adjusted"]}
 
 

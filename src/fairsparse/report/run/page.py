@@ -37,7 +37,8 @@ def run_report(record: Record) -> str:
     method, data, status = record.method, record.data, record.status
     what = "dense" if phrases.is_dense(record) else f"{method.name}, {reached} sparse"
     audit, networks = record.audit, ("the dense network", "the sparse network")
-    asked = Settings(resamples=audit.resamples, seed=audit.seed)
+    least = record.config.get("least", Settings.least)
+    asked = Settings(resamples=audit.resamples, seed=audit.seed, least=least)
     family = "The tests of this run are those of an audit of it."
     outcome = f"{status}, {_STATUS.get(status, 'see the method')}"
     inequality = (
@@ -87,6 +88,8 @@ def _tiles(record: Record) -> Block:
     for metric in ["accuracy"] * dense + [gap] * (gap in metrics):
         value, form = metrics[metric]["candidate"], phrases.value_form(metric)
         beside = phrases.interval(value, form)
+        if made := phrases.made_by(metrics[metric].get("candidate_ends")):
+            beside += f"; {made}"
         if not dense:
             beside += f"; dense {form(metrics[metric]['reference']['value'])}"
         tiles.append((phrases.sentence(phrases.label(metric)), form(value["value"]), beside))
@@ -261,6 +264,8 @@ def _gap(record: Record) -> str:
         names = record.audit.candidate["undefined"].get(metric, [])
         return f"{name} is {phrases.lacking(names)}."
     now = f"{name}, the {meaning[0].lower()}{meaning[1:]}, is {bounded(after, form)}"
+    made = phrases.made_by(estimates.get("candidate_ends"))
+    now += f", {made}" * bool(made)
     outside = after["high"] is not None and after["value"] > after["high"]
     note = " It lies above its interval, which leaves out what sampling alone adds." * outside
     if phrases.is_dense(record):

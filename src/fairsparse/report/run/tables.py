@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fairsparse.record import Record
+from fairsparse.record import AuditPart, Record
 from fairsparse.report import caution, phrases, table
 from fairsparse.report.audit.page import measure
 from fairsparse.report.phrases import Number, number, percent
@@ -41,6 +41,12 @@ def reading(record: Record, metric: str) -> str:
     return SMALLER if text == "less unequal" and caution.of_run(record) else text
 
 
+def _about_drops(audit: AuditPart, metric: str) -> str:
+    made = phrases.made_by(audit.degradation_ends.get(metric))
+    about = phrases.about(metric).summary + f" It is {made}." * bool(made)
+    return about + _undefined(metric, audit.undefined)
+
+
 def _undefined(metric: str, undefined: dict[str, list[str]]) -> str:
     return f" It is {phrases.lacking(undefined[metric])}." if metric in undefined else ""
 
@@ -52,7 +58,7 @@ def degradation(record: Record) -> Table | None:
     audit = record.audit
     rows: list[list[Entry]] = [
         [
-            (phrases.label(m), phrases.about(m).summary + _undefined(m, audit.undefined)),
+            (phrases.label(m), _about_drops(audit, m)),
             table.estimate(audit.degradation[m], phrases.value_form(m)),
         ]
         for m in phrases.ordered(audit.degradation)
@@ -159,16 +165,26 @@ def stages(record: Record) -> Table:
 
 
 def cost(record: Record) -> Table:
-    """Steps and seconds, and how many dense trainings they equal."""
+    """Steps, seconds and memory, and how many dense trainings they equal; the audit apart."""
     steps, dense_steps = record.cost.steps, record.cost.dense_steps
-    seconds, dense = record.timings["total"], record.timings.get("dense")
-    before = phrases.DASH if dense is None else number(dense, ",.1f")
-    rows = [
+    seconds, dense = record.seconds, record.timings.get("dense")
+    most, before = max(record.memory.values(), default=None), record.memory.get("dense")
+    rows: list[list[Entry]] = [
         ["training steps", f"{dense_steps:,}", f"{steps:,}", ratio(steps, dense_steps)],
-        ["seconds", before, number(seconds, ",.1f"), ratio(seconds, dense)],
+        ["seconds", _known(dense, ",.1f"), number(seconds, ",.1f"), ratio(seconds, dense)],
+        ["peak memory, GiB", _known(before, ".2f"), _known(most, ".2f"), ratio(most, before)],
+        ["seconds of the audit", *[phrases.DASH] * 3],
     ]
-    caption = "The whole run, dense training included, against the dense training alone"
-    return Table(caption, ["", "dense training", "whole run", "ratio"], rows)
+    rows[-1][2] = _known(record.timings.get("audit"), ",.1f")
+    caption = (
+        "All stages of training and pruning, the dense training included, against the dense"
+        " training alone; a stage that runs share counts in each of them as it was made once"
+    )
+    return Table(caption, ["", "dense training", "all stages", "ratio"], rows)
+
+
+def _known(value: Number, spec: str) -> str:
+    return phrases.DASH if value is None else number(value, spec)
 
 
 def ratio(value: Number, base: Number) -> str:

@@ -204,17 +204,20 @@ def _cost(sweep: Sweep) -> Table:
 
     def time(run: Record) -> Number:
         dense = run.timings.get("dense")
-        return run.timings["total"] / dense if dense else None
+        return run.seconds / dense if dense else None
 
     columns = [
         _METHOD,
         Column("sparsity", lambda row: phrases.sparsity(row.sparsity)),
         Column("steps", mean(lambda run: run.cost.steps / run.cost.dense_steps, ".2f", "x")),
         Column("time", mean(time, ".2f", "x")),
-        Column("seconds", mean(lambda run: run.timings["total"], ",.1f", "s")),
+        Column("seconds", mean(lambda run: run.seconds, ",.1f", "s")),
+        Column("audit", mean(lambda run: run.timings.get("audit"), ",.1f", "s")),
+        Column("memory", mean(lambda run: max(run.memory.values(), default=None), ".2f", "GiB")),
     ]
     caption = (
-        "Whole runs, dense training included, relative to the dense training; means over seeds"
+        "All stages, dense training included, relative to the dense training, whichever run made"
+        " those that are shared; the audit apart; the most memory of a stage; means over seeds"
     )
     return table.of(caption, sweep.rows, columns)
 
