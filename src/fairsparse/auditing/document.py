@@ -271,5 +271,5 @@ def safe_csv(frame: pd.DataFrame) -> str:
     done = frame.copy()
     for name in done.columns:
         if not pd.api.types.is_numeric_dtype(done[name]):
-            done[name] = done[name].astype(str).map(neutral_cell)
+            done[name] = done[name].astype(str).map(neutral_cell, na_action="ignore")
     return done.rename(columns=lambda name: neutral_cell(str(name))).to_csv(index=False)
