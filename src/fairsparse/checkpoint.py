@@ -93,7 +93,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     return tensors, json.loads(text)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stages:
     """Finished stages of runs, each stored atomically under the hash of all that led to it."""
 
