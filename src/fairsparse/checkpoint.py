@@ -152,7 +152,7 @@ def _incomplete(path: Path) -> InputError:
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stages:
     """Finished stages of runs, each stored atomically under the hash of all that led to it."""
 

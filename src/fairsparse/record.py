@@ -327,11 +327,10 @@ def seal(record: Record, predictions: bytes) -> dict[str, str]:
     """SHA-256 of a record and of ``predictions.npz``, which the files of weights carry.
 
     So a file of a run that was changed, or is of another run, is noticed. It is no signature: who
-    changes all files of a run can make it anew. How long stages took is no part of it.
+    changes all files of a run can make it anew. What stages took, of time and memory, is no part.
     """
-    values = {
-        k: v for k, v in record.to_dict().items() if k != "timings"
-    }  # equal runs, equal seals
+    spent = ("timings", "memory")  # which differ between equal runs
+    values = {k: v for k, v in record.to_dict().items() if k not in spent}
     text = json.dumps(values, sort_keys=True)
     return {
         "record": hashlib.sha256(text.encode()).hexdigest(),

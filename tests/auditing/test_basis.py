@@ -36,7 +36,7 @@ def test_a_reference_at_chance_is_found() -> None:
     y = rng.integers(0, 2, 400)
     for name, reference, at_chance in (
         ("right", np.where(rng.random(400) < 0.1, 1 - y, y), 0),
-        ("never right", 1 - y, 1),
+        ("mostly wrong", np.where(rng.random(400) < 0.9, 1 - y, y), 1),
         ("drawn", rng.integers(0, 2, 400), 1),
         ("constant", np.ones(400, int), 1),
     ):

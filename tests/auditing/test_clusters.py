@@ -39,6 +39,7 @@ def test_several_rows_of_one_person_are_suspected(ids: list[str]) -> None:
         [f"{'ab'[i % 2]}_{i}" for i in range(100)],  # two units: a split, or a source
         [f"p{i}_0.jpg" for i in range(100)],
         ["p1_0", "p1_1", "p2_0"],
+        [f"2020-{i // 28 + 1:02}-{i % 28 + 1:02}" for i in range(300)],
     ],
 )
 def test_ids_that_only_count_are_not(ids: list[str]) -> None:

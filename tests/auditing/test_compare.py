@@ -194,7 +194,8 @@ def agree(comparison: Comparison, audited: Audit) -> None:
             row = [measures[name][f"{role}{end}"] for end in ("", "_low", "_high")]
             assert [metric[role][k] for k in ("value", "low", "high")] == row, name
         for p in ("p", "p_adjusted"):
-            assert str(metric[p]) == str(measures[name][p]), name  # type: ignore[literal-required]
+            other = pytest.approx(measures[name][p], rel=1e-6, nan_ok=True)
+            assert metric[p] == other, name  # type: ignore[literal-required]
     for name, fall in comparison.degradation.items():
         row = [measures[name][f"candidate{end}"] for end in ("", "_low", "_high")]
         assert str([fall[k] for k in ("value", "low", "high")]) == str(row), name

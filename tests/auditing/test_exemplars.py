@@ -75,13 +75,13 @@ def test_p_values_are_shares_of_all_ways_to_deal_the_networks(
     chance = np.select([group == "x", group == "y"], [0.5, 0.35], 0)
     flipped = rng.random((sizes[1], 120)) < chance
     networks[sizes[0] :] = np.where(flipped, 3, networks[sizes[0] :])
-    y = rng.random(120) < 0.5
+    y = (rng.random(120) < 0.5).astype(int)
     found = exemplars(networks[: sizes[0]], networks[sizes[0] :], y, groups=group)
     cells = found.cells.set_index("cell")
-    insides = [~y, y, *(group == g for g in "xyz")]
+    insides = [y == 0, y == 1, *(group == g for g in "xyz")]
     ways = np.stack([dealt(networks, sizes[1], inside) for inside in insides])
     z = (ways - ways.mean(1, keepdims=True)) / ways.std(1, keepdims=True)
-    at = cells.loc[["False", "True", "x", "y", "z"]]
+    at = cells.loc[["0", "1", "x", "y", "z"]]
     alone = [(row >= row[0] - 1e-9).mean() for row in ways]
     largest = [(z.max(0) >= value - 1e-9).mean() for value in z[:, 0]]
     drawn = [fisher(found.examples["modal"].to_numpy(), inside) for inside in insides]

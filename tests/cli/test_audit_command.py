@@ -159,7 +159,7 @@ def test_an_audit_of_runs_is_the_runs_own(
     record = json.loads(Path(run, "record.json").read_text())
     audited = json.loads(Path("a/audit.json").read_text())
     same = ["n", "drop", "low", "high", "p", "p_adjusted", "excess_p", "excess_p_adjusted"]
-    same += ["excess_q", "finding"]
+    same += ["band_low", "excess_band_high", "finding"]
     mine = [[c["name"], *(c[key] for key in same)] for c in record["audit"]["cells"]]
     assert [[c["cell"], *(c[key] for key in same)] for c in audited["cells"]] == mine
     assert program(f"audit --reference no:dense --candidate {run}", monkeypatch) == 2

@@ -111,7 +111,7 @@ def test_every_option_is_spelled_out() -> None:
     made = config.to_dict()
     assert list(made) == [
         *("data", "model", "training", "cells", "methods", "sparsities", "seeds"),
-        *("controls", "resamples"),
+        *("controls", "resamples", "least"),
     ]
     for method in made["methods"]:
         model = options_model(METHODS[method["name"]], leave_out=("sparsity",))

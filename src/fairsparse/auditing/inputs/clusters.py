@@ -14,6 +14,7 @@ from fairsparse.fairness.measure.counts import as_array
 _EXTENSION = r"\.[A-Za-z]\w{1,4}$"
 _PART = r"^(?P<unit>.*[^\W_])[\W_]+[A-Za-z]{0,6}\d{1,6}$"
 """A unit, something between, and a number within the unit."""
+_DATE = r"\d{2,4}[-/.]\d{1,2}[-/.]\d{1,4}.*"
 _UNITS, _SIZE, _LARGEST = 10, 1.5, 0.5
 
 
@@ -31,7 +32,12 @@ def suspicion(ids: Any) -> str | None:
     unit = texts.str.replace(_EXTENSION, "", regex=True).str.extract(_PART)["unit"]
     times = unit.value_counts()
     n = len(texts)
-    if unit.isna().any() or len(times) < _UNITS or n < _SIZE * len(times):
+    if (
+        texts.str.fullmatch(_DATE).all()
+        or unit.isna().any()
+        or len(times) < _UNITS
+        or n < _SIZE * len(times)
+    ):
         return None
     if times.iloc[0] > _LARGEST * n:
         return None
