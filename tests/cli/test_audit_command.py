@@ -166,7 +166,7 @@ def test_an_audit_of_runs_is_the_runs_own(
     assert "no: no such run directory" in capsys.readouterr().err
     Path(run, "predictions.npz").write_bytes(b"x")
     assert program(line, monkeypatch) == 2
-    assert "damaged, or not a run" in capsys.readouterr().err
+    assert "predictions.npz: does not belong to the record.json" in capsys.readouterr().err
 
 
 def test_candidates_are_known_by_what_their_paths_end_in(folder: Path) -> None:
