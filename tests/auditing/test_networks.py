@@ -107,7 +107,8 @@ def small(here: Path) -> nn.Module:
 
 
 def inputs() -> Tensor:
-    return torch.from_numpy(np.load("x.npz")["x"])
+    with np.load("x.npz") as arrays:
+        return torch.from_numpy(arrays["x"])
 
 
 def batch(rows: np.ndarray) -> Tensor:
@@ -185,7 +186,8 @@ def test_an_audit_of_models_is_that_of_their_predictions(small: nn.Module) -> No
         after = small(inputs()).softmax(1).numpy()
     before = scores(other, N, batch)
     shares = torch.from_numpy(before).softmax(1).numpy()
-    arrays = np.load("x.npz")
+    with np.load("x.npz") as archive:
+        arrays = dict(archive)
     expected = audit(
         shares, {"b": after}, arrays["y"], groups={"team": arrays["team"]},
         class_names=[0, 1, 2], resamples=50, least=5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_exemplars_of_runs_show_the_pictures(
     found = json.loads(Path("e/exemplars.json").read_text())
     assert found["format"] == "fairsparse-exemplars/2"
     assert found["smallest_p"] == pytest.approx(1 / 3)
-    archives = [np.load(f"{run}/predictions.npz") for run in runs]
+    archives = [
+        dict(np.load(io.BytesIO(Path(f"{run}/predictions.npz").read_bytes()))) for run in runs
+    ]
     y = archives[0]["test_y"]
     kinds = [[a[f"test_{kind}"].argmax(1) for a in archives] for kind in ("dense", "sparse")]
     expected = exemplars(*kinds, y, class_names=range(10))
