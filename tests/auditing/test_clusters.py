@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 import fairsparse
 from fairsparse.auditing.examples import Settings
@@ -122,3 +123,74 @@ def test_a_series_of_clusters_is_aligned_by_its_index() -> None:
     plain = fairsparse.audit(first, second, y, cluster=person, resamples=20)
     turned = fairsparse.audit(first, second, y, cluster=person[::-1], resamples=20)
     pd.testing.assert_frame_equal(plain.cells, turned.cells)
+
+
+def weighted(more: dict | None = None) -> tuple[dict, np.ndarray]:
+    """The arguments of an audit of people who weigh 1 to 3, and how much each does."""
+    rng = np.random.default_rng(3)
+    y, sex = rng.integers(0, 2, 500), rng.choice(["f", "m"], 500)
+    first, second = (np.where(rng.random(500) < r, y, 1 - y) for r in (0.9, 0.7))
+    weight = np.where(y == 1, 3.0, 1.0)
+    given = {"reference": first, "candidate": second, "y": y, "groups": {"sex": sex}}
+    return {**given, "resamples": 20, **(more or {})}, weight
+
+
+def test_agreement_is_by_weight_and_examples_are_counted() -> None:
+    given, weight = weighted()
+    (found,) = fairsparse.audit(**given, weights=weight).overall.to_dict("records")
+    apart = given["reference"] != given["candidate"]
+    assert found["churn"] == pytest.approx((weight * apart).sum() / weight.sum())
+    pair = given["reference"], given["candidate"]
+    assert found["kappa"] == pytest.approx(cohen_kappa_score(*pair, sample_weight=weight))
+    right = [p == given["y"] for p in pair]
+    assert (found["lost"], found["gained"]) == (
+        (right[0] & ~right[1]).sum(), (~right[0] & right[1]).sum(),
+    )  # fmt: skip
+
+
+def test_the_cells_of_a_range_have_their_examples_whatever_they_weigh() -> None:
+    given, weight = weighted({"least": 260})
+    found = fairsparse.audit(**given, weights=weight).measures.set_index("measure")
+    gap = found.loc["accuracy_gap"]
+    sizes = pd.Series(given["groups"]["sex"]).value_counts()
+    assert gap["candidate_lowest_n"] == sizes[gap["candidate_lowest"]]
+    assert gap["candidate_few"], "neither group has as many examples, though both weigh more"
+    assert found.loc["performance_degradation_fairness", "candidate_highest_n"] <= 500
+
+
+def test_fairlearns_rates_are_weighted_as_the_audits_are() -> None:
+    given, weight = weighted()
+    found = fairsparse.audit(**given, weights=weight)
+    frame = found.to_metricframe().by_group
+    expected = found.frame("sex")
+    assert frame["accuracy"].to_dict() == pytest.approx(expected["candidate"].to_dict())
+    assert frame["count"].to_dict() == expected["n"].to_dict()
+
+
+def test_what_guessing_gets_right_is_by_weight() -> None:
+    given, weight = weighted()
+    cells = fairsparse.audit(**given, weights=weight).cells.query("attribute == 'class'")
+    common = weight[given["y"] == 0].sum() / weight.sum()
+    assert cells["guessed"].tolist() == pytest.approx([common, 0.5])
+
+
+def test_a_few_people_do_not_show_a_reference_to_be_better_than_chance() -> None:
+    """Five people with 100 pictures each, of whom four are right: luck, and not 500 cases."""
+    person = np.repeat(np.arange(5), 100)
+    y = person % 2
+    said = np.where(person < 4, y, 1 - y)
+    alone, together = (
+        fairsparse.audit(said, said, y, cluster=c, resamples=5).basis for c in (None, person)
+    )
+    assert not alone.at_chance
+    assert together.at_chance
+    many = np.arange(500)
+    assert not fairsparse.audit(said, said, y, cluster=many, resamples=5).basis.at_chance
+
+
+def test_confidence_that_is_not_told_is_told_of() -> None:
+    given, weight = weighted()
+    shares = {k: np.eye(2)[given[k]] * 0.8 + 0.1 for k in ("reference", "candidate")}
+    found = fairsparse.audit(**{**given, **shares}, class_names=[0, 1], weights=weight)
+    assert found.calibration.empty
+    assert any("Confidence is not told" in note for note in found.notes)

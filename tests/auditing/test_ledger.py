@@ -12,6 +12,7 @@ import pytest
 
 from fairsparse.auditing.engine import Audit
 from fairsparse.auditing.examples import Settings
+from fairsparse.auditing.inputs.columns import Columns
 from fairsparse.auditing.inputs.join import audit_files
 from fairsparse.auditing.ledger import level, spend
 from fairsparse.core import InputError
@@ -69,6 +70,29 @@ def test_each_new_question_costs_and_an_old_one_does_not() -> None:
     assert audited("one.csv", groups="people.csv", least=5).basis.audits == 4
     assert audited("one.csv", "two.csv").basis.audits == 5
     assert audited("two.csv", "one.csv").basis.audits == 5
+
+
+def test_other_clusters_and_weights_are_other_questions() -> None:
+    people = pd.read_csv("people.csv")
+    people["person"], people["weight"] = people["id"] // 3, 1 + people["id"] % 2
+    people["renamed"], people["heavier"] = "p" + people["person"].astype(str), 2 + people["id"] % 3
+    people["pair"] = people["id"] // 2
+    people.to_csv("persons.csv", index=False)
+    people[::-1].to_csv("turned.csv", index=False)
+
+    def place(file: str = "persons.csv", **columns: str) -> int | None:
+        reading = {"attributes": ["sex"], "columns": Columns(**columns)}
+        book = Path("ledger.json")
+        found = audit_files(
+            "dense.csv", {"one": "one.csv"}, file, settings=QUICK, ledger=book, **reading
+        )
+        return found.basis.audits
+
+    assert [place(), place(cluster="person"), place(cluster="pair")] == [1, 2, 3]
+    assert [place(weights="weight"), place(weights="heavier")] == [4, 5]
+    # the same units by other names, and rows in another order, are the same question
+    assert [place(cluster="renamed"), place("turned.csv", cluster="person")] == [2, 2]
+    assert [place("turned.csv", weights="weight"), place()] == [4, 1]
 
 
 def test_a_test_set_is_known_by_ids_and_true_classes_alone() -> None:

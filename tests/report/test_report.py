@@ -347,4 +347,4 @@ def test_a_run_says_how_its_findings_came_about() -> None:
     text = " ".join(page("classes").text.split())
     assert "A drop is the accuracy of the dense network less that of the sparse network" in text
     assert "Cells with fewer than 30 examples are not tested." in text
-    assert "use 100 draws from seed 0." in text
+    assert "use up to 100 draws from seed 0." in text

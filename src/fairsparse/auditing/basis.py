@@ -10,6 +10,7 @@ from scipy import stats
 
 from fairsparse.auditing.examples import Examples
 from fairsparse.core import UNKNOWN, InputError
+from fairsparse.fairness.inference.design import Sample
 from fairsparse.fairness.measure.counts import Array
 
 LEVEL = 0.05
@@ -50,7 +51,7 @@ class Basis:
         missing = {k: codes == UNKNOWN for k, (codes, _) in examples.attributes.items()}
         nobody = np.zeros(len(reference), bool)
         return cls(
-            chance_p(reference, examples.y, len(examples.class_names)),
+            chance_p(reference, examples.y, len(examples.class_names), examples.sample),
             int(np.logical_or.reduce([nobody, *missing.values()]).sum()),
             {name: int(codes.sum()) for name, codes in missing.items()},
         )
@@ -71,8 +72,11 @@ class Basis:
         )
 
 
-def chance_p(predicted: Array, true: Array, classes: int) -> float:
+def chance_p(predicted: Array, true: Array, classes: int, sample: Sample | None = None) -> float:
     """One-sided p-value of agreement (Cohen's kappa) by chance, of codes (N,).
+
+    Of a sample in clusters or with weights it is as if each cluster had been asked once, which is
+    never surer than the clusters are.
 
     >>> true = np.array([0, 1] * 20)
     >>> chance_p(true, true, 2) < 1e-9, chance_p(1 - true, true, 2) > 0.5
@@ -80,13 +84,16 @@ def chance_p(predicted: Array, true: Array, classes: int) -> float:
     >>> chance_p(0 * true, true, 2)
     1.0
     """
-    n = len(true)
-    said, are = (np.bincount(codes, minlength=classes) / n for codes in (predicted, true))
+    weight = np.ones(len(true)) if sample is None else sample.weight / sample.weight.mean()
+    units = weight if sample is None else np.bincount(sample.cluster, weight)
+    n = float(weight.sum() ** 2 / (units**2).sum())
+    said, are = (np.bincount(codes, weight, classes) / len(true) for codes in (predicted, true))
     expected = float(said @ are)
     variance = (expected + expected**2 - float((said * are) @ (said + are))) / n
     if variance <= 1e-15:
         return 1.0
-    return float(stats.norm.sf((np.mean(predicted == true) - expected) / math.sqrt(variance)))
+    agreed = float(weight[predicted == true].sum() / len(true))
+    return float(stats.norm.sf((agreed - expected) / math.sqrt(variance)))
 
 
 def allowance(text: str | None) -> int | float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ def calibration(
     confidence: Array,
     correct: Array,
     examples: Examples,
+    crossed: Mapping[str, tuple[Array, tuple[str, ...]]],
     settings: Settings,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Calibration of two models by group, and the rows of its gaps among the measures.
@@ -65,7 +67,7 @@ def calibration(
     confidence, correct : (2, N)
         The probability that reference and candidate give to what they predict, and whether that
         is right.
-    examples, settings
+    examples, crossed, settings
         As for an audit.
 
     Returns
@@ -78,7 +80,7 @@ def calibration(
     """
     everyone = {EVERYONE: (np.zeros(len(examples.y), np.int64), (EVERYONE,))}
     frames, gaps = [], []
-    for attribute, (codes, names) in {**everyone, **examples.crossed(settings.depth)}.items():
+    for attribute, (codes, names) in {**everyone, **crossed}.items():
         size = len(names)
         if size == 0:
             continue

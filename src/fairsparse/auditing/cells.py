@@ -90,6 +90,11 @@ class Units:
         """All examples as one cell."""
         return Kind("", ("all",), np.zeros(len(self.times), np.int64))
 
+    @property
+    def weight(self) -> Array:
+        """How much of the population each unit stands for, (U,)."""
+        return self.times if self.sample is None else self.sample.weight
+
     def pairs(self, kind: Kind, candidate: int, reference: int = 0) -> Pairs:
         """How many examples reference and candidate got right in the cells of a kind, (K,)."""
         before, after = self.right[reference], self.right[candidate]
@@ -116,10 +121,10 @@ class Units:
 
         Of a class that is rarer than others, as often as it occurs.
         """
-        codes, size = self.kinds[0].codes, len(self.kinds[0].cells)
+        codes, size, weight = self.kinds[0].codes, len(self.kinds[0].cells), self.weight
         if kind.name != CLASS and not kind.name.startswith(f"{CLASS} x "):
             return np.full(len(kind.cells), 1 / size)
-        common = np.bincount(codes, self.times, size) / self.times.sum()
+        common = np.bincount(codes, weight, size) / weight.sum()
         return np.repeat(np.minimum(common, 1 / size), len(kind.cells) // size)
 
     def covariance(self, cells: Sequence[tuple[int, Kind, Array]]) -> Array:
@@ -132,7 +137,7 @@ class Units:
         """
         columns, offset = [], 0
         rows, values = [], []
-        weight = self.times if self.sample is None else self.sample.weight
+        weight = self.weight
         for candidate, kind, chosen in cells:
             lost = self.right[0].astype(np.int64) - self.right[candidate]
             place = np.full(len(kind.cells) + 1, -1)
@@ -218,9 +223,11 @@ class CellTable:
     @classmethod
     def of(cls, units: Units, candidate: int, least: int) -> CellTable:
         """Of every kind; cells of fewer than `least` examples are not tested."""
-        raw = _joined([units.pairs(kind, candidate) for kind in units.kinds])
         each = [units.effective(kind, candidate) for kind in units.kinds]
         pairs, others = _joined([e.pairs for e in each]), _joined([e.others for e in each])
+        raw = pairs
+        if units.sample is not None:
+            raw = _joined([units.pairs(kind, candidate) for kind in units.kinds])
         weight, p = (np.concatenate(x) for x in zip(*(e[2:] for e in each), strict=True))
         drop = agreeing(paired_drop(pairs), pairs.drop, p, 1 - LEVEL)
         excess, bounds = excess_over(pairs, others, weight)

@@ -228,11 +228,12 @@ def audit_codes(
     tables = [CellTable.of(units, i + 1, settings.least) for i in range(len(candidates))]
     tested = tables[0].frame["n"].to_numpy() >= settings.least
     drawn = drawn_together(units, len(candidates), tested, settings.seed)
-    # confidence is told of independent examples alone
-    sure = (confidence or {}) if examples.sample is None else {}
+    sure = confidence or {}
+    if sure and examples.sample is not None:
+        sure, notes = {}, (*notes, UNSURE)
     one = _Measured([], [], [], [], {})
     for name, codes in candidates.items():
-        one.add(name, (reference, codes), examples, settings, sure)
+        one.add(name, (reference, codes), examples, crossed, settings, sure)
     none = pd.DataFrame(columns=list(COLUMNS))
     basis = Basis.of(reference, examples)
     sureness = pd.concat(one.calibrated, ignore_index=True) if one.calibrated else none
@@ -262,6 +263,11 @@ def audit_codes(
     )
 
 
+UNSURE = (
+    "Confidence is not told: its intervals and tests are of independent examples without weights."
+)
+
+
 class _Measured(NamedTuple):
     """What was measured of candidates, by rows of tables."""
 
@@ -276,6 +282,7 @@ class _Measured(NamedTuple):
         name: str,
         models: tuple[Array, Array],
         examples: Examples,
+        crossed: Mapping[str, tuple[Array, tuple[str, ...]]],
         settings: Settings,
         confidence: Mapping[str, Array],
     ) -> None:
@@ -289,7 +296,7 @@ class _Measured(NamedTuple):
         if "reference" in confidence and name in confidence:
             shares = np.stack([confidence["reference"], confidence[name]])
             right = np.stack(both.predicted) == both.true
-            frame, gaps = calibration(name, shares, right, examples, settings)
+            frame, gaps = calibration(name, shares, right, examples, crossed, settings)
             self.calibrated.append(frame)
             measures += gaps
             blocks.append(Together(np.array([row["p"] for row in gaps], float), None))

@@ -66,19 +66,20 @@ class Contrast:
 
 
 def overall(both: Outcomes) -> dict[str, Any]:
-    """How often two models agree, and how they part."""
-    (_, true, (first, second)), times = both.distinct
-    n, size = len(both.true), len(both.class_names)
-    same = float(times[first == second].sum() / n)
-    said = [np.bincount(codes, times, size).astype(np.int64) for codes in (first, second)]
-    chance = float(said[0] @ said[1] / n**2)
+    """How often two models agree, by weight, and how many examples they part on."""
+    (_, _, (first, second)), times = both.distinct
+    size, total = len(both.class_names), times.sum()  # of weights, where there are any
+    same = float(times[first == second].sum() / total)
+    said = [np.bincount(codes, times, size) / total for codes in (first, second)]
+    chance = float(said[0] @ said[1])
+    (_, true, (first, second)), times = both.unweighted.distinct
     wrong = (first != true) & (second != true) & (first != second)
     return {
-        "n": n,
+        "n": len(both.true),
         "churn": 1 - same,
         "kappa": (same - chance) / (1 - chance) if chance < 1 else math.nan,
-        "lost": int(both.pairs.lost.sum()),
-        "gained": int(both.pairs.gained.sum()),
+        "lost": int(both.unweighted.pairs.lost.sum()),
+        "gained": int(both.unweighted.pairs.gained.sum()),
         "both_wrong_differently": int(times[wrong].sum()),
     }
 
@@ -250,7 +251,9 @@ class Adjustment:
 def _guesses(cells: pd.DataFrame, alpha: float) -> pd.Series:
     """Whether neither model is above what guessing gets right, but for sampling at `alpha`."""
     chance = cells["guessed"]
-    noise = stats.norm.isf(alpha) * np.sqrt(chance * (1 - chance) / cells["n"].clip(lower=1))
+    noise = stats.norm.isf(alpha) * np.sqrt(
+        chance * (1 - chance) / cells["effective_n"].clip(lower=1)
+    )
     return cells[["reference", "candidate"]].max(axis=1) <= chance + noise
 
 

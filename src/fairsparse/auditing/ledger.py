@@ -85,7 +85,7 @@ def question(
     """SHA-256 of what an audit asks: whose predictions, of which groups, by which tests.
 
     Names of candidates, their order and that of rows make no difference; nor do the margin and the
-    number of draws.
+    number of draws. Clusters and weights do: they are other tests.
     """
     groups = dict(sorted(examples.attributes.items()))
     each = {
@@ -95,6 +95,12 @@ def question(
     reference = each.pop("reference")
     asked = {k: v for k, v in asdict(settings).items() if k not in ("margin", "resamples")}
     parts = [reference, sorted(each.values()), list(groups), fingerprint(ids, groups), asked]
+    if examples.sample is not None:
+        cluster, weight = examples.sample
+        rows = pd.Series(np.arange(len(weight)) if ids is None else np.asarray(ids))
+        first = rows.groupby(cluster).transform("min")  # a cluster by its rows, not by its name
+        values = {"cluster": pd.factorize(first), "weight": pd.factorize(weight)}
+        parts.append(fingerprint(ids, {k: (codes, list(v)) for k, (codes, v) in values.items()}))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

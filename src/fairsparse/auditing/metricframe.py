@@ -43,8 +43,11 @@ def metric_frame(
         }
     classes = np.array(examples.class_names, object)
     groups = {a: np.array([*examples.attributes[a][1], LABEL], object) for a in chosen}
+    # a count is of examples; rates are of what they stand for, as those of the audit are
+    weighted = {} if examples.sample is None else {"sample_weight": examples.sample.weight}
     return metrics.MetricFrame(
         metrics=functions,
+        sample_params={name: weighted for name in functions if name != "count"},
         y_true=classes[examples.y],
         y_pred=classes[said],
         sensitive_features=pd.DataFrame(

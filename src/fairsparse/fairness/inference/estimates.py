@@ -47,6 +47,7 @@ from fairsparse.fairness.measure.metric import (
     Together,
     Unbounded,
     evaluate,
+    exists,
 )
 from fairsparse.fairness.measure.metrics import METRICS
 from fairsparse.fairness.measure.outcomes import Outcomes
@@ -255,7 +256,7 @@ class _Sizes:
         for role, one in zip(ROLES, counts, strict=False):
             for metric in METRICS:
                 kind = METRICS[metric].interval
-                if isinstance(kind, (Rates, Score)) and _exists(METRICS[metric], one):
+                if isinstance(kind, (Rates, Score)) and exists(METRICS[metric], one):
                     rate = np.nan_to_num(share(*_rates(kind, one)))
                     sums = self.sums.get(f"{role} {metric}", (0, 0))
                     parts = (rate.sum(0), (rate**2).sum(0))
@@ -273,10 +274,6 @@ class _Sizes:
         np.divide(binomial, variance, out=size, where=(variance > 0) & (binomial > 0))
         size = np.where(n > 0, size * self.shrink, 0)
         return np.nan_to_num(rate * size), size
-
-
-def _exists(metric: Metric, counts: Counts) -> bool:
-    return counts.groups >= 2 or not metric.needs_groups
 
 
 def _correct(point: dict[str, float], drawn: dict[str, Array]) -> None:

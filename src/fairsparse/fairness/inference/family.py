@@ -80,10 +80,14 @@ class Family:
 
     def chance(self, among: Array, p: float) -> float:
         """Chance that the smallest p-value `among` these positions is at most `p`, if all hold."""
+        drawn, alone = self._highest(among)
+        return _chance(drawn, alone, (p, float(stats.norm.isf(p / 2))), len(among))
+
+    def _highest(self, among: Array) -> tuple[Array, int]:
+        """Largest of the draws (R,) of these positions, and how many of them have none."""
         column = self.column[among]
         drawn = np.abs(self.draws[:, column[column >= 0]]).max(1, initial=0.0)
-        z = float(stats.norm.isf(p / 2))
-        return _chance(drawn, int((column < 0).sum()), (p, z), len(among))
+        return drawn, int((column < 0).sum())
 
     def adjusted(self) -> Array:
         """Adjusted p-values (m,): any false finding below a level has at most that chance."""
@@ -105,8 +109,7 @@ class Family:
     def single_step(self) -> Array:
         """As `adjusted`, each against the whole family: what simultaneous intervals say."""
         order = self.tested
-        drawn = np.abs(self.draws[:, [c for c in self.column[order] if c >= 0]]).max(1, initial=0.0)
-        alone = int((self.column[order] < 0).sum())
+        drawn, alone = self._highest(order)
         result = np.full(len(self.p), np.nan)
         each = zip(self.p[order], stats.norm.isf(self.p[order] / 2), strict=True)
         result[order] = [_chance(drawn, alone, one, len(order)) for one in each]
@@ -120,8 +123,7 @@ class Family:
         order = self.tested
         if len(order) == 0 or level <= 0:
             return float("nan")
-        drawn = np.abs(self.draws[:, [c for c in self.column[order] if c >= 0]]).max(1, initial=0.0)
-        alone = int((self.column[order] < 0).sum())
+        drawn, alone = self._highest(order)
 
         def beyond(z: float) -> float:
             return _chance(drawn, alone, (2 * float(stats.norm.sf(z)), z), len(order)) - level

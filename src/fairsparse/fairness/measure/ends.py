@@ -55,29 +55,34 @@ def ends(outcomes: Outcomes, least: int) -> dict[str, Ends]:
     is undefined has none. Of an average of two ranges they are the ends of the wider one.
     """
     names = (outcomes.class_names, outcomes.group_names)
+    sizes = outcomes.unweighted.counts
     found: dict[str, Ends] = {}
     for name in evaluate(METRICS, outcomes.counts[0]):
         metric = METRICS[name]
-        for role, counts in zip(("reference", "candidate"), outcomes.counts, strict=False):
-            if isinstance(metric.interval, Rates):
-                found |= _of_rates(f"{role} {name}", metric.interval, metric, counts, names, least)
+        if not isinstance(metric.interval, Rates):
+            continue
+        for role, *counts in zip(("reference", "candidate"), outcomes.counts, sizes, strict=False):
+            found |= _of_rates(f"{role} {name}", metric, tuple(counts), names, least)
     if len(outcomes.counts) == 2:
         for name in evaluate(DEGRADATIONS, *outcomes.counts):
             if isinstance(DEGRADATIONS[name].interval, Together):
-                found |= _of_drops(DEGRADATIONS[name], *outcomes.counts, names, least)
+                models = (*outcomes.counts, sizes[0])
+                found |= _of_drops(DEGRADATIONS[name], models, names, least)
     return found
 
 
 def _of_rates(
     key: str,
-    rates: Rates,
     metric: Metric,
-    counts: Counts,
+    counts: tuple[Counts, ...],
     names: tuple[Sequence[str], Sequence[str]],
     least: int,
 ) -> dict[str, Ends]:
-    hits, n = rates.counts(counts)
-    of = _Values(share(hits, n), n, _names(metric, n.shape, names))
+    """Of the rates that a metric compares; the second of `counts` has the examples."""
+    rates = metric.interval
+    assert isinstance(rates, Rates)
+    (hits, n), (_, sizes) = map(rates.counts, counts)
+    of = _Values(share(hits, n), sizes, _names(metric, n.shape, names))
     if np.isnan(of.values).any():
         return {}
     spread = np.ptp(of.values, axis=-1)
@@ -92,16 +97,17 @@ def _of_rates(
 
 def _of_drops(
     metric: Metric,
-    before: Counts,
-    after: Counts,
+    models: tuple[Counts, ...],
     names: tuple[Sequence[str], Sequence[str]],
     least: int,
 ) -> dict[str, Ends]:
+    """Of drops from the first of `models` to the second; the third has the examples."""
+    before, after, sizes = models
     kind = compared(metric.cells, before.groups)
     values = drops(before, after, kind)[None]
     if np.isnan(values).any():
         return {}
-    n = fold(before.n, before.groups, kind)[None]
+    n = fold(sizes.n, sizes.groups, kind)[None]
     of = _Values(values, n, [cell_names(kind, *names)])
     # what is a range is zero where all cells lost alike; what is a largest drop is not
     is_range = metric.function(before, after) == np.ptp(values)

@@ -189,10 +189,15 @@ def declaring(
     return declare
 
 
+def exists(metric: Metric, counts: Counts) -> bool:
+    """Whether a metric exists for these counts."""
+    return counts.groups >= 2 or not metric.needs_groups
+
+
 def evaluate(registry: Registry[Metric], *counts: Counts) -> dict[str, Array]:
     """Compute every metric that exists for these counts: name -> (...)."""
     return {
         name: registry[name].function(*counts)
         for name in registry
-        if counts[0].groups >= 2 or not registry[name].needs_groups
+        if exists(registry[name], counts[0])
     }

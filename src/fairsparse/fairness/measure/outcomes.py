@@ -101,6 +101,11 @@ class Outcomes:
         return replace(self, row=row, group_names=tuple(group_names), shape=shape)
 
     @cached_property
+    def unweighted(self) -> Outcomes:
+        """The same, counted one by one, whatever examples weigh."""
+        return self if self.sample is None else replace(self, sample=None)
+
+    @cached_property
     def distinct(self) -> tuple[_Combination, Array]:
         """Distinct combinations (row, true, predicted), each (K,), in order; and their counts."""
         classes = self.shape[1]

@@ -309,8 +309,8 @@ def how(n: int, settings: Settings, models: tuple[str, str], family: str) -> lis
         f"“No worse” means that a drop of {points(settings.margin, 1)} or more lies outside of the"
         " interval that holds for all cells at once; that no drop was found is not that. “Served by"
         " neither” means that no change was found, and that neither model is shown to do better"
-        f" there than guessing. Intervals by drawing use {settings.resamples:,} draws from seed"
-        f" {settings.seed}.",
+        f" there than guessing. Intervals by drawing use up to {settings.resamples:,} draws from"
+        f" seed {settings.seed}.",
         "Intervals hold one at a time and are not adjusted, but for those that are said to hold for"
         " all cells at once, with which findings agree. Ranges and extremes that do not stand out"
         " from what sampling alone makes of them have intervals from “all cells at once”, and their"
